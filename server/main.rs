@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The `windlass` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    windlass::cli::main()
+}

@@ -1,0 +1,1 @@
+//! The door for programs over HTTP: MCP, health.

@@ -1,0 +1,1 @@
+//! The door for agents: workflows as MCP tools.

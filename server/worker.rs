@@ -1,0 +1,1 @@
+//! Moves executions forward: claim, decide, commit, act, and again.
