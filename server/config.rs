@@ -30,6 +30,17 @@ pub struct Config {
     pub http: HttpSettings,
     /// The worker.
     pub worker: WorkerSettings,
+    /// The project's root.
+    #[serde(skip)]
+    pub project: PathBuf,
+}
+
+impl Config {
+    /// TEMP
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
 }
 
 /// Which spelling of tool names is listed.
@@ -94,6 +105,7 @@ impl Default for Config {
             github: GithubSettings::default(),
             http: HttpSettings::default(),
             worker: WorkerSettings::default(),
+            project: PathBuf::new(),
         }
     }
 }
