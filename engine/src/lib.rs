@@ -18,4 +18,6 @@ mod workflow;
 pub use input::InputSchema;
 pub use parse::parse;
 pub use problem::Problem;
-pub use workflow::{Backoff, Config, DEFAULT_MAX_PARALLEL, OnError, Retry, Step, ToolName, Workflow};
+pub use workflow::{
+    Backoff, Config, DEFAULT_MAX_PARALLEL, OnError, Retry, Step, ToolName, Workflow,
+};
