@@ -9,6 +9,7 @@
 //! events ──▶ State ──▶ decide ──▶ commands ──▶ (the world) ──▶ events
 //! ```
 
+mod check;
 pub mod expr;
 mod input;
 mod parse;
