@@ -9,6 +9,7 @@
 //! events ──▶ State ──▶ decide ──▶ commands ──▶ (the world) ──▶ events
 //! ```
 
+mod check;
 mod decide;
 mod event;
 pub mod expr;
