@@ -158,6 +158,16 @@ impl App {
         Ok(self.find(workflow)?.view())
     }
 
+    /// What a document would be as a workflow. Nothing is stored.
+    ///
+    /// # Errors
+    /// The document's own problems.
+    pub async fn describe_document(&self, text: &str, source: &str) -> Result<WorkflowView, Error> {
+        let entry = catalogue::read(text, source, &stem(source));
+        start::runnable(&entry)?;
+        Ok(entry.view())
+    }
+
     /// Asks for an execution to be cancelled; its tools hear of it.
     ///
     /// # Errors

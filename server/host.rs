@@ -18,7 +18,7 @@ use crate::{
     link::{Link, Place, Post},
     revisions::Revisions,
     store::Store,
-    tool_servers::ToolServers,
+    tool_servers::{self, ToolServers},
     worker::Worker,
 };
 
@@ -91,7 +91,8 @@ impl Host {
 /// # Errors
 /// When the database cannot be opened.
 pub async fn work(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let Some(post) = Post::take(Place::of(config)).context("the worker's socket cannot be made")? else {
+    let Some(post) = Post::take(Place::of(config)).context("the worker's socket cannot be made")?
+    else {
         tracing::info!("another worker drives this workspace");
         return Ok(());
     };
@@ -110,7 +111,7 @@ pub async fn work(config: &Config, stop: CancellationToken) -> anyhow::Result<()
 impl Parts {
     async fn open(config: &Config) -> anyhow::Result<Parts> {
         let store = Store::open(&config.database, &config.workspace).await?;
-        let tool_servers = crate::tool_servers::configured(config, &store)?;
+        let tool_servers = tool_servers::configured(config, &store).await?;
         Ok(Parts {
             store,
             tool_servers,
@@ -125,7 +126,14 @@ impl Parts {
 
     fn app(&self, driver: Driver) -> App {
         let (store, tool_servers) = (self.store.clone(), self.tool_servers.clone());
-        App::new(&self.config, store, tool_servers, self.revisions.clone(), self.bell.clone(), driver)
+        App::new(
+            &self.config,
+            store,
+            tool_servers,
+            self.revisions.clone(),
+            self.bell.clone(),
+            driver,
+        )
     }
 
     fn worker(&self) -> (Worker, Arc<str>, tokio::sync::mpsc::Sender<crate::driver::HandOver>) {

@@ -152,7 +152,8 @@ fn start(place: &Place, config: &Config) -> io::Result<()> {
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // Over a pipe, because other users can read command lines.
-        io::Write::write_all(&mut stdin, config.to_json().as_bytes())?;
+        let config = config.to_json().map_err(io::Error::other)?;
+        io::Write::write_all(&mut stdin, config.as_bytes())?;
     }
     // Somebody has to wait for it, or it stays a zombie for as long as this door lives.
     std::thread::spawn(move || child.wait());

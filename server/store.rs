@@ -247,15 +247,13 @@ impl Store {
         Ok(row.is_some_and(|(count,)| 0 < count))
     }
 
-    /// Which protocol era a tool server was last seen to speak.
+    /// Which protocol era each tool server was last seen to speak, by its identity.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn era(&self, identity: &str) -> Result<Option<String>> {
-        let sql = "SELECT era FROM tool_server_eras WHERE workspace = $1 AND identity = $2";
-        let row: Option<(String,)> =
-            self.db.optional(sql, args![&*self.workspace, identity]).await?;
-        Ok(row.map(|(era,)| era))
+    pub async fn eras(&self) -> Result<Vec<(String, String)>> {
+        let sql = "SELECT identity, era FROM tool_server_eras WHERE workspace = $1";
+        Ok(self.db.all(sql, args![&*self.workspace]).await?)
     }
 
     /// Remembers which protocol era a tool server speaks.

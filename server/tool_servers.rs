@@ -6,6 +6,7 @@ mod built_in;
 mod catalogue;
 mod client;
 mod config;
+mod configured;
 mod connect;
 mod connection;
 mod environment;
@@ -31,6 +32,7 @@ use server::Server;
 
 pub use built_in::BuiltIn;
 pub use config::{ConfigError, Protocol, ServerConfig, Transport, read_mcp_config};
+pub use configured::configured;
 
 /// No shutdown takes longer.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -254,9 +256,9 @@ impl ToolServers {
     ) -> ToolServers {
         let settings = Arc::new(settings);
         let shutdown = CancellationToken::new();
-        let built_in = built_in.into_iter().map(|server| {
-            (server.name.clone(), Server::built_in(server, &settings, &shutdown))
-        });
+        let built_in = built_in
+            .into_iter()
+            .map(|server| (server.name.clone(), Server::built_in(server, &settings, &shutdown)));
         let configured = servers.iter().map(|(name, config)| {
             (name.clone(), Server::configured(name, config, &settings, &shutdown))
         });

@@ -119,7 +119,7 @@ fn first_turn(
     Ok(Turn { events: happened, ..Turn::default() })
 }
 
-fn runnable(entry: &Entry) -> Result<Arc<Workflow>, Error> {
+pub(super) fn runnable(entry: &Entry) -> Result<Arc<Workflow>, Error> {
     entry.read.clone().map_err(|problems| Error::BrokenWorkflow {
         name: entry.name.clone(),
         problems: problems.to_vec(),

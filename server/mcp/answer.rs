@@ -155,11 +155,8 @@ pub(crate) fn refused(refusal: Refusal) -> CallToolResult {
 pub(crate) fn refusal(names: ToolNames, tool: ToolId, error: &app::Error) -> Refusal {
     let advice = advice(names, tool, error);
     let tool = tool.listed(names);
-    if let app::Error::Store(source) = error {
-        tracing::error!(error = %source, "the database did not answer {tool}");
-        return Refusal(format!(
-            "{tool}: Windlass could not reach its database; nothing is lost. {advice}"
-        ));
+    if matches!(error, app::Error::Store(_) | app::Error::Revision(_)) {
+        tracing::error!(%error, "the database did not do what {tool} needed");
     }
     let error = respell(names, &error.to_string());
     Refusal(cut(&format!("{tool}: {}. {advice}", error.trim_end_matches('.')), MESSAGE_BYTES))
@@ -191,8 +188,8 @@ fn advice(names: ToolNames, tool: ToolId, error: &app::Error) -> String {
         app::Error::ToolServers(_) => {
             format!("Call {describe} to see which tools the workflow calls.")
         }
-        app::Error::Store(_) => {
-            format!("Call {tool} again in a moment; an idempotency_key makes repeating {run} safe.")
+        app::Error::Store(_) | app::Error::Revision(_) => {
+            format!("Nothing that was accepted is lost. Call {tool} again in a moment; an idempotency_key makes repeating {run} safe.")
         }
     }
 }

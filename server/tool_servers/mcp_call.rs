@@ -6,7 +6,8 @@ use rmcp::{
     RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, CancelTaskParams, ClientRequest, ErrorData,
-        GetTaskParams, GetTaskRequest, GetTaskResult, InputRequests, ServerResult, Task, TaskPayload,
+        GetTaskParams, GetTaskRequest, GetTaskResult, InputRequests, ServerResult, Task,
+        TaskPayload,
     },
     service::{PeerRequestOptions, RequestHandle, ServiceError},
     transport::streamable_http_client::StreamableHttpError,
@@ -22,8 +23,7 @@ use super::{
     client::ProgressOf,
     connect::http_error,
     connection::Mcp,
-    failure,
-    http,
+    failure, http,
 };
 
 /// How long a goodbye to a call may take that nobody waits for any more.
@@ -135,7 +135,10 @@ impl Mcp {
                 None => Outcome::unusable(
                     Failure::new(
                         "invalid_result",
-                        format!("{} was called, but its answer is no tool result", ask.entry.info.name),
+                        format!(
+                            "{} was called, but its answer is no tool result",
+                            ask.entry.info.name
+                        ),
                         Some(false),
                     ),
                     ask.entry,
@@ -179,11 +182,7 @@ impl Mcp {
         failure::of_rpc_error(error, ask.entry)
     }
 
-    fn http_error(
-        &self,
-        ask: &Ask<'_>,
-        error: &StreamableHttpError<reqwest::Error>,
-    ) -> Sent {
+    fn http_error(&self, ask: &Ask<'_>, error: &StreamableHttpError<reqwest::Error>) -> Sent {
         let trouble = http::trouble(error, crate::clock::now());
         if trouble.session_over {
             self.lost.cancel();
