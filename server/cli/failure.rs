@@ -57,6 +57,11 @@ impl Failure {
         Failure { exit: Exit::NotFound, code, message: message.into(), help: None }
     }
 
+    /// The execution or a document is to blame; `code` is for machines.
+    pub(super) fn failed(code: &'static str, message: impl Into<String>) -> Failure {
+        Failure { exit: Exit::Failed, code, message: message.into(), help: None }
+    }
+
     /// The same, with what to do next.
     pub(super) fn help(self, help: impl Into<String>) -> Failure {
         Failure { help: Some(help.into()), ..self }

@@ -36,6 +36,6 @@ fn filter(arguments: &Arguments) -> EnvFilter {
 fn usual(command: &Command) -> &'static str {
     match command {
         Command::Serve(_) | Command::Worker => "warn,windlass=info,rmcp=warn",
-        _ => "warn,rmcp=error",
+        _ => "warn",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     arguments::Run,
@@ -47,19 +47,29 @@ async fn begin_and_watch(
     subject: Subject,
     arguments: &Run,
 ) -> Result<Exit, Failure> {
-    let execution = begin(app, subject, arguments).await?;
+    let execution = begin(session, app, subject, arguments).await?;
     if arguments.detach {
         return Ok(detached(session, &execution));
     }
     let id = execution.execution_id.clone();
     tokio::select! {
         ended = watch(session, app, execution, arguments) => Ok(finish(session, &ended?)),
-        () = signals::interrupted() => {
-            terminal::tell(&format!("\n{} {id} is not lost; a worker goes on with it", yellow("interrupted:")));
-            terminal::tell(&format!("`windlass status {id}` shows how it stands, `windlass cancel {id}` ends it"));
-            Ok(Exit::Interrupted)
-        }
+        () = signals::interrupted() => Ok(interrupted(session, &id)),
     }
+}
+
+fn interrupted(session: &Session, id: &str) -> Exit {
+    let message = format!("{id} is not lost; a worker goes on with it");
+    if session.json() {
+        let error = json!({ "code": "interrupted", "message": message });
+        terminal::say_json(&json!({ "execution_id": id, "error": error }));
+    } else {
+        terminal::tell(&format!("\n{} {message}", yellow("interrupted:")));
+        terminal::tell(&format!(
+            "`windlass status {id}` shows how it stands, `windlass cancel {id}` ends it"
+        ));
+    }
+    Exit::Interrupted
 }
 
 /// A path if it looks like one and is there; a name otherwise.
@@ -84,7 +94,12 @@ fn subject(workflow: &str) -> Result<Subject, Failure> {
     }
 }
 
-async fn begin(app: &App, subject: Subject, arguments: &Run) -> Result<Execution, Failure> {
+async fn begin(
+    session: &Session,
+    app: &App,
+    subject: Subject,
+    arguments: &Run,
+) -> Result<Execution, Failure> {
     match subject {
         Subject::Workflow(name) => {
             let request = request(&app.describe(&name).await?.input_schema, name, arguments)?;
@@ -92,7 +107,8 @@ async fn begin(app: &App, subject: Subject, arguments: &Run) -> Result<Execution
         }
         Subject::Document { path, text } => {
             let described = app.describe_document(&text, &path).await;
-            let described = described.map_err(|error| shown_in_place(error, &path, &text))?;
+            let described =
+                described.map_err(|error| shown_in_place(session, error, &path, &text))?;
             let request = request(&described.input_schema, described.name, arguments)?;
             Ok(app.run_document(&caller(), &text, &path, request).await?)
         }
@@ -108,13 +124,16 @@ fn request(schema: &Value, workflow: String, arguments: &Run) -> Result<RunReque
 }
 
 /// The problems of a file are best read in their place.
-fn shown_in_place(error: Error, path: &str, text: &str) -> Failure {
-    if let Error::BrokenWorkflow { problems, .. } = &error {
-        for problem in problems {
-            terminal::tell(&validate::framed(path, text, problem));
+fn shown_in_place(session: &Session, error: Error, path: &str, text: &str) -> Failure {
+    match error {
+        Error::BrokenWorkflow { problems, .. } if !session.json() => {
+            for problem in &problems {
+                terminal::tell(&validate::framed(path, text, problem));
+            }
+            Failure::failed("broken_workflow", format!("{path} cannot run as it is"))
         }
+        error => error.into(),
     }
-    error.into()
 }
 
 /// Follows an execution until it has ended or only a person can move it on.
