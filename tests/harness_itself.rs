@@ -1,6 +1,10 @@
 //! The harness keeps its promises: what the other tests lean on is tried here first.
 
-use std::{panic::catch_unwind, process::Command, time::Duration};
+use std::{
+    panic::catch_unwind,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::post};
 use serde_json::{Value, json};
@@ -80,7 +84,9 @@ fn a_workers_process_ends_with_its_project() {
     let project = Project::new();
     std::fs::create_dir_all(project.data_dir()).unwrap();
     // Its command line says "windlass", as a worker's does.
-    let mut worker = Command::new("sh").args(["-c", "read _ # windlass"]).spawn().unwrap();
+    let mut worker = Command::new("sh");
+    worker.args(["-c", "read _ # windlass"]).stdin(Stdio::piped());
+    let mut worker = worker.spawn().unwrap();
     let pid = worker.id().to_string();
     std::fs::write(project.data_dir().join("worker-a1.pid"), &pid).unwrap();
     assert_eq!(project.workers(), [worker.id()]);

@@ -32,12 +32,18 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 ///
 /// It waits for the postmaster alone, which ends only after its backends have.
 const SUPERVISOR: &str = r#"
-folder=$1; shift
+# An answer that nobody reads any more must not end it.
+trap '' PIPE
+programs=$1 folder=$2; shift 2
 pid=
 end() { if [ -n "$pid" ]; then kill "-$1" "$pid" 2>/dev/null; wait "$pid"; pid=; fi; }
 while read -r order; do
     case $order in
-        start) "$@" >>"$folder/log" 2>&1 </dev/null & pid=$! ;;
+        init)
+            "$programs/initdb" -D "$folder/data" --username=postgres --auth=trust --encoding=UTF8 \
+                --locale=C --no-sync >>"$folder/log" 2>&1 </dev/null || order=failed ;;
+        start)
+            "$programs/postgres" -D "$folder/data" "$@" >>"$folder/log" 2>&1 </dev/null & pid=$! ;;
         *) end "$order" ;;
     esac
     echo "$order"
@@ -123,9 +129,10 @@ impl Cluster {
         if let Some((user, group)) = user {
             chown(&folder, Some(user), Some(group)).unwrap();
         }
-        initialise(programs, &folder, user);
         let supervisor = Mutex::new(supervise(programs, &folder, port, user));
-        Cluster { port, folder, supervisor }
+        let cluster = Cluster { port, folder, supervisor };
+        cluster.order("init");
+        cluster
     }
 
     /// Where its files live, while it lives.
@@ -165,13 +172,12 @@ impl Cluster {
 
     /// Starts it and waits until it takes connections; false when its port is somebody else's.
     fn order_start(&self) -> bool {
-        let log = self.folder.join("log");
-        let before = fs::metadata(&log).map_or(0, |log| log.len());
+        let before = self.log().len();
         self.order("start");
         let began = Instant::now();
         while !self.takes_connections() {
-            let log = fs::read_to_string(&log).unwrap_or_default();
-            let said = log.get(usize::try_from(before).unwrap()..).unwrap_or_default();
+            let log = self.log();
+            let said = log.get(before..).unwrap_or_default();
             if said.contains("could not create any TCP/IP sockets") {
                 return false;
             }
@@ -181,6 +187,10 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(20));
         }
         true
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
 
     fn takes_connections(&self) -> bool {
@@ -195,7 +205,7 @@ impl Cluster {
         writeln!(orders, "{order}").unwrap();
         let mut done = String::new();
         supervisor.done.read_line(&mut done).unwrap();
-        assert_eq!(done.trim(), order, "PostgreSQL's supervisor has ended");
+        assert_eq!(done.trim(), order, "PostgreSQL did not do as told; it said:\n{}", self.log());
     }
 }
 
@@ -209,15 +219,17 @@ impl Drop for Cluster {
 
 fn supervise(programs: &Path, folder: &Path, port: u16, user: Option<(u32, u32)>) -> Supervisor {
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", SUPERVISOR, "supervisor"]).arg(folder);
-    shell.arg(programs.join("postgres")).arg("-D").arg(folder.join("data"));
+    shell.args(["-c", SUPERVISOR, "supervisor"]).arg(programs).arg(folder);
     for setting in settings(folder, port) {
         shell.args(["-c", &setting]);
     }
     shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     // A Ctrl-C at the terminal is for the tests; the supervisor then sees them go, and cleans up.
     shell.process_group(0).current_dir("/");
-    let mut child = run_as(&mut shell, user).spawn().unwrap();
+    if let Some((user, group)) = user {
+        shell.gid(group).uid(user);
+    }
+    let mut child = shell.spawn().unwrap();
     let orders = child.stdin.take();
     let done = BufReader::new(child.stdout.take().expect("piped above"));
     Supervisor { child, orders, done }
@@ -232,27 +244,6 @@ fn settings(folder: &Path, port: u16) -> [String; 6] {
         "max_connections=300".into(),
         "shared_buffers=64MB".into(),
     ]
-}
-
-fn initialise(programs: &Path, folder: &Path, user: Option<(u32, u32)>) {
-    let mut initdb = Command::new(programs.join("initdb"));
-    initdb.args([
-        "--username=postgres",
-        "--auth=trust",
-        "--encoding=UTF8",
-        "--locale=C",
-        "--no-sync",
-    ]);
-    initdb.arg("-D").arg(folder.join("data")).current_dir("/");
-    let output = run_as(&mut initdb, user).output().unwrap();
-    assert!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn run_as(command: &mut Command, user: Option<(u32, u32)>) -> &mut Command {
-    match user {
-        Some((user, group)) => command.gid(group).uid(user),
-        None => command,
-    }
 }
 
 /// PostgreSQL refuses to run as root; then it runs as the user its package made, or as nobody.

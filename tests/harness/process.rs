@@ -122,6 +122,7 @@ impl Running {
 }
 
 impl Drop for Running {
+    #[allow(clippy::print_stderr, reason = "it belongs beside the panic")]
     fn drop(&mut self) {
         self.kill();
         if thread::panicking() {
@@ -132,7 +133,19 @@ impl Drop for Running {
 
 /// Lines that arrive on a pipe, kept for whoever looks.
 #[derive(Clone, Default)]
-struct Lines(Arc<(Mutex<(Vec<String>, bool)>, Condvar)>);
+struct Lines(Arc<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    lines: Mutex<Arrived>,
+    bell: Condvar,
+}
+
+#[derive(Default)]
+struct Arrived {
+    lines: Vec<String>,
+    closed: bool,
+}
 
 impl Lines {
     fn of(pipe: impl Read + Send + 'static) -> Lines {
@@ -140,34 +153,36 @@ impl Lines {
         let kept = lines.clone();
         thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                kept.0.0.lock().unwrap().0.push(line);
-                kept.0.1.notify_all();
+                kept.change(|arrived| arrived.lines.push(line));
             }
-            kept.0.0.lock().unwrap().1 = true;
-            kept.0.1.notify_all();
+            kept.change(|arrived| arrived.closed = true);
         });
         lines
     }
 
+    fn change(&self, change: impl FnOnce(&mut Arrived)) {
+        change(&mut self.0.lines.lock().unwrap());
+        self.0.bell.notify_all();
+    }
+
     fn text(&self) -> String {
-        self.0.0.lock().unwrap().0.iter().map(|line| format!("{line}\n")).collect()
+        self.0.lines.lock().unwrap().lines.iter().map(|line| format!("{line}\n")).collect()
     }
 
     fn wait_for<T>(&self, deadline: Duration, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
         let until = Instant::now() + deadline;
-        let mut guard = self.0.0.lock().unwrap();
+        let mut arrived = self.0.lines.lock().unwrap();
         loop {
-            let (lines, closed) = &*guard;
-            if let Some(found) = lines.iter().find_map(|line| find(line)) {
+            if let Some(found) = arrived.lines.iter().find_map(|line| find(line)) {
                 return found;
             }
             let left = until.saturating_duration_since(Instant::now());
-            if *closed || left.is_zero() {
-                let said = lines.join("\n");
-                drop(guard);
+            if arrived.closed || left.is_zero() {
+                let said = arrived.lines.join("\n");
+                drop(arrived);
                 panic!("no line on standard error was {what}; there was:\n{said}");
             }
-            guard = self.0.1.wait_timeout(guard, left).unwrap().0;
+            arrived = self.0.bell.wait_timeout(arrived, left).unwrap().0;
         }
     }
 }
