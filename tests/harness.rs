@@ -22,7 +22,7 @@ use std::{
 pub use client::{Client, text_of};
 pub use http::{Answer, get, post};
 pub use postgres::{Cluster, database};
-pub use process::{Ended, Running};
+pub use process::{Ended, Running, run};
 pub use windlass::{HttpServer, Project};
 
 /// How long anything that should happen soon may take on a busy machine.

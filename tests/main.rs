@@ -4,3 +4,5 @@
 
 mod harness;
 mod harness_itself;
+mod sdk;
+mod tidy;
