@@ -1,1 +1,8 @@
-//! placeholder
+//! What Windlass promises, one file a promise. One binary, so that it links once.
+
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
+
+mod harness;
+mod harness_itself;
+mod sdk;
+mod tidy;
