@@ -220,12 +220,9 @@ impl App {
         self.signal(&row, &signal).await
     }
 
-    /// Checks a document without storing anything. The problems are empty when it may run.
-    pub async fn validate(&self, text: &str) -> Vec<Problem> {
-        match catalogue::read(text, "", "workflow").read {
-            Ok(_) => Vec::new(),
-            Err(problems) => problems.to_vec(),
-        }
+    /// Sees to it that somebody drives what has not ended; what the caller should know about that, if anything.
+    pub async fn ensure_worker(&self) -> Option<String> {
+        self.inner.driver.ensure().await
     }
 
     /// Every tool of every server; for a server that cannot be reached, why.
@@ -396,6 +393,15 @@ impl App {
             Some(Event::ExecutionCompleted { output }) => Ok(Some(output)),
             Some(_) | None => Ok(None),
         }
+    }
+}
+
+/// Checks a document without storing anything. The problems are empty when it may run.
+#[must_use]
+pub fn validate(text: &str) -> Vec<Problem> {
+    match catalogue::read(text, "", "workflow").read {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.to_vec(),
     }
 }
 

@@ -76,7 +76,11 @@ impl Host {
             Drive::Detached => parts.detached(),
             Drive::Nobody => Driver::Nobody,
         };
-        Ok(Host { app: parts.app(driver), parts })
+        let app = parts.app(driver);
+        if drive == Drive::Detached {
+            parts.take_up_what_is_left(app.clone());
+        }
+        Ok(Host { app, parts })
     }
 
     /// Ends the worker and the tool servers, within a bound. Running executions are left to the next worker.
@@ -160,6 +164,17 @@ impl Parts {
             fallback: Arc::new(move || parts.start_worker(None)),
             instead: Arc::new(OnceLock::new()),
         }
+    }
+
+    /// What an earlier process left undone gets a worker as soon as somebody is there to start one.
+    fn take_up_what_is_left(&self, app: App) {
+        let store = self.store.clone();
+        let task = async move {
+            if matches!(store.has_work().await, Ok(true)) {
+                app.ensure_worker().await;
+            }
+        };
+        keep(&self.carriers, tokio::spawn(task));
     }
 
     /// On Postgres, other processes hear what moves here, and this one what moves there.

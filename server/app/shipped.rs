@@ -1,7 +1,7 @@
 //! The workflows that ship inside the binary.
 
 /// File names and texts; a file of the workspace with the same workflow name takes its place.
-pub const SHIPPED: &[(&str, &str)] = &[
+pub(super) const SHIPPED: &[(&str, &str)] = &[
     ("hello.yaml", include_str!("../../workflows/hello.yaml")),
     ("issue_to_pr.yaml", include_str!("../../workflows/issue_to_pr.yaml")),
 ];

@@ -203,6 +203,8 @@ async fn stop(host: Host) {
 
 /// A process that only asks starts a worker for what it finds undone.
 async fn leave_to_a_worker(session: &Session) -> Result<(), Failure> {
-    session.host(Drive::Detached).await?.stop().await;
+    let host = session.host(Drive::Detached).await?;
+    host.app.ensure_worker().await;
+    host.stop().await;
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::{
     session::Session,
     terminal::{self, bold, dim, green, red},
 };
-use crate::host::Drive;
+use crate::app;
 
 /// A file and what is wrong with it.
 #[derive(Serialize)]
@@ -23,15 +23,13 @@ struct Checked {
     text: String,
 }
 
-pub(super) async fn run(session: &Session, arguments: &Validate) -> Result<Exit, Failure> {
+pub(super) fn run(session: &Session, arguments: &Validate) -> Result<Exit, Failure> {
     let texts = arguments.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
-    let host = session.host(Drive::Nobody).await?;
     let mut all = Vec::new();
     for (file, text) in texts {
-        let problems = host.app.validate(&text).await;
+        let problems = app::validate(&text);
         all.push(Checked { file, valid: problems.is_empty(), problems, text });
     }
-    host.stop().await;
     show(session, &all);
     Ok(if all.iter().all(|checked| checked.valid) { Exit::Done } else { Exit::Failed })
 }

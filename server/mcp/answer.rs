@@ -189,7 +189,9 @@ fn advice(names: ToolNames, tool: ToolId, error: &app::Error) -> String {
             format!("Call {describe} to see which tools the workflow calls.")
         }
         app::Error::Store(_) | app::Error::Revision(_) => {
-            format!("Nothing that was accepted is lost. Call {tool} again in a moment; an idempotency_key makes repeating {run} safe.")
+            format!(
+                "Nothing that was accepted is lost. Call {tool} again in a moment; an idempotency_key makes repeating {run} safe."
+            )
         }
     }
 }

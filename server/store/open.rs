@@ -21,8 +21,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// Opens the database that the URL names: `sqlite:PATH` or `postgres://…`.
 pub(super) async fn open(url: &str) -> Result<Db> {
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        return open_sqlite(path.trim_start_matches("//")).await;
+    if url.starts_with("sqlite:") {
+        return open_sqlite(url).await;
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return open_postgres(url).await;
@@ -31,27 +31,26 @@ pub(super) async fn open(url: &str) -> Result<Db> {
     Err(Error::Url)
 }
 
-async fn open_sqlite(path: &str) -> Result<Db> {
-    let path = path.split_once('?').map_or(path, |(path, _)| path);
-    if let Some(folder) = Path::new(path).parent() {
-        fs::create_dir_all(folder)
-            .map_err(|source| Error::Folder { path: folder.into(), source })?;
-    }
-    let options = SqliteConnectOptions::new()
-        .filename(path)
+async fn open_sqlite(url: &str) -> Result<Db> {
+    let options = SqliteConnectOptions::from_str(url)?
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY)
         .foreign_keys(true);
+    let path = options.get_filename().to_owned();
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)
+            .map_err(|source| Error::Folder { path: folder.into(), source })?;
+    }
     let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(BUSY * 2);
     let write = pool(1).connect_with(options.clone()).await?;
-    migrate_sqlite(path, &write).await?;
+    migrate_sqlite(&path, &write).await?;
     Ok(Db::Sqlite { write, read: pool(4).connect_lazy_with(options) })
 }
 
 /// Two processes may open a new file at once, and SQLite's migrations take no lock of their own.
-async fn migrate_sqlite(path: &str, pool: &sqlx::SqlitePool) -> Result<()> {
+async fn migrate_sqlite(path: &Path, pool: &sqlx::SqlitePool) -> Result<()> {
     let newest = SQLITE.iter().map(|migration| migration.version).max().unwrap_or_default();
     let done: std::result::Result<(Option<i64>,), _> =
         sqlx::query_as("SELECT MAX(version) FROM _sqlx_migrations WHERE success")
@@ -60,11 +59,11 @@ async fn migrate_sqlite(path: &str, pool: &sqlx::SqlitePool) -> Result<()> {
     if done.is_ok_and(|(version,)| version.is_some_and(|version| newest <= version)) {
         return Ok(());
     }
-    let lock = format!("{path}.migrating");
+    let lock = path.with_added_extension("migrating");
     let file =
-        fs::File::create(&lock).map_err(|source| Error::Folder { path: lock.into(), source })?;
+        fs::File::create(&lock).map_err(|source| Error::Folder { path: lock.clone(), source })?;
     // Blocks for as long as another process migrates: a few milliseconds, once in a release.
-    file.lock().map_err(|source| Error::Folder { path: path.into(), source })?;
+    file.lock().map_err(|source| Error::Folder { path: lock, source })?;
     migrator(&SQLITE).run(pool).await?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A tool server's entry in a configuration: the conventional `mcpServers` form, and our extras.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -110,6 +110,15 @@ pub fn read_mcp_config(text: &str) -> Result<BTreeMap<String, ServerConfig>, Con
 }
 
 impl ServerConfig {
+    /// Whether it starts the program that reads it.
+    #[must_use]
+    pub fn is_this_program(&self) -> bool {
+        let Transport::Stdio { command, .. } = &self.transport else { return false };
+        let own = std::env::current_exe().ok();
+        let own = own.as_deref().and_then(Path::file_name);
+        own.is_some() && own == Path::new(command).file_name()
+    }
+
     /// Reads one entry of `mcpServers`.
     ///
     /// # Errors

@@ -25,7 +25,10 @@ pub async fn configured(config: &Config, store: &Store) -> anyhow::Result<ToolSe
         let text =
             text.with_context(|| format!("cannot read the tool servers in {}", path.display()))?;
         let read = read_mcp_config(&text);
-        servers.extend(read.with_context(|| format!("the tool servers in {}", path.display()))?);
+        let mut read = read.with_context(|| format!("the tool servers in {}", path.display()))?;
+        // A pasted file may name Windlass itself, which would start itself for ever.
+        read.retain(|_, server| !server.is_this_program());
+        servers.extend(read);
     }
     for (name, entry) in &config.mcp_servers {
         servers.insert(name.clone(), ServerConfig::parse(name, entry)?);
