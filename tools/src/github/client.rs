@@ -2,7 +2,8 @@
 //!
 //! octocrab carries and signs; the shapes are our own, because its own are
 //! stricter than GitHub's answers. Nothing is sent twice from here: octocrab is
-//! built without its retries, which would repeat a POST.
+//! built without its retries, which would repeat a POST. It names the API version
+//! itself; a test watches that it does so once.
 
 use std::error::Error as StdError;
 use std::io;
@@ -17,7 +18,6 @@ use super::Github;
 use super::names;
 use crate::contract::{Code, Provider, ToolError};
 
-const API_VERSION: &str = "2022-11-28";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// What GitHub asks to wait when it does not say for how long.
@@ -60,10 +60,6 @@ impl Github {
             .and_then(|builder| {
                 builder
                     .personal_token(token)
-                    .add_header(
-                        "x-github-api-version".parse().expect("a header name"),
-                        API_VERSION.to_owned(),
-                    )
                     .add_header(
                         "accept".parse().expect("a header name"),
                         "application/vnd.github+json".to_owned(),
