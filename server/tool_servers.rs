@@ -254,9 +254,9 @@ impl ToolServers {
     ) -> ToolServers {
         let settings = Arc::new(settings);
         let shutdown = CancellationToken::new();
-        let built_in = built_in.into_iter().map(|server| {
-            (server.name.clone(), Server::built_in(server, &settings, &shutdown))
-        });
+        let built_in = built_in
+            .into_iter()
+            .map(|server| (server.name.clone(), Server::built_in(server, &settings, &shutdown)));
         let configured = servers.iter().map(|(name, config)| {
             (name.clone(), Server::configured(name, config, &settings, &shutdown))
         });

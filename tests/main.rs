@@ -1,1 +1,3 @@
-//! placeholder
+//! One binary for all tests of the whole program.
+
+mod tool_servers;

@@ -105,7 +105,9 @@ fn told(answer: &Answer, entry: &Entry) -> Failure {
     let words = || {
         let texts: Vec<&str> = answer.content.iter().filter_map(text).collect();
         match texts.join("\n") {
-            words if words.trim().is_empty() => format!("{} failed without a word", entry.info.name),
+            words if words.trim().is_empty() => {
+                format!("{} failed without a word", entry.info.name)
+            }
             words => words,
         }
     };

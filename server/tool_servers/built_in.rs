@@ -22,7 +22,8 @@ impl BuiltIn {
     /// A server of that name; a clone of the handler serves each connection.
     #[must_use]
     pub fn new(name: &str, handler: impl ServerHandler + Clone) -> BuiltIn {
-        let start: Start = Box::new(move |stream, stop| Box::pin(serve(handler.clone(), stream, stop)));
+        let start: Start =
+            Box::new(move |stream, stop| Box::pin(serve(handler.clone(), stream, stop)));
         BuiltIn { name: name.to_owned(), start }
     }
 }

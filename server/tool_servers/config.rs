@@ -279,14 +279,16 @@ impl Fields<'_> {
             .iter()
             .enumerate()
             .map(|(index, value)| {
-                scalar(value).ok_or_else(|| self.wrong(&format!("{key}[{index}]"), "must be a text"))
+                scalar(value)
+                    .ok_or_else(|| self.wrong(&format!("{key}[{index}]"), "must be a text"))
             })
             .collect()
     }
 
     fn table(&self, key: &str) -> Result<BTreeMap<String, String>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(BTreeMap::new()) };
-        let values = value.as_object().ok_or_else(|| self.wrong(key, "must be an object of texts"))?;
+        let values =
+            value.as_object().ok_or_else(|| self.wrong(key, "must be an object of texts"))?;
         values
             .iter()
             .map(|(name, value)| {

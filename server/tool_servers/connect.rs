@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use rmcp::{
     RoleClient,
     model::{ErrorCode, ProtocolVersion},
-    service::{
-        ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, RunningService,
+    service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, RunningService},
+    transport::{
+        DynamicTransportError, IntoTransport, streamable_http_client::StreamableHttpError,
     },
-    transport::{DynamicTransportError, IntoTransport, streamable_http_client::StreamableHttpError},
 };
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -132,8 +132,8 @@ async fn start(
     launch: &Launch<'_>,
     handshake: Handshake,
 ) -> Result<(Connection, Era), (Broken, String)> {
-    let (process, stdin, stdout) = Process::start(launch)
-        .map_err(|reason| (Broken::Hopeless(reason), String::new()))?;
+    let (process, stdin, stdout) =
+        Process::start(launch).map_err(|reason| (Broken::Hopeless(reason), String::new()))?;
     let pipe = Pipe::new(stdout, stdin, Some(process.clone()));
     let lost = pipe.lost();
     let client = Client::default();
@@ -253,7 +253,8 @@ fn next(target: &Target<'_>, tried: Handshake, broken: &Broken) -> Option<Handsh
         (Protocol::Legacy | Protocol::Modern | Protocol::Afu9, _) => return None,
         // It was remembered to be an old server, and may be a new one by now.
         (Protocol::Auto, Handshake::Initialize) => {
-            return (target.known == Some(Era::Legacy) && !hopeless(error)).then_some(Handshake::Probe);
+            return (target.known == Some(Era::Legacy) && !hopeless(error))
+                .then_some(Handshake::Probe);
         }
         (Protocol::Auto, Handshake::Discover) => return None,
         (Protocol::Auto, Handshake::Probe) => {}

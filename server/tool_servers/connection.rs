@@ -51,7 +51,7 @@ pub(super) struct Connection {
 
 /// What is spoken on it.
 pub(super) enum Wire {
-    Mcp(Mcp),
+    Mcp(Box<Mcp>),
     Afu9(Afu9),
 }
 
@@ -90,7 +90,7 @@ struct Pages {
 
 impl Connection {
     pub(super) fn mcp(mcp: Mcp) -> Connection {
-        Connection { wire: Wire::Mcp(mcp), listed: tokio::sync::Mutex::default() }
+        Connection { wire: Wire::Mcp(Box::new(mcp)), listed: tokio::sync::Mutex::default() }
     }
 
     pub(super) fn afu9(server: Afu9) -> Connection {
@@ -176,8 +176,8 @@ impl Connection {
     /// Ends what was started for the connection, without a goodbye.
     pub(super) fn kill(&self) {
         match &self.wire {
-            Wire::Mcp(Mcp { process: Some(process), .. }) => process.kill(),
-            Wire::Mcp(_) | Wire::Afu9(_) => {}
+            Wire::Mcp(mcp) => mcp.process.iter().for_each(|process| process.kill()),
+            Wire::Afu9(_) => {}
         }
     }
 }
@@ -252,7 +252,8 @@ impl Mcp {
 
     async fn page(&self, cursor: Option<String>) -> Result<ServerResult, ServiceError> {
         // Not by rmcp's method, whose cache would answer when we want to know anew.
-        let params = cursor.map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
+        let params =
+            cursor.map(|cursor| PaginatedRequestParams::default().with_cursor(Some(cursor)));
         let request = ListToolsRequest { params, ..ListToolsRequest::default() };
         let options = PeerRequestOptions::with_timeout(LIST_TIMEOUT);
         let request = ClientRequest::ListToolsRequest(request);
@@ -344,7 +345,9 @@ fn read_loose_page(page: &Value) -> Option<Page> {
     let tools: Vec<Tool> =
         described.iter().filter_map(|tool| serde_json::from_value(tool.clone()).ok()).collect();
     let left_out = described.len() - tools.len();
-    tracing::warn!("{left_out} tools of a tool server are left out: their descriptions are malformed");
+    tracing::warn!(
+        "{left_out} tools of a tool server are left out: their descriptions are malformed"
+    );
     let next = page.get("nextCursor").and_then(Value::as_str).map(str::to_owned);
     Some((tools, next, None))
 }

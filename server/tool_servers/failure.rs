@@ -12,11 +12,7 @@ use super::{
 const LONGEST_MESSAGE: usize = 8_000;
 
 impl Failure {
-    pub(super) fn new(
-        code: &str,
-        message: impl Into<String>,
-        retryable: Option<bool>,
-    ) -> Failure {
+    pub(super) fn new(code: &str, message: impl Into<String>, retryable: Option<bool>) -> Failure {
         Failure { code: code.to_owned(), message: message.into(), retryable, retry_after_ms: None }
     }
 
@@ -77,9 +73,8 @@ impl Outcome {
 pub(super) fn of_rpc_error(error: &ErrorData, entry: &Entry) -> Outcome {
     let name = &entry.info.name;
     let message = &error.message;
-    let failed = |code, retryable, text: String| {
-        Outcome::Failed(Failure::new(code, text, retryable))
-    };
+    let failed =
+        |code, retryable, text: String| Outcome::Failed(Failure::new(code, text, retryable));
     match error.code {
         TOO_LARGE => failed(
             "result_too_large",
@@ -87,7 +82,11 @@ pub(super) fn of_rpc_error(error: &ErrorData, entry: &Entry) -> Outcome {
             format!("{name} was called, but {message}; ask it for less, or for pages"),
         ),
         UNREADABLE => Outcome::unusable(
-            Failure::new("invalid_result", format!("{name} was called, but {message}"), Some(false)),
+            Failure::new(
+                "invalid_result",
+                format!("{name} was called, but {message}"),
+                Some(false),
+            ),
             entry,
         ),
         ErrorCode::INVALID_PARAMS => failed(
@@ -100,8 +99,10 @@ pub(super) fn of_rpc_error(error: &ErrorData, entry: &Entry) -> Outcome {
             Some(false),
             format!("the tool server does not know {name}: {message}"),
         ),
-        ErrorCode(number) => {
-            failed("tool_error", None, format!("{name} failed: {message} (JSON-RPC error {number})"))
-        }
+        ErrorCode(number) => failed(
+            "tool_error",
+            None,
+            format!("{name} failed: {message} (JSON-RPC error {number})"),
+        ),
     }
 }

@@ -31,7 +31,8 @@ impl Trouble {
             let failure = self.failure.told(|text| format!("{name} was called, but {text}"));
             Outcome::uncertain(failure, entry)
         } else {
-            let told = |text: &str| format!("no result of {name} came from its tool server: {text}");
+            let told =
+                |text: &str| format!("no result of {name} came from its tool server: {text}");
             Outcome::Failed(self.failure.told(told))
         }
     }
@@ -123,7 +124,11 @@ pub(super) fn of_client(error: &reqwest::Error) -> Trouble {
     if error.is_connect() {
         refused(Failure::unavailable(format!("nobody answers at its address: {text}")))
     } else if error.is_builder() {
-        refused(Failure::new("unavailable", format!("its `url` cannot be used: {text}"), Some(false)))
+        refused(Failure::new(
+            "unavailable",
+            format!("its `url` cannot be used: {text}"),
+            Some(false),
+        ))
     } else {
         lost(format!("the request broke off: {text}"))
     }
@@ -157,7 +162,9 @@ pub(super) fn of_status(status: u16, retry_after: Option<&str>, now_ms: i64) -> 
 
 fn limited(status: u16, wait: Option<u64>) -> Failure {
     let text = match wait {
-        Some(wait) => format!("it answered HTTP {status}: too much was asked of it; wait {wait} ms"),
+        Some(wait) => {
+            format!("it answered HTTP {status}: too much was asked of it; wait {wait} ms")
+        }
         None => format!("it answered HTTP {status}: too much was asked of it"),
     };
     Failure::new("rate_limited", text, Some(true)).after(wait)
@@ -168,7 +175,11 @@ fn refused(failure: Failure) -> Trouble {
 }
 
 fn lost(text: String) -> Trouble {
-    Trouble { failure: Failure::connection_lost(text), may_have_happened: true, session_over: false }
+    Trouble {
+        failure: Failure::connection_lost(text),
+        may_have_happened: true,
+        session_over: false,
+    }
 }
 
 /// rmcp puts some statuses into words.
@@ -229,7 +240,9 @@ mod tests {
 
     #[test]
     fn retry_after_is_read_as_seconds_or_as_a_moment() {
-        let check = |text: &str, expect| assert_eq!(retry_after_ms(text, 784_111_777_000), expect, "{text}");
+        let check = |text: &str, expect| {
+            assert_eq!(retry_after_ms(text, 784_111_777_000), expect, "{text}")
+        };
         check("7", Some(7_000));
         check("Sun, 06 Nov 1994 08:49:47 GMT", Some(10_000));
         check("Sun, 06 Nov 1994 08:49:00 GMT", Some(0));
@@ -249,7 +262,11 @@ mod tests {
     fn a_status_says_whether_the_call_may_have_happened() {
         let check = |status, code: &str, may| {
             let trouble = of_status(status, None, 0);
-            assert_eq!((trouble.failure.code.as_str(), trouble.may_have_happened), (code, may), "{status}");
+            assert_eq!(
+                (trouble.failure.code.as_str(), trouble.may_have_happened),
+                (code, may),
+                "{status}"
+            );
         };
         check(401, "unauthenticated", false);
         check(403, "unauthenticated", false);

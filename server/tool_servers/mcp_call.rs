@@ -6,7 +6,8 @@ use rmcp::{
     RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, CancelTaskParams, ClientRequest, ErrorData,
-        GetTaskParams, GetTaskRequest, GetTaskResult, InputRequests, ServerResult, Task, TaskPayload,
+        GetTaskParams, GetTaskRequest, GetTaskResult, InputRequests, ServerResult, Task,
+        TaskPayload,
     },
     service::{PeerRequestOptions, RequestHandle, ServiceError},
     transport::streamable_http_client::StreamableHttpError,
@@ -22,8 +23,7 @@ use super::{
     client::ProgressOf,
     connect::http_error,
     connection::Mcp,
-    failure,
-    http,
+    failure, http,
 };
 
 /// How long a goodbye to a call may take that nobody waits for any more.
@@ -65,7 +65,7 @@ pub(super) enum Sent {
 
 /// Why an answer was not waited for any longer.
 enum End {
-    Answer(Result<ServerResult, ServiceError>),
+    Answer(Box<Result<ServerResult, ServiceError>>),
     Timeout,
     Cancelled,
     Lost,
@@ -83,8 +83,10 @@ impl Mcp {
         };
         let progress = self.progress.follow(handle.progress_token.clone());
         match self.wait(ask, handle, progress).await {
-            End::Answer(Ok(result)) => Sent::Yes(self.result(ask, result).await),
-            End::Answer(Err(error)) => self.error(ask, error).await,
+            End::Answer(answer) => match *answer {
+                Ok(result) => Sent::Yes(self.result(ask, result).await),
+                Err(error) => self.error(ask, error).await,
+            },
             End::Timeout => Sent::Yes(timed_out(ask)),
             End::Cancelled => Sent::Yes(cancelled(ask)),
             End::Lost => Sent::Yes(self.lost(ask).await),
@@ -105,7 +107,7 @@ impl Mcp {
                         (ask.progress)(heard);
                     }
                     // The sender is gone when the connection is.
-                    return answer.map_or(End::Lost, End::Answer);
+                    return answer.map_or(End::Lost, |answer| End::Answer(Box::new(answer)));
                 }
                 () = self.lost.cancelled() => return End::Lost,
                 () = ask.stopped() => {
@@ -135,7 +137,10 @@ impl Mcp {
                 None => Outcome::unusable(
                     Failure::new(
                         "invalid_result",
-                        format!("{} was called, but its answer is no tool result", ask.entry.info.name),
+                        format!(
+                            "{} was called, but its answer is no tool result",
+                            ask.entry.info.name
+                        ),
                         Some(false),
                     ),
                     ask.entry,
@@ -179,11 +184,7 @@ impl Mcp {
         failure::of_rpc_error(error, ask.entry)
     }
 
-    fn http_error(
-        &self,
-        ask: &Ask<'_>,
-        error: &StreamableHttpError<reqwest::Error>,
-    ) -> Sent {
+    fn http_error(&self, ask: &Ask<'_>, error: &StreamableHttpError<reqwest::Error>) -> Sent {
         let trouble = http::trouble(error, crate::clock::now());
         if trouble.session_over {
             self.lost.cancel();

@@ -212,7 +212,9 @@ impl Server {
             [] => {}
             problems => return Err(invalid(call, problems)),
         }
-        let Value::Object(arguments) = arguments else { unreachable!("it was made an object above") };
+        let Value::Object(arguments) = arguments else {
+            unreachable!("it was made an object above")
+        };
         Ok(Prepared { connection, entry, arguments })
     }
 
@@ -234,9 +236,7 @@ impl Server {
         let connection = self.connection().await?;
         match connection.catalogue(&self.name).await {
             Ok(catalogue) => Ok((connection, catalogue)),
-            Err(failure) => {
-                Err(failure.told(|text| self.redactor.redact(&self.sentence(text))))
-            }
+            Err(failure) => Err(failure.told(|text| self.redactor.redact(&self.sentence(text)))),
         }
     }
 
@@ -277,9 +277,9 @@ impl Server {
             opened = self.open() => opened,
             () = self.shutdown.cancelled() => Err(self.shutting_down()),
         };
-        let opened = opened.map(Arc::new).map_err(|failure| {
-            failure.told(|text| self.redactor.redact(&self.sentence(text)))
-        });
+        let opened = opened
+            .map(Arc::new)
+            .map_err(|failure| failure.told(|text| self.redactor.redact(&self.sentence(text))));
         let mut link = self.link();
         let failures = link.failures();
         *link = match &opened {
@@ -378,7 +378,10 @@ impl Server {
                 call.tool, self.max_in_flight, self.name
             )
         } else {
-            format!("{} was not called: tool server {:?} was not ready within {bound} ms", call.tool, self.name)
+            format!(
+                "{} was not called: tool server {:?} was not ready within {bound} ms",
+                call.tool, self.name
+            )
         };
         Failure::unavailable(text)
     }
@@ -397,7 +400,9 @@ impl Link {
 
 fn source(config: &ServerConfig, variables: &BTreeMap<String, String>) -> Source {
     if config.disabled {
-        return Source::Unusable("it is disabled in the configuration; take `disabled` out".to_owned());
+        return Source::Unusable(
+            "it is disabled in the configuration; take `disabled` out".to_owned(),
+        );
     }
     match environment::resolve(&config.transport, variables) {
         Ok(resolved) => Source::Configured(resolved),
