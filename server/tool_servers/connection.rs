@@ -136,7 +136,15 @@ impl Connection {
         if let Some(listed) = listed.as_ref().filter(|listed| will_do(listed, changes)) {
             return Ok(listed.catalogue.clone());
         }
-        let pages = self.pages().await?;
+        let pages = match (self.pages().await, listed.as_ref()) {
+            (Ok(pages), _) => pages,
+            // What was known is better than nothing, as long as the server can be called.
+            (Err(failure), Some(listed)) if !self.is_lost() => {
+                tracing::warn!("tool server {server} keeps its old list: {}", failure.message);
+                return Ok(listed.catalogue.clone());
+            }
+            (Err(failure), _) => return Err(failure),
+        };
         let catalogue = Arc::new(Catalogue::new(server, pages.tools));
         let at = Instant::now();
         *listed = Some(Listed { catalogue: catalogue.clone(), at, changes, ttl: pages.ttl });
@@ -274,7 +282,10 @@ impl Mcp {
                     }
                     trouble.failure
                 }
-                None => Failure::unavailable("it took no request for its tools"),
+                None => {
+                    self.lost.cancel();
+                    Failure::unavailable("it took no request for its tools")
+                }
             },
             _ => Failure::unavailable(format!("it did not list its tools: {error}")),
         }
