@@ -7,3 +7,4 @@ mod harness;
 mod harness_itself;
 mod sdk;
 mod tidy;
+mod tool_servers;
