@@ -5,6 +5,7 @@
 mod cli;
 mod harness;
 mod harness_itself;
+mod mcp;
 mod sdk;
 mod tidy;
 mod tool_servers;
