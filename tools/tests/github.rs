@@ -714,12 +714,15 @@ async fn a_pull_request_that_was_closed_meanwhile_is_not_opened_again() {
 
 // -- once ---------------------------------------------------------------------
 
+/// Makes the same request anew.
+type Make = fn() -> Request;
+
 /// Whatever request of a call loses its answer after its work was done, a second
 /// attempt with the same key ends in the state that one undisturbed call ends in,
 /// with the same answer.
 #[tokio::test]
 async fn whichever_answer_is_lost_the_work_is_done_once() {
-    let calls: [(&str, fn() -> Request); 4] = [
+    let calls: [(&str, Make); 4] = [
         ("createBranch", || branch("y")),
         ("commitFileChanges", || commit("x", "a\n")),
         ("createPullRequest", || pull("x", json!({ "labels": ["bug"], "assignees": ["octo"] }))),
@@ -778,7 +781,7 @@ impl Undisturbed {
     }
 }
 
-async fn undisturbed(call: fn() -> Request) -> (Undisturbed, Value) {
+async fn undisturbed(call: Make) -> (Undisturbed, Value) {
     let (emulator, client) = prepared().await;
     let answer = client.ok(call().attempt(KEY, 1)).await;
     let state = emulator.state();
