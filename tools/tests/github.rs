@@ -232,6 +232,15 @@ async fn a_write_that_fails_is_sent_once() {
 }
 
 #[tokio::test]
+async fn an_empty_repository_is_a_conflict_that_says_what_it_needs() {
+    let (emulator, client) = start().await;
+    emulator.change("octo/hello", |repository| repository.refs.clear());
+    let error = client.error(branch("x")).await;
+    assert_eq!((&error["code"], &error["retryable"]), (&json!("conflict"), &json!(false)));
+    assert!(error["hint"].as_str().unwrap().contains("first commit"), "{error}");
+}
+
+#[tokio::test]
 async fn a_read_whose_answer_is_lost_may_be_repeated() {
     let (emulator, client) = start().await;
     emulator.faults().add(Action::DropAfterWork.on("GET", "/issues"));
@@ -279,6 +288,7 @@ async fn a_tool_that_is_cancelled_answers_no_more_and_the_server_goes_on() {
         held = emulator.faults().wait_until_held(1, DEADLINE) => assert!(held),
     }
     // The call is dropped, which cancels it; the request to GitHub ends with it.
+    assert!(emulator.faults().wait_until_none_held(DEADLINE).await);
     assert_eq!(client.ok(request("getIssue", json!({ "number": 7 }))).await["number"], 7);
 }
 

@@ -138,6 +138,13 @@ impl Faults {
         matches!(tokio::time::timeout(at_most, enough).await, Ok(Ok(_)))
     }
 
+    /// Waits until no request is held; false when the time is up first.
+    pub async fn wait_until_none_held(&self, at_most: Duration) -> bool {
+        let mut held = self.held.subscribe();
+        let none = held.wait_for(|now| *now == 0);
+        matches!(tokio::time::timeout(at_most, none).await, Ok(Ok(_)))
+    }
+
     /// The action for a request, if a fault was waiting for it.
     pub(super) fn strike(&self, method: &str, path: &str) -> Option<Action> {
         let mut waiting = self.lock();

@@ -206,6 +206,9 @@ fn hint(code: Code, status: u16) -> Option<&'static str> {
             Some("it was deleted, or issues are switched off in this repository")
         }
         (Code::NotFound, _) => Some("the repository was moved: use its new name"),
+        (Code::Conflict, _) => Some(
+            "call again when others have stopped changing it; an empty repository needs a first commit",
+        ),
         (Code::OutcomeUnknown, _) => Some("look whether it happened before calling again"),
         _ => None,
     }
