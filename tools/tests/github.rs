@@ -672,6 +672,18 @@ async fn an_empty_commit_is_put_on_no_branch_that_others_rely_on() {
 }
 
 #[tokio::test]
+async fn a_refusal_for_another_reason_brings_no_empty_commit() {
+    let (emulator, client) = start_with_branch().await;
+    emulator.faults().add(Action::Refuse { status: 422 }.on("POST", "/pulls"));
+    let error = client.error(pull("x", json!({ "if_no_commits": "empty_commit" }))).await;
+    assert_eq!(
+        (&error["code"], &error["provider"]["status"]),
+        (&json!("invalid_argument"), &json!(422))
+    );
+    assert_eq!(emulator.state().count("commit_created"), 0);
+}
+
+#[tokio::test]
 async fn a_branch_that_is_not_there_is_githubs_refusal() {
     let (_emulator, client) = start().await;
     let error = client.error(pull("nowhere", json!({ "if_no_commits": "empty_commit" }))).await;

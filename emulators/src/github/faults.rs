@@ -50,6 +50,11 @@ pub enum Action {
     },
     /// Answers 403 as if the token lacked a permission.
     Forbidden,
+    /// Answers this status without doing the work, for reasons of its own.
+    Refuse {
+        /// The HTTP status.
+        status: u16,
+    },
     /// Waits before doing the work.
     Slow {
         /// How long.
