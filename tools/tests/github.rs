@@ -232,6 +232,15 @@ async fn a_write_that_fails_is_sent_once() {
 }
 
 #[tokio::test]
+async fn an_empty_repository_is_a_conflict_that_says_what_it_needs() {
+    let (emulator, client) = start().await;
+    emulator.change("octo/hello", |repository| repository.refs.clear());
+    let error = client.error(branch("x")).await;
+    assert_eq!((&error["code"], &error["retryable"]), (&json!("conflict"), &json!(false)));
+    assert!(error["hint"].as_str().unwrap().contains("first commit"), "{error}");
+}
+
+#[tokio::test]
 async fn a_read_whose_answer_is_lost_may_be_repeated() {
     let (emulator, client) = start().await;
     emulator.faults().add(Action::DropAfterWork.on("GET", "/issues"));
@@ -279,6 +288,7 @@ async fn a_tool_that_is_cancelled_answers_no_more_and_the_server_goes_on() {
         held = emulator.faults().wait_until_held(1, DEADLINE) => assert!(held),
     }
     // The call is dropped, which cancels it; the request to GitHub ends with it.
+    assert!(emulator.faults().wait_until_none_held(DEADLINE).await);
     assert_eq!(client.ok(request("getIssue", json!({ "number": 7 }))).await["number"], 7);
 }
 
@@ -662,6 +672,18 @@ async fn an_empty_commit_is_put_on_no_branch_that_others_rely_on() {
 }
 
 #[tokio::test]
+async fn a_refusal_for_another_reason_brings_no_empty_commit() {
+    let (emulator, client) = start_with_branch().await;
+    emulator.faults().add(Action::Refuse { status: 422 }.on("POST", "/pulls"));
+    let error = client.error(pull("x", json!({ "if_no_commits": "empty_commit" }))).await;
+    assert_eq!(
+        (&error["code"], &error["provider"]["status"]),
+        (&json!("invalid_argument"), &json!(422))
+    );
+    assert_eq!(emulator.state().count("commit_created"), 0);
+}
+
+#[tokio::test]
 async fn a_branch_that_is_not_there_is_githubs_refusal() {
     let (_emulator, client) = start().await;
     let error = client.error(pull("nowhere", json!({ "if_no_commits": "empty_commit" }))).await;
@@ -714,12 +736,15 @@ async fn a_pull_request_that_was_closed_meanwhile_is_not_opened_again() {
 
 // -- once ---------------------------------------------------------------------
 
+/// Makes the same request anew.
+type Make = fn() -> Request;
+
 /// Whatever request of a call loses its answer after its work was done, a second
 /// attempt with the same key ends in the state that one undisturbed call ends in,
 /// with the same answer.
 #[tokio::test]
 async fn whichever_answer_is_lost_the_work_is_done_once() {
-    let calls: [(&str, fn() -> Request); 4] = [
+    let calls: [(&str, Make); 4] = [
         ("createBranch", || branch("y")),
         ("commitFileChanges", || commit("x", "a\n")),
         ("createPullRequest", || pull("x", json!({ "labels": ["bug"], "assignees": ["octo"] }))),
@@ -778,7 +803,7 @@ impl Undisturbed {
     }
 }
 
-async fn undisturbed(call: fn() -> Request) -> (Undisturbed, Value) {
+async fn undisturbed(call: Make) -> (Undisturbed, Value) {
     let (emulator, client) = prepared().await;
     let answer = client.ok(call().attempt(KEY, 1)).await;
     let state = emulator.state();

@@ -160,13 +160,13 @@ fn refusal(error: &GitHubError, sent: Sent) -> ToolError {
         ToolError::new(code, format!("GitHub answered {status}: {}", sentence(error)));
     refused.retry_after_ms = (code == Code::RateLimited).then(|| retry_after_ms(error));
     refused.hint = hint(code, status).map(str::to_owned);
-    refused.provider = Some(Provider {
+    refused.provider = Some(Box::new(Provider {
         name: NAME,
         status: Some(status),
         request_id: header(error, "x-github-request-id").map(str::to_owned),
         documentation_url: error.documentation_url.clone(),
         reason: None,
-    });
+    }));
     refused
 }
 
@@ -206,6 +206,9 @@ fn hint(code: Code, status: u16) -> Option<&'static str> {
             Some("it was deleted, or issues are switched off in this repository")
         }
         (Code::NotFound, _) => Some("the repository was moved: use its new name"),
+        (Code::Conflict, _) => Some(
+            "call again when others have stopped changing it; an empty repository needs a first commit",
+        ),
         (Code::OutcomeUnknown, _) => Some("look whether it happened before calling again"),
         _ => None,
     }
@@ -277,13 +280,13 @@ fn lost(message: String, code: Code, sent: Sent) -> ToolError {
     error.retryable |= unknown && sent == Sent::SafeWrite;
     error.hint = (unknown && sent == Sent::Write)
         .then(|| "look whether it happened before calling again".to_owned());
-    error.provider = Some(Provider {
+    error.provider = Some(Box::new(Provider {
         name: NAME,
         status: None,
         request_id: None,
         documentation_url: None,
         reason: None,
-    });
+    }));
     error
 }
 
