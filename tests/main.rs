@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod cli;
+mod guide;
 mod harness;
 mod harness_itself;
 mod mcp;
