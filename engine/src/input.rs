@@ -346,3 +346,6 @@ fn shown(value: &Value) -> Cow<'static, str> {
         None => Cow::Owned(text),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -263,7 +263,7 @@ impl<'n> Fields<'n> {
 
     /// Whether some key is this one with a typing error: then that is the problem.
     fn probably(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| nearest(&entry.key, [key]).first().is_some())
+        self.entries.iter().any(|entry| !nearest(&entry.key, [key]).is_empty())
     }
 
     /// Refuses every key that is neither known nor planned.

@@ -184,14 +184,16 @@ impl<'t> Reader<'t> {
 
     fn count(&mut self, nodes: usize, depth: usize, place: Place) -> Result<(), Stop> {
         self.nodes += nodes;
-        let message = if MAX_DEPTH < depth {
-            format!("the document is nested more than {MAX_DEPTH} levels deep")
+        if MAX_DEPTH < depth {
+            self.problems.push(document::too_deep(place));
         } else if MAX_NODES < self.nodes {
-            format!("the document has more than {MAX_NODES} values, counting what aliases repeat")
+            let message = format!(
+                "the document has more than {MAX_NODES} values, counting what aliases repeat"
+            );
+            self.problems.push(document::too_large(place, message));
         } else {
             return Ok(());
-        };
-        self.problems.push(document::too_large(place, message));
+        }
         Err(Stop)
     }
 
@@ -288,6 +290,9 @@ fn is_number(text: &str) -> bool {
 fn syntax(error: &ScanError, text: &str) -> Problem {
     let marker = error.marker();
     let place = Place { line: marker.line().max(1), column: marker.col() + 1 };
+    if error.info() == "recursion limit exceeded" {
+        return document::too_deep(place);
+    }
     match likely_cause(text, place.line) {
         Some(cause) => {
             let place = match cause.line == place.line {

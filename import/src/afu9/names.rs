@@ -104,7 +104,7 @@ pub(super) fn name_from(text: &str, otherwise: &str) -> String {
 }
 
 /// What the workflow refers to in its input.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Inputs {
     /// Each name, and whether the workflow cannot do without it.
     names: Vec<(String, bool)>,

@@ -7,6 +7,9 @@ mod emit;
 mod parse;
 mod token;
 
+use serde_json::Value;
+use windlass_engine::expr::{Condition, Template};
+
 use self::emit::Emitter;
 use super::names::{Assigned, Inputs};
 
@@ -53,7 +56,7 @@ impl<'a> Script<'a> {
             let dollar = rest[..at].ends_with('$');
             result.push_str(&rest[..at - usize::from(dollar)]);
             let Some(end) = rest[at..].find('}').map(|end| at + end) else {
-                result.push_str("$${");
+                result.push_str(if dollar { "$$${" } else { "$${" });
                 rest = &rest[at + 2..];
                 continue;
             };
@@ -67,15 +70,25 @@ impl<'a> Script<'a> {
 
     /// One `${…}`; what cannot be translated stays as it is, as a literal text, as AFU-9 had it.
     fn expression(&mut self, source: &str) -> String {
-        let tokens = token::tokens(source, true);
-        match tokens.and_then(parse::parse).and_then(|js| self.emitter.value(&js)) {
+        let inputs = self.emitter.inputs.clone();
+        match self.translated(source) {
             Ok(cel) => format!("${{{cel}}}"),
             Err(reason) => {
                 let note = format!("`${{{source}}}` stays a literal text: {reason}");
                 self.emitter.notes.push(note);
-                format!("$${{{source}}}")
+                // What was read before it failed is referred to by nothing.
+                *self.emitter.inputs = inputs;
+                format!("$${{{}}}", source.replace("${", "$${"))
             }
         }
+    }
+
+    fn translated(&mut self, source: &str) -> Result<String, String> {
+        let js = parse::parse(token::tokens(source, true)?)?;
+        let cel = self.emitter.value(&js)?;
+        let template = Value::String(format!("${{{cel}}}"));
+        Template::compile(&template).map_err(|error| error.message)?;
+        Ok(cel)
     }
 
     /// A condition, with its operators inside or outside of the braces.
@@ -83,6 +96,8 @@ impl<'a> Script<'a> {
         let text = text.trim();
         let tokens = token::tokens(text, !text.contains("${"))?;
         let js = parse::parse(tokens)?;
-        self.emitter.condition(&js).map(|cel| format!("${{{cel}}}"))
+        let condition = format!("${{{}}}", self.emitter.condition(&js)?);
+        Condition::compile(&condition).map_err(|error| error.message)?;
+        Ok(condition)
     }
 }

@@ -216,6 +216,8 @@ fn what_no_step_assigns_is_asked_for_as_input() {
     let located: Vec<&str> =
         imported.diagnostics.iter().map(|diagnostic| diagnostic.pointer.as_str()).collect();
     assert_eq!(located, ["/steps/1/params/b", "/steps/1/params/c"]);
+    let literal = two_steps(json!({ "v": "${input.x.reduce(f)}" }), None);
+    assert_eq!(self::imported(&literal).document.get("input"), None);
 }
 
 #[test]
@@ -371,6 +373,67 @@ fn our_own_documents_pass_through() {
         json!({ "name": "a", "steps": [{ "name": "b", "tool": "x.y" }] })
     );
     assert!(imported.diagnostics.is_empty());
+}
+
+#[test]
+fn no_text_makes_the_import_panic() {
+    let parts = [
+        "${",
+        "}",
+        "$",
+        "'",
+        "\"",
+        "`",
+        "(",
+        ")",
+        "[",
+        "]",
+        ".",
+        "?.",
+        "?",
+        ":",
+        "!",
+        "===",
+        "&&",
+        "||",
+        "=>",
+        "+",
+        "-",
+        "data",
+        "input",
+        "repo",
+        "variables",
+        "issue",
+        "length",
+        "new Date()",
+        "1",
+        "ü",
+        "😀",
+        "\\",
+        "\n",
+        " ",
+        ",",
+        "true",
+        "undefined",
+        "includes",
+    ];
+    let mut seed = 0x51ab_5eed_u64;
+    let mut next = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    for _ in 0..1_500 {
+        let text: String = (0..next(12)).map(|_| parts[next(parts.len())]).collect();
+        let value = two_steps(json!({ "v": text }), None).to_string();
+        let result = import(&value, Dialect::Afu9, "x");
+        assert!(result.is_ok(), "{text}: {result:?}");
+        let _ = detect(&text);
+        let condition = two_steps(json!({}), Some(&text)).to_string();
+        let _ = import(&condition, Dialect::Afu9, "x");
+        let _ = import(&text, Dialect::Afu9, "x");
+    }
 }
 
 /// Where real documents are, on machines that have them.

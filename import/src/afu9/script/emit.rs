@@ -35,7 +35,7 @@ const FUNCTIONS: [(&str, &str); 6] = [
 /// Writes CEL.
 pub(super) struct Emitter<'a> {
     assigned: &'a Assigned,
-    inputs: &'a mut Inputs,
+    pub(super) inputs: &'a mut Inputs,
     pub(super) notes: Vec<String>,
     /// How many guards stand around: what is missing there is no error.
     guards: usize,
