@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod durability;
 mod harness;
 mod harness_itself;
 mod sdk;
