@@ -16,6 +16,7 @@ const MANY: u32 = 50;
 on_both!(
     a_keyed_effect_happens_once_wherever_the_process_dies,
     a_process_that_dies_again_and_again_still_gets_there,
+    a_call_that_ends_its_process_every_time_is_given_up,
     an_unsafe_effect_never_happens_twice_and_a_person_settles_what_is_unknown,
     an_unsafe_step_can_be_settled_as_failed,
 );
@@ -77,9 +78,9 @@ fn a_keyed_effect_happens_once_wherever_the_process_dies(scene: &Scene) {
 
 fn a_process_that_dies_again_and_again_still_gets_there(scene: &Scene) {
     scene.project.write("workflows/counting.yaml", &counting("demo.count_keyed"));
-    // The first that comes after something was written down: each process gets one step further.
+    // The second time it gets there, something was written down since it began: each process gets a step further.
     for (point, count) in
-        [("after_commit", 1), ("before_commit", 2), ("before_call", 2), ("after_call", 2)]
+        [("after_commit", 2), ("before_commit", 3), ("before_call", 2), ("after_call", 2)]
     {
         let input = json!({ "file": scene.ledger(point) });
         let run = Run { workflow: "counting", key: point, input };
@@ -93,10 +94,33 @@ fn a_process_that_dies_again_and_again_still_gets_there(scene: &Scene) {
             assert!(deaths < 12, "{point}: it gets nowhere");
             scene.let_leases_run_out();
         };
-        assert!(2 <= deaths, "{point}: died {deaths} times");
+        assert!(1 <= deaths, "{point}: it never died");
         assert_eq!(execution_of(&ended)["output"], json!([1, 2, 3]), "{point}: {ended:#?}");
         assert_eq!(counted(&scene.ledger(point)).len(), 3, "{point}");
     }
+}
+
+fn a_call_that_ends_its_process_every_time_is_given_up(scene: &Scene) {
+    scene.project.write("workflows/counting.yaml", &counting("demo.count_keyed"));
+    let run = Run {
+        workflow: "counting",
+        key: "poison",
+        input: json!({ "file": scene.ledger("poison") }),
+    };
+    let mut deaths = 0;
+    let ended = loop {
+        let ended = scene.run(&run, Some(("after_call", 1)));
+        if !was_killed(&ended) {
+            break ended;
+        }
+        deaths += 1;
+        assert!(deaths < 20, "it is called for ever");
+        scene.let_leases_run_out();
+    };
+    let execution = execution_of(&ended);
+    assert_eq!(execution["error"]["code"], "interrupted", "{execution:#}");
+    assert_eq!(execution["error"]["step"], "one", "{execution:#}");
+    assert_eq!(counted(&scene.ledger("poison")).len(), 1);
 }
 
 fn an_unsafe_effect_never_happens_twice_and_a_person_settles_what_is_unknown(scene: &Scene) {
