@@ -28,6 +28,7 @@ use std::{
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
+pub(crate) use self::worker::SLOW;
 use crate::harness::{Client, Ended, Project, SOON, block_on, database, eventually};
 
 /// A lease's time, and as much again for a busy machine.

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+#[macro_use]
 mod durability;
+
+mod bounds;
 mod harness;
 mod harness_itself;
 mod sdk;
