@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod bounds;
 mod cli;
+mod durability;
 mod guide;
 mod harness;
 mod harness_itself;
