@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod cli;
+mod guide;
 mod harness;
 mod harness_itself;
+mod mcp;
 mod sdk;
 mod tidy;
+mod tool_servers;

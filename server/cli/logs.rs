@@ -28,6 +28,8 @@ fn filter(arguments: &Arguments) -> EnvFilter {
         _ => Some("trace".to_owned()),
     };
     match asked {
+        // rmcp logs every message whole: arguments and results, secrets among them.
+        Some(asked) if !asked.contains("rmcp") => EnvFilter::new(format!("{asked},rmcp=warn")),
         Some(asked) => EnvFilter::new(asked),
         None => EnvFilter::new(usual(&arguments.command)),
     }
