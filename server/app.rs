@@ -1,273 +1,102 @@
 //! Everything a user can ask for. One method for each, whichever door it came by.
 
-use std::{sync::Arc, time::Duration};
+mod catalogue;
+mod error;
+mod shipped;
+mod start;
+mod views;
 
-use serde::Serialize;
-use serde_json::{Map, Value};
-use windlass_engine::Problem;
+use std::{path::Path, sync::Arc, time::Duration};
 
-use crate::tool_servers::{self, ToolInfo};
+use serde_json::Value;
+use tokio::time::Instant;
+use windlass_engine::{Event, Problem, Resolution as Settled, StepStatus, ToolName, Workflow};
+
+use self::catalogue::{Catalogue, Entry};
+pub use self::{
+    error::Error,
+    views::{
+        Caller, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary, Resolution,
+        RunRequest, StepView, WorkflowView,
+    },
+};
+use crate::{
+    bell::{Bell, Ring},
+    config::Config,
+    driver::Driver,
+    revisions::Revisions,
+    store::{ExecutionRow, Signal, StepRow, Store},
+    tool_servers::{self, ToolInfo, ToolServers},
+};
+
+/// How long a caller who waits goes without looking, in case a ring was lost.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long a signal's sender waits to see what came of it.
+const SIGNAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The application behind every door; cheap to clone.
 #[derive(Clone)]
 pub struct App {
-    #[allow(dead_code)]
     inner: Arc<Inner>,
 }
 
-struct Inner;
-
-/// Who asks.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Caller {
-    /// The principal: `local` on stdio and the command line, the token's name over HTTP.
-    pub name: String,
-    /// The person or system the principal acts for, when it says so.
-    pub on_behalf_of: Option<String>,
-    /// The MCP client's name.
-    pub client_name: Option<String>,
-    /// The MCP client's version.
-    pub client_version: Option<String>,
-}
-
-/// What to run.
-#[derive(Clone, Debug, Default)]
-pub struct RunRequest {
-    /// A workflow's name.
-    pub workflow: String,
-    /// What it is given.
-    pub input: Map<String, Value>,
-    /// The same key twice is one execution (per workspace and caller, for 30 days).
-    pub idempotency_key: Option<String>,
-}
-
-/// An execution as its callers see it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Execution {
-    /// `exec_…`
-    pub execution_id: String,
-    /// The workflow's name.
-    pub workflow: String,
-    /// pending, running, waiting, paused, completed, failed or cancelled.
-    pub status: String,
-    /// Grows with every change; hand it back as `since`.
-    pub version: i64,
-    /// What it resulted in, once completed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub output: Option<Value>,
-    /// Why it failed, or what it waits for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<ExecutionError>,
-    /// What it waits for, in words; with what to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waiting_for: Option<String>,
-    /// One entry a step, in the order of the document.
-    pub steps: Vec<StepView>,
-    /// What it was given.
-    pub input: Value,
-    /// Who started it.
-    pub requested_by: String,
-    /// Milliseconds since 1970.
-    pub created_at: i64,
-    /// Milliseconds since 1970.
-    pub ended_at: Option<i64>,
-}
-
-/// Why an execution failed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ExecutionError {
-    /// The step that failed, if it was one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub step: Option<String>,
-    /// Stable, for machines.
-    pub code: String,
-    /// What happened and what to do next.
-    pub message: String,
-}
-
-/// A step as its callers see it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct StepView {
-    /// Its name.
-    pub name: String,
-    /// `server.tool`
-    pub tool: String,
-    /// pending, running, waiting, completed, failed, skipped, cancelled or uncertain.
-    pub status: String,
-    /// How many attempts were made.
-    pub attempts: u32,
-    /// Milliseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<i64>,
-    /// Milliseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ended_at: Option<i64>,
-    /// The last error.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<Value>,
-    /// Its result; only where the caller asked for results.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub result: Option<Value>,
-}
-
-/// A workflow as its callers see it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct WorkflowView {
-    /// Its name.
-    pub name: String,
-    /// A name for people.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    /// What it does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// Words to find it by.
-    pub tags: Vec<String>,
-    /// Where it comes from: a file's path, or `built-in`.
-    pub source: String,
-    /// The revision that a run would use now.
-    pub hash: String,
-    /// JSON Schema of what it must be given.
-    pub input_schema: Value,
-    /// Its steps: name, tool, needs.
-    pub steps: Vec<Value>,
-    /// What is wrong with the file, if it cannot run.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<Problem>,
-}
-
-/// Whether results of steps are wanted with a status.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Detail {
-    /// Steps without their results.
-    #[default]
-    Steps,
-    /// Steps with their results.
-    Results,
-}
-
-/// A list of executions, newest first.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ExecutionList {
-    /// The newest ones of the caller, and all that wait for something; steps left out.
-    pub executions: Vec<ExecutionSummary>,
-    /// Whether a worker lives that drives executions; a warning to show when not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub warning: Option<String>,
-}
-
-/// One line of a list.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ExecutionSummary {
-    /// `exec_…`
-    pub execution_id: String,
-    /// The workflow's name.
-    pub workflow: String,
-    /// As in [`Execution::status`].
-    pub status: String,
-    /// What it waits for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waiting_for: Option<String>,
-    /// Milliseconds since 1970.
-    pub created_at: i64,
-    /// Milliseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ended_at: Option<i64>,
-}
-
-/// How a person settles a failed or uncertain step.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Resolution {
-    /// It happened, and this is its result (checked against the tool's output schema).
-    Completed(Value),
-    /// It did not happen: call it again with the same key.
-    Retry,
-    /// It failed for good.
-    Failed(String),
-}
-
-/// Why a user's wish was not granted. All but [`Error::Store`] are the caller's mistake: an answer, not a failure.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Names the nearest and the known ones.
-    #[error("no workflow is called {name:?}{hint}")]
-    UnknownWorkflow {
-        /// What was asked for.
-        name: String,
-        /// `; did you mean …? Known: …`
-        hint: String,
-    },
-    /// The workflow's file has problems, so it cannot run.
-    #[error("workflow {name:?} cannot run: {}", list(.problems))]
-    BrokenWorkflow {
-        /// Its name.
-        name: String,
-        /// What is wrong.
-        problems: Vec<Problem>,
-    },
-    /// Each problem names a path and what is allowed.
-    #[error("the input of {workflow:?} does not fit: {}", list(.problems))]
-    InvalidInput {
-        /// The workflow's name.
-        workflow: String,
-        /// What is wrong.
-        problems: Vec<Problem>,
-    },
-    /// The key was used before with another workflow or input.
-    #[error(
-        "idempotency key {key:?} was used for execution {execution_id} with other input; use a new key to run again, or the same input to find that execution"
-    )]
-    KeyReused {
-        /// The key.
-        key: String,
-        /// The execution it belongs to.
-        execution_id: String,
-    },
-    /// Also when the execution belongs to another workspace.
-    #[error(
-        "no execution has the id {0:?} in this workspace; without an id, the status lists the newest ones"
-    )]
-    UnknownExecution(String),
-    /// Names the steps there are.
-    #[error("execution {execution_id} has no step {step:?}; its steps: {known}")]
-    UnknownStep {
-        /// The execution.
-        execution_id: String,
-        /// What was asked for.
-        step: String,
-        /// The names there are.
-        known: String,
-    },
-    /// The request does not fit the state; says what would.
-    #[error("{0}")]
-    Refused(String),
-    /// A tool server question that has no answer.
-    #[error(transparent)]
-    ToolServers(#[from] tool_servers::Error),
-    /// Ours, not the caller's.
-    #[error(transparent)]
-    Store(#[from] crate::store::Error),
-}
-
-fn list(problems: &[Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+struct Inner {
+    store: Store,
+    tool_servers: ToolServers,
+    revisions: Revisions,
+    bell: Bell,
+    driver: Driver,
+    catalogue: Catalogue,
 }
 
 impl App {
-    /// Starts an execution, or finds the one that the idempotency key already started. Stores nothing when the input does not fit.
+    /// An application over what a host has put together.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        store: Store,
+        tool_servers: ToolServers,
+        revisions: Revisions,
+        bell: Bell,
+        driver: Driver,
+    ) -> App {
+        let catalogue = Catalogue::new(&config.project, &config.workflows);
+        App { inner: Arc::new(Inner { store, tool_servers, revisions, bell, driver, catalogue }) }
+    }
+
+    /// Starts an execution, or finds the one that the idempotency key already started. Stores nothing when the input
+    /// does not fit.
     ///
     /// # Errors
     /// Unknown or broken workflow, input that does not fit, a key used with other input.
-    pub async fn run(&self, _caller: &Caller, _request: RunRequest) -> Result<Execution, Error> {
-        todo!()
+    pub async fn run(&self, caller: &Caller, request: RunRequest) -> Result<Execution, Error> {
+        let entry = self.find(&request.workflow)?;
+        self.start(caller, &entry, request).await
+    }
+
+    /// Starts an execution of a document that is in no folder; `source` says where it came from.
+    ///
+    /// # Errors
+    /// A broken document, input that does not fit, a key used with other input.
+    pub async fn run_document(
+        &self,
+        caller: &Caller,
+        text: &str,
+        source: &str,
+        request: RunRequest,
+    ) -> Result<Execution, Error> {
+        let entry = catalogue::read(text, source, &stem(source));
+        self.start(caller, &entry, request).await
     }
 
     /// How an execution stands.
     ///
     /// # Errors
     /// When there is no such execution in this workspace.
-    pub async fn status(&self, _execution_id: &str, _detail: Detail) -> Result<Execution, Error> {
-        todo!()
+    pub async fn status(&self, execution_id: &str, detail: Detail) -> Result<Execution, Error> {
+        let row = self.row(execution_id).await?;
+        self.view(row, detail).await
     }
 
     /// Waits until the execution's version is higher than `since`, or the patience is over.
@@ -276,33 +105,67 @@ impl App {
     /// When there is no such execution in this workspace.
     pub async fn changed(
         &self,
-        _execution_id: &str,
-        _since: i64,
-        _patience: Duration,
-        _detail: Detail,
+        execution_id: &str,
+        since: i64,
+        patience: Duration,
+        detail: Detail,
     ) -> Result<Execution, Error> {
-        todo!()
+        let deadline = Instant::now() + patience;
+        loop {
+            // Register for the bell, then look, then wait: what moves in between is heard.
+            let mut rings = self.inner.bell.listen();
+            let row = self.row(execution_id).await?;
+            if since < row.last_seq || row.ended_at.is_some() || deadline <= Instant::now() {
+                return self.view(row, detail).await;
+            }
+            // A worker that died is replaced for as long as somebody cares.
+            self.inner.driver.ensure().await;
+            let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
+            _ = tokio::time::timeout_at(look_again, moved(&mut rings, execution_id)).await;
+        }
     }
 
     /// The caller's newest executions, and all that wait for something.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn executions(&self, _caller: &Caller, _limit: u32) -> Result<ExecutionList, Error> {
-        todo!()
+    pub async fn executions(&self, caller: &Caller, limit: u32) -> Result<ExecutionList, Error> {
+        let rows = self.inner.store.executions(&caller.name, limit).await?;
+        let open = rows.iter().any(|row| row.ended_at.is_none());
+        let executions = rows.into_iter().map(|row| ExecutionSummary {
+            execution_id: row.id,
+            workflow: row.workflow,
+            status: row.status,
+            waiting_for: row.waiting_for,
+            created_at: row.created_at,
+            ended_at: row.ended_at,
+        });
+        let executions = executions.collect();
+        let warning = if open { self.worker_warning().await? } else { None };
+        Ok(ExecutionList { executions, warning })
     }
 
     /// Every workflow, broken ones with their problems; by name.
     pub async fn workflows(&self) -> Vec<WorkflowView> {
-        todo!()
+        self.inner.catalogue.entries().values().map(Entry::view).collect()
     }
 
     /// One workflow.
     ///
     /// # Errors
     /// When no workflow has that name.
-    pub async fn describe(&self, _workflow: &str) -> Result<WorkflowView, Error> {
-        todo!()
+    pub async fn describe(&self, workflow: &str) -> Result<WorkflowView, Error> {
+        Ok(self.find(workflow)?.view())
+    }
+
+    /// What a document would be as a workflow. Nothing is stored.
+    ///
+    /// # Errors
+    /// The document's own problems.
+    pub async fn describe_document(&self, text: &str, source: &str) -> Result<WorkflowView, Error> {
+        let entry = catalogue::read(text, source, &stem(source));
+        start::runnable(&entry)?;
+        Ok(entry.view())
     }
 
     /// Asks for an execution to be cancelled; its tools hear of it.
@@ -311,35 +174,64 @@ impl App {
     /// When there is no such execution, or it has ended otherwise.
     pub async fn cancel(
         &self,
-        _caller: &Caller,
-        _execution_id: &str,
-        _reason: Option<String>,
+        caller: &Caller,
+        execution_id: &str,
+        reason: Option<String>,
     ) -> Result<Execution, Error> {
-        todo!()
+        let row = self.row(execution_id).await?;
+        let signal = Signal::Cancel { by: caller.name.clone(), reason };
+        let execution = self.signal(&row, &signal).await?;
+        match execution.status.as_str() {
+            "completed" | "failed" => Err(has_ended(&execution.execution_id, &execution.status)),
+            _ => Ok(execution),
+        }
     }
 
-    /// Settles a failed or uncertain step by hand.
+    /// Settles an uncertain step by hand.
     ///
     /// # Errors
     /// When the step is not waiting for that, or the result does not fit the tool's output schema.
     pub async fn resolve(
         &self,
-        _caller: &Caller,
-        _execution_id: &str,
-        _step: &str,
-        _resolution: Resolution,
+        caller: &Caller,
+        execution_id: &str,
+        step: &str,
+        resolution: Resolution,
     ) -> Result<Execution, Error> {
-        todo!()
+        let row = self.row(execution_id).await?;
+        let workflow = self.inner.revisions.get(&self.inner.store, &row.revision).await?;
+        let Some(described) = workflow.step(step) else {
+            return Err(Error::UnknownStep {
+                execution_id: row.id,
+                step: step.to_owned(),
+                known: names(&workflow),
+            });
+        };
+        self.check_uncertain(&row, step).await?;
+        let resolution = match resolution {
+            Resolution::Completed(output) => {
+                self.check_result(&described.tool, &output).await?;
+                Settled::Completed { output }
+            }
+            Resolution::Retry => Settled::Retry,
+            Resolution::Failed(message) => Settled::Failed { message },
+        };
+        let signal = Signal::Resolve { step: step.to_owned(), resolution, by: caller.name.clone() };
+        self.signal(&row, &signal).await
     }
 
-    /// Checks a document without storing anything. The problems are empty when it may run.
-    pub async fn validate(&self, _text: &str) -> Vec<Problem> {
-        todo!()
+    /// Sees to it that somebody drives what has not ended; what the caller should know about that, if anything.
+    pub async fn ensure_worker(&self) -> Option<String> {
+        self.inner.driver.ensure().await
     }
 
     /// Every tool of every server; for a server that cannot be reached, why.
     pub async fn tools(&self) -> Vec<(String, Result<Arc<Vec<ToolInfo>>, tool_servers::Error>)> {
-        todo!()
+        let ask = |name: String| async move {
+            let tools = self.inner.tool_servers.tools(&name).await;
+            (name, tools)
+        };
+        futures::future::join_all(self.inner.tool_servers.names().into_iter().map(ask)).await
     }
 
     /// Whether the database answers and a worker lives; what is wrong otherwise.
@@ -347,6 +239,247 @@ impl App {
     /// # Errors
     /// A sentence that says what is not ready.
     pub async fn ready(&self) -> Result<(), String> {
-        todo!()
+        self.inner.store.ping().await.map_err(|err| err.to_string())?;
+        match self.worker_warning().await {
+            Ok(None) => Ok(()),
+            Ok(Some(warning)) => Err(warning),
+            Err(err) => Err(err.to_string()),
+        }
+    }
+
+    /// What to tell callers when nobody drives executions.
+    async fn worker_warning(&self) -> Result<Option<String>, Error> {
+        if let Some(warning) = self.inner.driver.ensure().await {
+            return Ok(Some(warning));
+        }
+        let here = matches!(self.inner.driver, Driver::InProcess(_) | Driver::Detached { .. });
+        if here || self.inner.store.worker_lives().await? {
+            return Ok(None);
+        }
+        Ok(Some(
+            "no worker lives: nothing moves until `windlass serve` runs, or an agent connects"
+                .into(),
+        ))
+    }
+
+    fn find(&self, name: &str) -> Result<Entry, Error> {
+        let entries = self.inner.catalogue.entries();
+        entries.get(name).cloned().ok_or_else(|| {
+            let hint = hint(name, entries.keys().map(String::as_str));
+            Error::UnknownWorkflow { name: name.to_owned(), hint }
+        })
+    }
+
+    async fn row(&self, execution_id: &str) -> Result<ExecutionRow, Error> {
+        let row = self.inner.store.execution(execution_id).await?;
+        row.ok_or_else(|| Error::UnknownExecution(execution_id.to_owned()))
+    }
+
+    /// Leaves a word for an execution, and waits a moment to see what comes of it.
+    async fn signal(&self, row: &ExecutionRow, signal: &Signal) -> Result<Execution, Error> {
+        if !self.inner.store.signal(&row.id, signal).await? {
+            let row = self.row(&row.id).await?;
+            return match signal {
+                // Cancelling what is cancelled is no mistake.
+                Signal::Cancel { .. } if row.status == "cancelled" => {
+                    self.view(row, Detail::Steps).await
+                }
+                _ => Err(has_ended(&row.id, &row.status)),
+            };
+        }
+        self.inner.driver.ensure().await;
+        self.inner.bell.ring(Ring::Due(row.id.as_str().into()));
+        self.changed(&row.id, row.last_seq, SIGNAL_PATIENCE, Detail::Steps).await
+    }
+
+    async fn check_uncertain(&self, row: &ExecutionRow, step: &str) -> Result<(), Error> {
+        if row.ended_at.is_some() {
+            return Err(has_ended(&row.id, &row.status));
+        }
+        let rows = self.inner.store.steps(&row.id).await?;
+        let status =
+            rows.iter().find(|known| known.step == step).map_or("pending", |row| &row.status);
+        if status == StepStatus::Uncertain.as_str() {
+            return Ok(());
+        }
+        let uncertain = StepStatus::Uncertain.as_str();
+        let open: Vec<&str> = rows
+            .iter()
+            .filter(|row| row.status == uncertain)
+            .map(|row| row.step.as_str())
+            .collect();
+        let others = match open.as_slice() {
+            [] => "no step of this execution is uncertain".to_owned(),
+            steps => format!("uncertain: {}", steps.join(", ")),
+        };
+        Err(Error::Refused(format!(
+            "step {step} is {status}; only an uncertain step can be resolved ({others})"
+        )))
+    }
+
+    async fn check_result(&self, tool: &ToolName, output: &Value) -> Result<(), Error> {
+        let info = self.inner.tool_servers.tool(tool).await?;
+        let Some(schema) = info.output_schema else { return Ok(()) };
+        let Ok(validator) = jsonschema::draft202012::new(&schema) else { return Ok(()) };
+        let problems: Vec<String> = validator
+            .iter_errors(output)
+            .map(|err| format!("{}: {err}", place(&err.instance_path().to_string())))
+            .collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let problems = problems.join("; ");
+        Err(Error::Refused(format!(
+            "the result does not fit the output schema of {tool}: {problems}"
+        )))
+    }
+
+    /// An execution as its callers see it.
+    async fn view(&self, row: ExecutionRow, detail: Detail) -> Result<Execution, Error> {
+        let workflow = self.inner.revisions.get(&self.inner.store, &row.revision).await?;
+        let mut begun = self.inner.store.steps(&row.id).await?;
+        let mut steps = Vec::with_capacity(workflow.steps.len());
+        for step in &workflow.steps {
+            let known =
+                begun.iter().position(|row| row.step == step.name).map(|at| begun.swap_remove(at));
+            steps.push(self.step_view(&row, step, known, detail).await?);
+        }
+        let output = if row.status == "completed" { self.output(&row).await? } else { None };
+        Ok(Execution {
+            version: row.last_seq,
+            output,
+            error: row.error.as_deref().and_then(read_error),
+            waiting_for: row.waiting_for,
+            steps,
+            input: serde_json::from_str(&row.input).unwrap_or_default(),
+            execution_id: row.id,
+            workflow: row.workflow,
+            status: row.status,
+            requested_by: row.requested_by,
+            created_at: row.created_at,
+            ended_at: row.ended_at,
+        })
+    }
+
+    async fn step_view(
+        &self,
+        execution: &ExecutionRow,
+        step: &windlass_engine::Step,
+        row: Option<StepRow>,
+        detail: Detail,
+    ) -> Result<StepView, Error> {
+        let Some(row) = row else { return Ok(not_begun(step, execution)) };
+        let result = match (detail, row.output_seq) {
+            (Detail::Results, Some(seq)) => {
+                result_of(self.inner.store.event(&execution.id, seq).await?)
+            }
+            (Detail::Results | Detail::Steps, _) => None,
+        };
+        Ok(StepView {
+            name: row.step,
+            tool: row.tool,
+            status: row.status,
+            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            error: row.error.as_deref().and_then(|error| serde_json::from_str(error).ok()),
+            result,
+        })
+    }
+
+    /// The last event of a completed execution holds what it resulted in.
+    async fn output(&self, row: &ExecutionRow) -> Result<Option<Value>, Error> {
+        match self.inner.store.event(&row.id, row.last_seq).await? {
+            Some(Event::ExecutionCompleted { output }) => Ok(Some(output)),
+            Some(_) | None => Ok(None),
+        }
+    }
+}
+
+/// Checks a document without storing anything. The problems are empty when it may run.
+#[must_use]
+pub fn validate(text: &str) -> Vec<Problem> {
+    match catalogue::read(text, "", "workflow").read {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.to_vec(),
+    }
+}
+
+/// Waits until this execution moves; another one's moves are not worth a look.
+async fn moved(rings: &mut tokio::sync::broadcast::Receiver<Ring>, execution_id: &str) {
+    loop {
+        match rings.recv().await {
+            Ok(Ring::Moved(id)) if *id == *execution_id => return,
+            Ok(Ring::Moved(_) | Ring::Due(_)) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn not_begun(step: &windlass_engine::Step, execution: &ExecutionRow) -> StepView {
+    let status = match execution.status.as_str() {
+        "failed" | "cancelled" => StepStatus::Cancelled,
+        _ => StepStatus::Pending,
+    };
+    StepView {
+        name: step.name.clone(),
+        tool: step.tool.to_string(),
+        status: status.as_str().to_owned(),
+        attempts: 0,
+        started_at: None,
+        ended_at: None,
+        error: None,
+        result: None,
+    }
+}
+
+fn result_of(event: Option<Event>) -> Option<Value> {
+    match event? {
+        Event::AttemptSucceeded { output, .. }
+        | Event::StepResolved { resolution: Settled::Completed { output }, .. } => Some(output),
+        _ => None,
+    }
+}
+
+fn read_error(text: &str) -> Option<ExecutionError> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    Some(ExecutionError { step: text("step"), code: text("code")?, message: text("message")? })
+}
+
+fn has_ended(execution_id: &str, status: &str) -> Error {
+    Error::Refused(format!(
+        "execution {execution_id} has ended as {status}; run the workflow again for a new one"
+    ))
+}
+
+fn names(workflow: &Workflow) -> String {
+    workflow.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn place(pointer: &str) -> &str {
+    if pointer.is_empty() { "the result itself" } else { pointer }
+}
+
+fn stem(source: &str) -> String {
+    let stem = Path::new(source).file_stem();
+    stem.map_or_else(|| "workflow".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// The nearest names, and the known ones where they are few enough to read.
+fn hint<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> String {
+    const SHOWN: usize = 20;
+    let known: Vec<&str> = known.collect();
+    let mut near: Vec<(f64, &str)> =
+        known.iter().map(|other| (strsim::jaro_winkler(name, other), *other)).collect();
+    near.retain(|(likeness, _)| 0.8 < *likeness);
+    near.sort_by(|one, other| other.0.total_cmp(&one.0));
+    let near: Vec<&str> = near.into_iter().take(3).map(|(_, name)| name).collect();
+    let more = if SHOWN < known.len() { ", …" } else { "" };
+    let shown: Vec<&str> = known.into_iter().take(SHOWN).collect();
+    let shown = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
+    match near.as_slice() {
+        [] => format!("; known: {shown}{more}"),
+        near => format!("; did you mean {}? Known: {shown}{more}", near.join(" or ")),
     }
 }

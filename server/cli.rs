@@ -1,9 +1,128 @@
-//! The door for terminals.
+//! The door for terminals: reads the command line, calls the application, renders the answer.
+
+mod arguments;
+mod cancel;
+mod demo;
+mod failure;
+mod input;
+mod list;
+mod logs;
+mod resolve;
+mod run;
+mod serve;
+mod session;
+mod signals;
+mod status;
+mod steps;
+mod terminal;
+mod tools;
+mod validate;
+mod worker;
 
 use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::{
+    app::Caller,
+    config::{Config, DEFAULTS, ToolNames},
+};
+use arguments::{Arguments, Command};
+use failure::{Exit, Failure};
+use session::Session;
 
 /// Reads the command line and does what it says.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return refuse(&error),
+    };
+    logs::start(&arguments);
+    // A provider that is already there is as good.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let json = arguments.shared.json;
+    match start(arguments) {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.show(json),
+    }
+}
+
+/// Who asks when somebody types.
+pub(crate) fn caller() -> Caller {
+    Caller {
+        name: "local".to_owned(),
+        on_behalf_of: None,
+        client_name: Some("windlass".to_owned()),
+        client_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+    }
+}
+
+fn start(arguments: Arguments) -> Result<Exit, Failure> {
+    if let Command::Worker = arguments.command {
+        return worker::run();
+    }
+    let runtime = runtime(&arguments.command).map_err(anyhow::Error::from)?;
+    let exit = runtime.block_on(dispatch(arguments));
+    // A read from standard input cannot be interrupted; the process does not wait for it.
+    runtime.shutdown_background();
+    exit
+}
+
+/// One thread starts faster and is enough for one caller; many callers get all of the machine.
+fn runtime(command: &Command) -> std::io::Result<Runtime> {
+    match command {
+        Command::Serve(serve) if serve.http.is_some() => {
+            Builder::new_multi_thread().enable_all().build()
+        }
+        _ => Builder::new_current_thread().enable_all().build(),
+    }
+}
+
+async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
+    let session = Session::new(arguments.shared);
+    match arguments.command {
+        Command::Run(arguments) => run::run(&session, arguments).await,
+        Command::List(arguments) => list::run(&session, &arguments).await,
+        Command::Status(arguments) => status::run(&session, &arguments).await,
+        Command::Cancel(arguments) => cancel::run(&session, arguments).await,
+        Command::Resolve(arguments) => resolve::run(&session, arguments).await,
+        Command::Validate(arguments) => validate::run(&session, &arguments),
+        Command::Tools(arguments) => tools::run(&session, &arguments).await,
+        Command::Serve(arguments) => serve::run(&session, arguments).await,
+        Command::Demo => demo::run(&session).await,
+        Command::Config => Ok(settings(&session)),
+        Command::Worker => worker::run(),
+        Command::Version => Ok(version(&session)),
+    }
+}
+
+fn settings(session: &Session) -> Exit {
+    if session.json() {
+        terminal::say_json(&Config::default());
+    } else {
+        terminal::say(DEFAULTS.trim_end());
+    }
+    Exit::Done
+}
+
+fn version(session: &Session) -> Exit {
+    let version = env!("CARGO_PKG_VERSION");
+    if session.json() {
+        terminal::say_json(&serde_json::json!({ "name": "windlass", "version": version }));
+    } else {
+        terminal::say(&format!("windlass {version}"));
+    }
+    Exit::Done
+}
+
+/// What clap has to say, in the form that was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let asked_for_json = std::env::args().any(|argument| argument == "--json");
+    if !error.use_stderr() || !asked_for_json {
+        error.exit();
+    }
+    let message = error.render().to_string();
+    Failure::usage(message.trim().trim_start_matches("error: ")).show(true)
 }

@@ -1,14 +1,30 @@
 //! What can be set, where it is set, and what holds when it is not.
 
-use std::{collections::BTreeMap, path::PathBuf};
+mod layers;
+mod resolve;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The settings' documentation, which is also the lowest layer of every configuration.
+pub const DEFAULTS: &str = include_str!("config.default.toml");
+
+/// The name of the file in the project's root.
+pub const FILE_NAME: &str = "windlass.toml";
+
 /// Everything that can be set: embedded defaults < `windlass.toml` < `WINDLASS_*` < flags.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The project's root, which relative paths start at. Found, not set.
+    #[serde(skip)]
+    pub project: PathBuf,
     /// `sqlite:PATH` or `postgres://…`; empty: a SQLite file in the data directory.
     pub database: String,
     /// Where the database, the worker's socket and its log live; empty: the user's data directory.
@@ -44,7 +60,7 @@ pub enum ToolNames {
 }
 
 /// The github tool server.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GithubSettings {
     /// `https://api.github.com`, or a GitHub Enterprise address.
@@ -58,7 +74,7 @@ pub struct GithubSettings {
 }
 
 /// The HTTP door.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpSettings {
     /// Environment variable that holds the bearer token; required when the bind is not loopback.
@@ -70,7 +86,7 @@ pub struct HttpSettings {
 }
 
 /// The worker.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorkerSettings {
     /// How many executions one process drives at once.
@@ -81,9 +97,135 @@ pub struct WorkerSettings {
     pub idle_ms: u64,
 }
 
+/// What was said on the command line; it wins over everything else.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// [`Config::database`]
+    pub database: Option<String>,
+    /// [`Config::data_dir`]
+    pub data_dir: Option<PathBuf>,
+    /// [`Config::workspace`]
+    pub workspace: Option<String>,
+    /// [`Config::tool_names`]
+    pub tool_names: Option<ToolNames>,
+    /// [`Config::mcp_config`]; empty: not said.
+    pub mcp_config: Vec<PathBuf>,
+}
+
+/// Looks a variable of the environment up.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A configuration that does not hold together. No message repeats a value, since values may be secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file does not say what it should.
+    #[error("{}:{line}: {message}", .file.display())]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong, what is allowed, and the nearest name there is.
+        message: String,
+    },
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A variable of the environment does not say what it should.
+    #[error("the variable {name} does not fit: {message}")]
+    Variable {
+        /// The variable.
+        name: String,
+        /// What is allowed.
+        message: String,
+    },
+    /// The database is neither SQLite nor Postgres.
+    #[error("the database must be written as sqlite:PATH or postgres://user:password@host/name")]
+    Database,
+    /// There is no home directory to put data in.
+    #[error("no directory for data is known; set WINDLASS_DATA_DIR or --data-dir")]
+    NoDataDirectory,
+    /// The process stands nowhere.
+    #[error("the current directory cannot be read: {0}")]
+    NoCurrentDirectory(#[source] std::io::Error),
+    /// What was handed over is not a configuration.
+    #[error("a configuration that was handed over cannot be read: {0}")]
+    HandedOver(#[from] serde_json::Error),
+}
+
+/// A resolved configuration on its way from one process to another.
+#[derive(Deserialize, Serialize)]
+struct HandedOver {
+    project: PathBuf,
+    config: Config,
+}
+
+impl Config {
+    /// Reads every layer and resolves what was left open. Without a file, `windlass.toml` in the project's root is read if it exists.
+    ///
+    /// # Errors
+    /// When a layer does not say what it should; the text names the place and what is allowed.
+    pub fn load(
+        file: Option<&Path>,
+        environment: Environment<'_>,
+        overrides: &Overrides,
+    ) -> Result<Config, Error> {
+        let directory = std::env::current_dir().map_err(Error::NoCurrentDirectory)?;
+        Config::load_from(&directory, file, environment, overrides)
+    }
+
+    /// As [`Config::load`], seen from another directory than the current one.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_from(
+        directory: &Path,
+        file: Option<&Path>,
+        environment: Environment<'_>,
+        overrides: &Overrides,
+    ) -> Result<Config, Error> {
+        let project = resolve::project_root(directory);
+        let file = file.map(|file| directory.join(file));
+        let file = file.or_else(|| Some(project.join(FILE_NAME)).filter(|file| file.is_file()));
+        let layered = layers::read(file.as_deref(), environment)?;
+        let overrides = resolve::from_directory(overrides, directory);
+        resolve::resolve(Config { project, ..layers::overridden(layered, overrides) })
+    }
+
+    /// The configuration as text for another process. It holds secrets: hand it over a pipe, never as an argument.
+    ///
+    /// # Errors
+    /// When a path is not Unicode.
+    pub fn to_json(&self) -> Result<String, Error> {
+        let handed = HandedOver { project: self.project.clone(), config: self.clone() };
+        Ok(serde_json::to_string(&handed)?)
+    }
+
+    /// Whether executions live in Postgres, which other processes may share.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        !self.database.starts_with("sqlite:")
+    }
+
+    /// Reads what [`Config::to_json`] wrote.
+    ///
+    /// # Errors
+    /// When the text is something else.
+    pub fn from_json(text: &str) -> Result<Config, Error> {
+        let HandedOver { project, config } = serde_json::from_str(text)?;
+        Ok(Config { project, ..config })
+    }
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {
+            project: PathBuf::new(),
             database: String::new(),
             data_dir: PathBuf::new(),
             workspace: String::new(),
@@ -109,8 +251,40 @@ impl Default for GithubSettings {
     }
 }
 
+impl Default for HttpSettings {
+    fn default() -> HttpSettings {
+        HttpSettings {
+            token_env: "WINDLASS_HTTP_TOKEN".into(),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+        }
+    }
+}
+
 impl Default for WorkerSettings {
     fn default() -> WorkerSettings {
         WorkerSettings { max_executions: 256, call_timeout_ms: 600_000, idle_ms: 60_000 }
     }
 }
+
+/// Shows neither the database's password nor what tool servers are given.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("project", &self.project)
+            .field("database", &resolve::without_secrets(&self.database))
+            .field("data_dir", &self.data_dir)
+            .field("workspace", &self.workspace)
+            .field("workflows", &self.workflows)
+            .field("tool_names", &self.tool_names)
+            .field("mcp_config", &self.mcp_config)
+            .field("mcp_servers", &self.mcp_servers.keys().collect::<Vec<_>>())
+            .field("github", &self.github)
+            .field("http", &self.http)
+            .field("worker", &self.worker)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,34 @@
 //! Puts a process together: database, tool servers, application, worker.
 
-use crate::{app::App, config::Config};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context;
+use tokio::{sync::broadcast::error::RecvError, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::App,
+    bell::Bell,
+    config::Config,
+    driver::{Driver, LetterBox},
+    link::{Link, Place, Post},
+    revisions::Revisions,
+    store::Store,
+    tool_servers::{self, ToolServers},
+    worker::Worker,
+};
+
+type Tasks = Arc<Mutex<Vec<JoinHandle<()>>>>;
+
+/// Rings that come within this time of each other share a notification.
+const COALESCE: Duration = Duration::from_millis(5);
+
+/// How long a worker may take to end.
+const STOP: Duration = Duration::from_secs(12);
 
 /// Who drives executions while this process runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,6 +45,22 @@ pub enum Drive {
 pub struct Host {
     /// What every door talks to.
     pub app: App,
+    parts: Parts,
+}
+
+/// What app and worker have in common.
+#[derive(Clone)]
+struct Parts {
+    store: Store,
+    tool_servers: ToolServers,
+    revisions: Revisions,
+    bell: Bell,
+    config: Arc<Config>,
+    stop: CancellationToken,
+    /// Awaited at the end: they give back what they hold.
+    workers: Tasks,
+    /// Aborted at the end: they hold nothing.
+    carriers: Tasks,
 }
 
 impl Host {
@@ -24,20 +68,190 @@ impl Host {
     ///
     /// # Errors
     /// When the database cannot be opened or the configuration does not hold together; the text says what to do.
-    pub async fn start(_config: &Config, _drive: Drive) -> anyhow::Result<Host> {
-        todo!()
+    pub async fn start(config: &Config, drive: Drive) -> anyhow::Result<Host> {
+        let parts = Parts::open(config).await?;
+        parts.carry_rings();
+        let driver = match drive {
+            Drive::InProcess => Driver::InProcess(parts.start_worker(None)),
+            Drive::Detached => parts.detached(),
+            Drive::Nobody => Driver::Nobody,
+        };
+        let app = parts.app(driver);
+        if drive == Drive::Detached {
+            parts.take_up_what_is_left(app.clone());
+        }
+        Ok(Host { app, parts })
     }
 
     /// Ends the worker and the tool servers, within a bound. Running executions are left to the next worker.
     pub async fn stop(self) {
-        todo!()
+        self.parts.stop().await;
     }
 }
 
-/// The detached worker's whole life: drives the workspace's executions until it has had nothing to do for a while.
+/// The detached worker's whole life: drives the workspace's executions until it has had nothing to do for a while,
+/// or `stop` is cancelled.
 ///
 /// # Errors
 /// When the database cannot be opened.
-pub async fn work(_config: &Config) -> anyhow::Result<()> {
-    todo!()
+pub async fn work(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
+    let place = Place::of(config);
+    while let Some(post) =
+        Post::take(place.clone()).context("the worker's socket cannot be made")?
+    {
+        let parts = Parts { stop: stop.child_token(), ..Parts::open(config).await? };
+        parts.work_until_idle(post).await;
+        // Doors that connect now start another worker; what came in before is still this one's.
+        let left = !stop.is_cancelled() && matches!(parts.store.has_work().await, Ok(true));
+        parts.stop().await;
+        if !left {
+            return Ok(());
+        }
+    }
+    tracing::info!("another worker drives this workspace");
+    Ok(())
+}
+
+impl Parts {
+    async fn open(config: &Config) -> anyhow::Result<Parts> {
+        let store = Store::open(&config.database, &config.workspace).await?;
+        let tool_servers = tool_servers::configured(config, &store).await?;
+        Ok(Parts {
+            store,
+            tool_servers,
+            revisions: Revisions::default(),
+            bell: Bell::default(),
+            config: Arc::new(config.clone()),
+            stop: CancellationToken::new(),
+            workers: Arc::default(),
+            carriers: Arc::default(),
+        })
+    }
+
+    async fn work_until_idle(&self, post: Post) {
+        self.carry_rings();
+        let idle = Duration::from_millis(self.config.worker.idle_ms);
+        let (worker, _, _letters) = self.worker();
+        tokio::select! {
+            () = worker.run(Some(idle)) => {}
+            () = post.serve(&self.bell) => {}
+        }
+    }
+
+    fn app(&self, driver: Driver) -> App {
+        let (store, tool_servers) = (self.store.clone(), self.tool_servers.clone());
+        App::new(
+            &self.config,
+            store,
+            tool_servers,
+            self.revisions.clone(),
+            self.bell.clone(),
+            driver,
+        )
+    }
+
+    fn worker(&self) -> (Worker, Arc<str>, tokio::sync::mpsc::Sender<crate::driver::HandOver>) {
+        Worker::new(
+            self.store.clone(),
+            self.tool_servers.clone(),
+            self.revisions.clone(),
+            self.bell.clone(),
+            self.config.worker.clone(),
+            self.stop.clone(),
+        )
+    }
+
+    fn start_worker(&self, idle: Option<Duration>) -> LetterBox {
+        let (worker, id, letters) = self.worker();
+        keep(&self.workers, tokio::spawn(worker.run(idle)));
+        LetterBox { worker: id, letters }
+    }
+
+    fn detached(&self) -> Driver {
+        let parts = self.clone();
+        Driver::Detached {
+            link: Link::new(&self.config, self.bell.clone()),
+            fallback: Arc::new(move || parts.start_worker(None)),
+            instead: Arc::new(OnceLock::new()),
+        }
+    }
+
+    /// What an earlier process left undone gets a worker as soon as somebody is there to start one.
+    fn take_up_what_is_left(&self, app: App) {
+        let store = self.store.clone();
+        let task = async move {
+            if matches!(store.has_work().await, Ok(true)) {
+                app.ensure_worker().await;
+            }
+        };
+        keep(&self.carriers, tokio::spawn(task));
+    }
+
+    /// On Postgres, other processes hear what moves here, and this one what moves there.
+    fn carry_rings(&self) {
+        if !self.config.is_postgres() {
+            return;
+        }
+        let parts = self.clone();
+        keep(&self.carriers, tokio::spawn(async move { parts.tell().await }));
+        let parts = self.clone();
+        keep(&self.carriers, tokio::spawn(async move { parts.hear().await }));
+    }
+
+    async fn tell(&self) {
+        let mut own = self.bell.own();
+        loop {
+            let mut rings = match own.recv().await {
+                Ok(ring) => BTreeSet::from([ring]),
+                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return,
+            };
+            tokio::time::sleep(COALESCE).await;
+            while let Ok(ring) = own.try_recv() {
+                rings.insert(ring);
+            }
+            let rings: Vec<_> = rings.into_iter().collect();
+            if let Err(err) = self.store.notify(&rings).await {
+                tracing::debug!("other processes were not told: {err}");
+            }
+        }
+    }
+
+    async fn hear(&self) {
+        loop {
+            match self.store.listen().await {
+                Ok(Some(mut notifications)) => {
+                    while let Ok(ring) = notifications.next().await {
+                        self.bell.heard(ring);
+                    }
+                }
+                Ok(None) => return,
+                Err(err) => tracing::debug!("notifications are not heard, the poll remains: {err}"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn stop(&self) {
+        self.stop.cancel();
+        for mut worker in take(&self.workers) {
+            // It keeps a bound of its own; this one is for a worker that hangs.
+            if tokio::time::timeout(STOP, &mut worker).await.is_err() {
+                worker.abort();
+            }
+        }
+        for carrier in take(&self.carriers) {
+            carrier.abort();
+        }
+        self.tool_servers.shutdown().await;
+        self.store.close().await;
+    }
+}
+
+fn keep(tasks: &Tasks, task: JoinHandle<()>) {
+    tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+}
+
+fn take(tasks: &Tasks) -> Vec<JoinHandle<()>> {
+    std::mem::take(&mut *tasks.lock().unwrap_or_else(PoisonError::into_inner))
 }

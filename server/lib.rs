@@ -1,12 +1,17 @@
 //! Windlass: agents run workflows over MCP, workflows call tools over MCP, and nothing is lost.
 
 pub mod app;
+pub mod bell;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod driver;
+mod fault;
 pub mod host;
 pub mod http;
+mod link;
 pub mod mcp;
+pub mod revisions;
 pub mod store;
 pub mod tool_servers;
 pub mod worker;

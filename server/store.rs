@@ -1,9 +1,280 @@
 //! What the database remembers, and the questions asked of it.
+//!
+//! Every statement the product runs is in this module. A method is one transaction.
+
+pub(crate) mod db;
+mod execution;
+mod lease;
+mod notify;
+mod open;
+mod turn;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+use windlass_engine::{Event, Resolution};
+
+use self::{
+    db::{Db, args},
+    lease::LEASE_MS,
+};
+pub use self::{
+    execution::{Created, ExecutionRow, NewExecution, StepRow},
+    lease::{Claim, Loaded},
+    notify::Notifications,
+    turn::{Commit, Committed},
+};
+
+/// Events whose JSON is longer have a row of their own, so that reading a history's outline stays cheap. In bytes.
+const INLINE_LIMIT: usize = 64 * 1024;
+
+/// The newest engine this release can drive; executions that need a newer one are left alone.
+pub const ENGINE: i64 = 1;
+
+/// A handle on the database; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    db: Db,
+    workspace: Arc<str>,
+    /// How far the database's clock is ahead of this machine's, in milliseconds.
+    offset: Arc<AtomicI64>,
+}
+
+/// A word from outside to an execution.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Signal {
+    /// Make it end.
+    Cancel {
+        /// Who says so.
+        by: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Settle an uncertain step.
+    Resolve {
+        /// The step.
+        step: String,
+        /// What became of it.
+        resolution: Resolution,
+        /// Who says so.
+        by: String,
+    },
+}
 
 /// A database that did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// As the database says it.
-    #[error(transparent)]
+    /// Another worker has claimed the execution since.
+    #[error("another worker holds execution {0}")]
+    Fenced(String),
+    /// Neither SQLite nor Postgres.
+    #[error("the database setting is neither sqlite:PATH nor postgres://USER@HOST/NAME")]
+    Url,
+    /// A folder or file that cannot be made.
+    #[error("cannot write to {}; check that the folder exists and is yours, or set another data_dir", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A row that this release cannot read.
+    #[error(
+        "{what} of execution {execution_id} cannot be read by this release; a newer one may have written it"
+    )]
+    Unreadable {
+        /// The execution.
+        execution_id: String,
+        /// Which part of it.
+        what: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The database said no, with what to do about it.
+    #[error("{}", explain(.0))]
     Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the database's schema cannot be brought up to date")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+}
+
+type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Whether the same statement may succeed later without anybody changing the request.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Error::Database(err) if !matches!(
+            err,
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_)
+        ))
+    }
+}
+
+/// What a database error means for the person who runs Windlass.
+fn explain(err: &sqlx::Error) -> String {
+    let advice = match err {
+        sqlx::Error::Database(database) => match database.code().as_deref() {
+            Some("5" | "6" | "261" | "517") => {
+                "another process holds the SQLite file's lock; end it, or try again"
+            }
+            Some("8" | "264" | "520" | "776" | "1032" | "1544") => {
+                "the SQLite file or its folder is read-only; make both writable, or set another data_dir"
+            }
+            Some("13") => {
+                "the disk (or the file's size limit) is full; free some room, nothing that was accepted is lost"
+            }
+            Some("14") => {
+                "the SQLite file cannot be opened; check that its folder exists and is yours"
+            }
+            Some("10" | "266" | "522" | "778" | "1802" | "4874") => {
+                "the disk does not answer as it should, or the file is gone"
+            }
+            Some("11" | "26") => {
+                "the file is not a SQLite database, or it is damaged; restore it or set another database"
+            }
+            Some("28P01" | "28000") => {
+                "Postgres refuses the user or password in the database setting"
+            }
+            Some("3D000") => "Postgres has no such database; create it with createdb",
+            Some("53100") => "the Postgres server's disk is full",
+            Some("53300") => "the Postgres server has no connection left",
+            Some("25006") => {
+                "the Postgres server is read-only, perhaps a standby; name the primary"
+            }
+            _ => "the database refused the statement",
+        },
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) => {
+            "the database cannot be reached; check that it runs and what the database setting names"
+        }
+        sqlx::Error::PoolTimedOut => "the database did not give a connection in time",
+        sqlx::Error::PoolClosed => "this process is closing the database",
+        _ => "the database failed",
+    };
+    format!("{advice} ({err})")
+}
+
+impl Store {
+    /// Opens the database that the URL names for one workspace, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When it cannot be reached, written to, or migrated; the text says what to do.
+    pub async fn open(url: &str, workspace: &str) -> Result<Store> {
+        let db = open::open(url).await?;
+        let store = Store { db, workspace: workspace.into(), offset: Arc::default() };
+        store.measure_clock().await?;
+        Ok(store)
+    }
+
+    /// The workspace whose rows this handle sees.
+    #[must_use]
+    pub fn workspace(&self) -> &str {
+        &self.workspace
+    }
+
+    /// Milliseconds since 1970, by the database's clock on Postgres, so that leases mean the same to all replicas.
+    #[must_use]
+    pub fn now(&self) -> i64 {
+        crate::clock::now() + self.offset.load(Ordering::Relaxed)
+    }
+
+    /// Measures how far the database's clock is ahead.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn measure_clock(&self) -> Result<()> {
+        if let Db::Postgres(_) = &self.db {
+            let before = crate::clock::now();
+            let sql = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT";
+            let row: Option<(i64,)> = self.db.optional(sql, args![]).await?;
+            let middle = before + (crate::clock::now() - before) / 2;
+            self.offset.store(row.map_or(0, |(now,)| now - middle), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<()> {
+        let _: Option<(i64,)> = self.db.optional("SELECT CAST(1 AS BIGINT)", args![]).await?;
+        Ok(())
+    }
+
+    /// Says that a worker lives; the row is what `status` looks at.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn worker_seen(&self, worker: &str) -> Result<()> {
+        let now = self.now();
+        let sql = "INSERT INTO workers (id, workspace, started_at, seen_at) VALUES ($1, $2, $3, $3)
+                   ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at";
+        let mut tx = self.db.begin().await?;
+        tx.execute(sql, args![worker, &*self.workspace, now]).await?;
+        let dead = "DELETE FROM workers WHERE workspace = $1 AND seen_at < $2";
+        tx.execute(dead, args![&*self.workspace, now - 20 * LEASE_MS]).await?;
+        let old = "DELETE FROM idempotency_keys WHERE expires_at < $1";
+        tx.execute(old, args![now]).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Says that a worker has ended.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn worker_gone(&self, worker: &str) -> Result<()> {
+        let mut tx = self.db.begin().await?;
+        tx.execute("DELETE FROM workers WHERE id = $1", args![worker]).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Whether any worker of the workspace was seen within a lease's time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn worker_lives(&self) -> Result<bool> {
+        let sql = "SELECT COUNT(*) FROM workers WHERE workspace = $1 AND seen_at > $2";
+        let row: Option<(i64,)> =
+            self.db.optional(sql, args![&*self.workspace, self.now() - LEASE_MS]).await?;
+        Ok(row.is_some_and(|(count,)| 0 < count))
+    }
+
+    /// Which protocol era each tool server was last seen to speak, by its identity.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn eras(&self) -> Result<Vec<(String, String)>> {
+        let sql = "SELECT identity, era FROM tool_server_eras WHERE workspace = $1";
+        Ok(self.db.all(sql, args![&*self.workspace]).await?)
+    }
+
+    /// Remembers which protocol era a tool server speaks.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_era(&self, identity: &str, era: &str) -> Result<()> {
+        let sql = "INSERT INTO tool_server_eras (workspace, identity, era, seen_at) VALUES ($1, $2, $3, $4)
+                   ON CONFLICT (workspace, identity) DO UPDATE SET era = excluded.era, seen_at = excluded.seen_at";
+        let mut tx = self.db.begin().await?;
+        tx.execute(sql, args![&*self.workspace, identity, era, self.now()]).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.db.close().await;
+    }
+}
+
+/// An event as its row holds it.
+fn event_data(event: &Event) -> Result<String> {
+    serde_json::to_string(event).map_err(|err| Error::Database(sqlx::Error::Encode(err.into())))
 }

@@ -1,11 +1,41 @@
 //! The tool servers that workflows call: connections out, over MCP.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod afu9;
+mod answer;
+mod built_in;
+mod catalogue;
+mod client;
+mod config;
+mod configured;
+mod connect;
+mod connection;
+mod environment;
+mod failure;
+mod http;
+mod lines;
+mod mcp_call;
+mod pipe;
+mod process;
+mod redact;
+mod server;
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use futures::future::join_all;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use windlass_engine::ToolName;
+
+use server::Server;
+
+pub use built_in::BuiltIn;
+pub use config::{ConfigError, Protocol, ServerConfig, Transport, read_mcp_config};
+pub use configured::configured;
+
+/// No shutdown takes longer.
+const SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Every tool server this process may call; cheap to clone.
 #[derive(Clone)]
@@ -13,7 +43,46 @@ pub struct ToolServers {
     inner: Arc<Inner>,
 }
 
-struct Inner;
+struct Inner {
+    servers: BTreeMap<String, Arc<Server>>,
+    shutdown: CancellationToken,
+}
+
+/// What holds for all tool servers.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where `${VAR}` is looked up, and what children inherit a few variables of.
+    pub environment: BTreeMap<String, String>,
+    /// Remembers over restarts which protocol each server speaks, where that is wanted.
+    pub eras: Option<Arc<dyn EraMemory>>,
+    /// Bound on starting a server and agreeing on a protocol with it; `npx` may have to download one first.
+    pub connect_timeout: Duration,
+    /// The time to the next attempt after a failed connect; doubles with every further failure.
+    pub first_backoff: Duration,
+    /// It grows no longer than this.
+    pub longest_backoff: Duration,
+}
+
+/// Which kind of protocol a server speaks.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Era {
+    /// MCP up to 2025-11-25.
+    Legacy,
+    /// MCP from 2026-07-28.
+    Modern,
+    /// Plain JSON-RPC, as the AFU-9 servers speak it.
+    Afu9,
+}
+
+/// Remembers which protocol each server speaks: some servers take ten seconds to be found out.
+/// Both methods are called while connecting and must not wait for anything.
+pub trait EraMemory: Send + Sync {
+    /// What is remembered of the server with that identity.
+    fn get(&self, identity: &str) -> Option<Era>;
+    /// Remembers it.
+    fn set(&self, identity: &str, era: Era);
+}
 
 /// One call to one tool.
 #[derive(Clone, Debug)]
@@ -142,47 +211,118 @@ fn did_you_mean(nearest: &[String]) -> String {
     }
 }
 
+impl Default for Settings {
+    /// The process's own environment, and no memory beyond its life.
+    fn default() -> Settings {
+        let readable = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        Settings {
+            environment: std::env::vars_os().filter_map(readable).collect(),
+            eras: None,
+            connect_timeout: Duration::from_secs(60),
+            first_backoff: Duration::from_millis(250),
+            longest_backoff: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Settings {
+    fn backoff(&self, failures: u32) -> Duration {
+        let factor = 2_u32.saturating_pow(failures);
+        self.first_backoff.saturating_mul(factor).min(self.longest_backoff)
+    }
+}
+
+impl fmt::Debug for Settings {
+    /// Leaves out the environment, which holds secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("connect_timeout", &self.connect_timeout)
+            .field("first_backoff", &self.first_backoff)
+            .field("longest_backoff", &self.longest_backoff)
+            .finish_non_exhaustive()
+    }
+}
+
 impl ToolServers {
-    /// The names of all configured servers, in order.
+    /// Knows the servers of a configuration and those of this program; a configured one replaces a built-in one
+    /// of its name. Connects to none yet.
+    #[must_use]
+    pub fn new(
+        servers: BTreeMap<String, ServerConfig>,
+        built_in: Vec<BuiltIn>,
+        settings: Settings,
+    ) -> ToolServers {
+        let settings = Arc::new(settings);
+        let shutdown = CancellationToken::new();
+        let built_in = built_in
+            .into_iter()
+            .map(|server| (server.name.clone(), Server::built_in(server, &settings, &shutdown)));
+        let configured = servers.iter().map(|(name, config)| {
+            (name.clone(), Server::configured(name, config, &settings, &shutdown))
+        });
+        let servers =
+            built_in.chain(configured).map(|(name, server)| (name, Arc::new(server))).collect();
+        ToolServers { inner: Arc::new(Inner { servers, shutdown }) }
+    }
+
+    /// The names of all tool servers, in order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        _ = &self.inner;
-        todo!()
+        self.inner.servers.keys().cloned().collect()
     }
 
     /// What identifies each server's configuration, without secrets; recorded with every execution.
     #[must_use]
     pub fn identities(&self) -> BTreeMap<String, String> {
-        todo!()
+        let servers = self.inner.servers.iter();
+        servers.map(|(name, server)| (name.clone(), server.identity.clone())).collect()
     }
 
     /// Every tool of one server; connects if need be.
     ///
     /// # Errors
     /// When there is no such server or it cannot be reached.
-    pub async fn tools(&self, _server: &str) -> Result<Arc<Vec<ToolInfo>>, Error> {
-        todo!()
+    pub async fn tools(&self, server: &str) -> Result<Arc<Vec<ToolInfo>>, Error> {
+        self.server(server)?.tools().await
     }
 
     /// One tool, by exact name or alias.
     ///
     /// # Errors
     /// When the server or the tool does not exist, or the server cannot be reached.
-    pub async fn tool(&self, _name: &ToolName) -> Result<ToolInfo, Error> {
-        todo!()
+    pub async fn tool(&self, name: &ToolName) -> Result<ToolInfo, Error> {
+        self.server(&name.server)?.tool(&name.tool).await
     }
 
     /// Calls a tool; never fails otherwise than by its outcome.
     pub async fn call(
         &self,
-        _call: Call,
-        _progress: &(dyn Fn(ToolProgress) + Send + Sync),
+        call: Call,
+        progress: &(dyn Fn(ToolProgress) + Send + Sync),
     ) -> Outcome {
-        todo!()
+        match self.server(&call.tool.server) {
+            Ok(server) => server.call(&call, progress).await,
+            Err(error) => {
+                Outcome::Failed(Failure::new("unknown_tool", error.to_string(), Some(false)))
+            }
+        }
     }
 
     /// Closes every connection and ends every child process, within a bound.
     pub async fn shutdown(&self) {
-        todo!()
+        self.inner.shutdown.cancel();
+        let closing = join_all(self.inner.servers.values().map(|server| server.close()));
+        if tokio::time::timeout(SHUTDOWN, closing).await.is_err() {
+            tracing::warn!("some tool servers did not end in time and were killed");
+        }
+    }
+
+    fn server(&self, name: &str) -> Result<&Arc<Server>, Error> {
+        self.inner.servers.get(name).ok_or_else(|| Error::UnknownServer {
+            name: name.to_owned(),
+            nearest: catalogue::nearest(name, self.inner.servers.keys().map(String::as_str)),
+        })
     }
 }

@@ -1,1 +1,209 @@
 //! Moves executions forward: claim, decide, commit, act, and again.
+
+mod drive;
+mod leases;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{broadcast, mpsc},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{drive::Drive, leases::Leases};
+use crate::{
+    bell::{Bell, Ring},
+    config::WorkerSettings,
+    driver::HandOver,
+    revisions::Revisions,
+    store::Store,
+    tool_servers::ToolServers,
+};
+
+/// How often due rows are looked for when nobody rings.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How long a worker that is told to stop waits for calls that are out.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// How long a row is left alone after this worker found that it cannot drive it, in milliseconds.
+const SET_ASIDE_MS: i64 = 30_000;
+
+/// The loop that drives executions.
+pub struct Worker {
+    shared: Arc<Shared>,
+    letters: mpsc::Receiver<HandOver>,
+}
+
+/// What every execution that is driven here has in common.
+struct Shared {
+    /// Made afresh at every start: two live processes never own one lease.
+    id: Arc<str>,
+    store: Store,
+    tool_servers: ToolServers,
+    revisions: Revisions,
+    bell: Bell,
+    settings: WorkerSettings,
+    leases: Leases,
+    stop: CancellationToken,
+    /// When parked executions want to be looked at again.
+    wakes: Mutex<BTreeSet<i64>>,
+    /// `tool_servers` texts that this worker cannot serve.
+    refused: Mutex<Vec<String>>,
+}
+
+impl Worker {
+    /// A worker that is ready to run, and its letter box.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        tool_servers: ToolServers,
+        revisions: Revisions,
+        bell: Bell,
+        settings: WorkerSettings,
+        stop: CancellationToken,
+    ) -> (Worker, Arc<str>, mpsc::Sender<HandOver>) {
+        let id: Arc<str> = format!("worker_{:032x}", rand::random::<u128>()).into();
+        let (sender, letters) = mpsc::channel(settings.max_executions.max(1));
+        let shared = Shared {
+            id: Arc::clone(&id),
+            leases: Leases::new(store.clone(), Arc::clone(&id)),
+            store,
+            tool_servers,
+            revisions,
+            bell,
+            settings,
+            stop,
+            wakes: Mutex::default(),
+            refused: Mutex::default(),
+        };
+        (Worker { shared: Arc::new(shared), letters }, id, sender)
+    }
+
+    /// Drives executions until it is told to stop, or, with `idle`, until it has had nothing to do for so long.
+    pub async fn run(mut self, idle: Option<Duration>) {
+        let renewing = self.shared.leases.keep_renewed();
+        let mut rings = self.shared.bell.listen();
+        let mut driving = JoinSet::new();
+        let mut busy_at = Instant::now();
+        while !self.shared.stop.is_cancelled() {
+            let room = driving.len() < self.shared.settings.max_executions;
+            let found = if room { self.claim_due(&mut driving).await } else { false };
+            if found || !driving.is_empty() {
+                busy_at = Instant::now();
+            }
+            if let Some(idle) = idle
+                && driving.is_empty()
+                && idle <= busy_at.elapsed()
+                && self.has_nothing_to_come().await
+            {
+                break;
+            }
+            let patience = self.patience();
+            tokio::select! {
+                letter = self.letters.recv(), if room => if let Some(letter) = letter {
+                    busy_at = Instant::now();
+                    driving.spawn(Drive::from_hand_over(&self.shared, letter).run());
+                },
+                () = next_due(&mut rings) => {}
+                Some(ended) = driving.join_next() => report(ended),
+                () = tokio::time::sleep(patience) => {}
+                () = self.shared.stop.cancelled() => {}
+            }
+        }
+        drain(driving).await;
+        renewing.abort();
+        self.shared.leases.give_up().await;
+    }
+
+    /// Claims what is due, one after the other, until there is no more; whether there was any.
+    async fn claim_due(&self, driving: &mut JoinSet<()>) -> bool {
+        let mut found = false;
+        while driving.len() < self.shared.settings.max_executions {
+            let refused = lock(&self.shared.refused).clone();
+            match self.shared.store.claim(&self.shared.id, &refused).await {
+                Ok(Some(claim)) => {
+                    found = true;
+                    let shared = Arc::clone(&self.shared);
+                    self.shared.leases.begin(&claim.execution_id);
+                    driving.spawn(async move { drive::claimed(shared, claim).await });
+                }
+                Ok(None) => break,
+                Err(err) => {
+                    tracing::warn!("due executions cannot be looked for: {err}");
+                    tokio::time::sleep(POLL).await;
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    /// How long to sleep when nobody rings: until the next timer that this worker knows of, at most a poll.
+    fn patience(&self) -> Duration {
+        let now = self.shared.store.now();
+        let mut wakes = lock(&self.shared.wakes);
+        while wakes.first().is_some_and(|at| *at + 1_000 < now) {
+            wakes.pop_first();
+        }
+        let next = wakes.first().map_or(i64::MAX, |at| at - now);
+        Duration::from_millis(u64::try_from(next).unwrap_or_default().max(1)).min(POLL)
+    }
+
+    async fn has_nothing_to_come(&self) -> bool {
+        matches!(self.shared.store.has_work().await, Ok(false))
+    }
+}
+
+impl Shared {
+    /// Remembers when a parked execution wants to be looked at.
+    fn wake(&self, at: Option<i64>) {
+        lock(&self.wakes).extend(at);
+    }
+
+    /// Whether this worker has every tool server the execution was started with, configured the same.
+    fn serves(&self, tool_servers: &str) -> bool {
+        let Ok(wanted) =
+            serde_json::from_str::<std::collections::BTreeMap<String, String>>(tool_servers)
+        else {
+            return false;
+        };
+        let own = self.tool_servers.identities();
+        wanted.iter().all(|(name, identity)| own.get(name) == Some(identity))
+    }
+}
+
+/// Rings that something moved are for those who watch, not for the one who moves it.
+async fn next_due(rings: &mut broadcast::Receiver<Ring>) {
+    while let Ok(Ring::Moved(_)) = rings.recv().await {}
+}
+
+async fn drain(mut driving: JoinSet<()>) {
+    let all = async {
+        while let Some(ended) = driving.join_next().await {
+            report(ended);
+        }
+    };
+    // A little longer than the drives themselves take to give up.
+    _ = tokio::time::timeout(DRAIN + Duration::from_secs(2), all).await;
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(err) = ended
+        && err.is_panic()
+    {
+        tracing::error!(
+            "driving an execution panicked; it is taken up again when its lease has run out"
+        );
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -2,8 +2,13 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+mod bounds;
+mod cli;
+mod durability;
 mod guide;
 mod harness;
 mod harness_itself;
+mod mcp;
 mod sdk;
 mod tidy;
+mod tool_servers;

@@ -229,7 +229,7 @@ impl File {
         self.path.ends_with(".rs")
     }
 
-    /// Whether it is built only to be tested.
+    /// Tests may look at the world, and may tell what they saw.
     fn is_test(&self) -> bool {
         self.path.ends_with("/tests.rs") || self.path.split('/').any(|part| part == "tests")
     }

@@ -1,6 +1,29 @@
 //! `${ … }`: templates and conditions, compiled once, evaluated against what is known so far.
+//!
+//! The grammar is CEL's and so is its parser (crate `cel`). The evaluation is ours, because a
+//! workflow needs three things that CEL's own interpreter does not give: the same answer every
+//! time (its maps have no order), a value that passes through unchanged (`1.0` stays `1.0`, keys
+//! keep their order, nothing is copied on the way), and errors that say which part of a path is
+//! missing.
+//!
+//! What differs from plain CEL: whole numbers and fractions may be mixed, `1` and `1u` are the
+//! same number, an integer index on an object that has an `items` list reaches into that list,
+//! and `default(x, fallback)` stands for `fallback` where a name or key of `x` does not exist.
 
-use serde_json::Value;
+mod compile;
+mod evaluate;
+mod functions;
+mod path;
+mod scan;
+mod value;
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use self::compile::Expression;
+pub(crate) use self::compile::{Reference, Root, Segment};
+use self::scan::Piece;
 
 /// What an expression may refer to.
 pub trait Names {
@@ -19,14 +42,13 @@ pub trait Names {
 /// A JSON value in which texts may hold `${ … }`.
 #[derive(Debug)]
 pub struct Template {
-    // owned by the engine-language helper
-    pub(crate) raw: Value,
+    node: Node,
 }
 
 /// An expression that must be true or false.
 #[derive(Debug)]
 pub struct Condition {
-    pub(crate) raw: String,
+    expression: Expression,
 }
 
 /// An expression that could not be compiled or evaluated.
@@ -39,28 +61,265 @@ pub struct Error {
     pub message: String,
 }
 
+/// A compiled JSON value: what holds no expression is kept as it is.
+#[derive(Debug)]
+enum Node {
+    Literal(Value),
+    Expression(Box<Expression>),
+    Text(Vec<Part>),
+    List(Vec<Node>),
+    Object(Vec<(String, Node)>),
+}
+
+/// A part of a text that holds expressions.
+#[derive(Debug)]
+enum Part {
+    Text(String),
+    Expression(Box<Expression>),
+}
+
 impl Template {
     /// Compiles every `${ … }` in a value.
     pub fn compile(value: &Value) -> Result<Template, Error> {
-        Ok(Template { raw: value.clone() })
+        let mut errors = Vec::new();
+        let template = Template::compile_all(value, &mut errors);
+        match errors.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(template),
+        }
+    }
+
+    /// Compiles what can be compiled and reports the rest, each with its JSON Pointer.
+    pub(crate) fn compile_all(value: &Value, errors: &mut Vec<(String, Error)>) -> Template {
+        Template { node: compile_node(value, &mut String::new(), errors) }
     }
 
     /// The value with every `${ … }` replaced by what it stands for.
     ///
-    /// A text that is one `${ … }` keeps the JSON type; inside longer text objects become compact JSON.
-    pub fn evaluate(&self, _names: &dyn Names) -> Result<Value, Error> {
-        Ok(self.raw.clone())
+    /// A text that is one `${ … }` keeps the JSON type; inside longer text objects become compact
+    /// JSON and `null` becomes `null`.
+    pub fn evaluate(&self, names: &dyn Names) -> Result<Value, Error> {
+        evaluate_node(&self.node, names)
+    }
+
+    /// Shows every reference, with the JSON Pointer of the text it stands in.
+    pub(crate) fn visit(&self, found: &mut dyn FnMut(&str, &Expression, &Reference)) {
+        visit_node(&self.node, &mut String::new(), found);
     }
 }
 
 impl Condition {
     /// Compiles a condition; the `${ }` around it may be left off.
     pub fn compile(text: &str) -> Result<Condition, Error> {
-        Ok(Condition { raw: text.to_owned() })
+        let source = bare(text.trim())?;
+        Ok(Condition { expression: Expression::compile(source)? })
     }
 
     /// Whether the condition holds; anything but a boolean is an error.
-    pub fn evaluate(&self, _names: &dyn Names) -> Result<bool, Error> {
-        Ok(!self.raw.is_empty())
+    pub fn evaluate(&self, names: &dyn Names) -> Result<bool, Error> {
+        let value = self.expression.evaluate(names)?;
+        value.as_bool().ok_or_else(|| Error {
+            expression: self.expression.source.clone(),
+            message: format!(
+                "a condition must be true or false, and `{}` is {}; compare it with something, \
+                 for instance `{} != null`",
+                self.expression.source,
+                value::with_article(&value),
+                self.expression.source,
+            ),
+        })
+    }
+
+    /// Shows every reference.
+    pub(crate) fn visit(&self, found: &mut dyn FnMut(&Expression, &Reference)) {
+        self.expression.visit(&mut |reference| found(&self.expression, reference));
     }
 }
+
+impl Error {
+    fn new(expression: &str, message: impl Into<String>) -> Error {
+        Error { expression: expression.to_owned(), message: message.into() }
+    }
+}
+
+/// A condition without the `${ }` around it, if it has one.
+fn bare(text: &str) -> Result<&str, Error> {
+    if !text.contains("${") {
+        return Ok(text);
+    }
+    match scan::scan(text)?.as_slice() {
+        [Piece::Expression(source)] => Ok(source),
+        _ => Err(Error::new(
+            text,
+            "a condition is one expression: put all of it into one `${ … }`, or leave the `${ }` off",
+        )),
+    }
+}
+
+fn compile_node(value: &Value, pointer: &mut String, errors: &mut Vec<(String, Error)>) -> Node {
+    let node = match value {
+        Value::String(text) => compile_text(text).unwrap_or_else(|error| {
+            errors.push((pointer.clone(), error));
+            Node::Literal(value.clone())
+        }),
+        Value::Array(items) => Node::List(compile_items(items, pointer, errors)),
+        Value::Object(entries) => Node::Object(compile_entries(entries, pointer, errors)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Node::Literal(value.clone()),
+    };
+    node.folded()
+}
+
+fn compile_items(
+    items: &[Value],
+    pointer: &mut String,
+    errors: &mut Vec<(String, Error)>,
+) -> Vec<Node> {
+    let each = |(index, item): (usize, &Value)| {
+        within(pointer, &index.to_string(), |pointer| compile_node(item, pointer, errors))
+    };
+    items.iter().enumerate().map(each).collect()
+}
+
+fn compile_entries(
+    entries: &Map<String, Value>,
+    pointer: &mut String,
+    errors: &mut Vec<(String, Error)>,
+) -> Vec<(String, Node)> {
+    let each = |(key, item): (&String, &Value)| {
+        let node = within(pointer, key, |pointer| compile_node(item, pointer, errors));
+        (key.clone(), node)
+    };
+    entries.iter().map(each).collect()
+}
+
+/// Does something with the pointer one level deeper.
+fn within<T>(pointer: &mut String, token: &str, then: impl FnOnce(&mut String) -> T) -> T {
+    let length = pointer.len();
+    pointer.push('/');
+    pointer.push_str(&escape_pointer(token));
+    let result = then(pointer);
+    pointer.truncate(length);
+    result
+}
+
+/// A key as a token of a JSON Pointer (RFC 6901).
+pub(crate) fn escape_pointer(token: &str) -> Cow<'_, str> {
+    match token.contains(['~', '/']) {
+        true => Cow::Owned(token.replace('~', "~0").replace('/', "~1")),
+        false => Cow::Borrowed(token),
+    }
+}
+
+fn compile_text(text: &str) -> Result<Node, Error> {
+    if !text.contains("${") {
+        return Ok(Node::Literal(Value::String(text.to_owned())));
+    }
+    let pieces = scan::scan(text)?;
+    if let [Piece::Expression(source)] = pieces.as_slice() {
+        return Ok(Node::Expression(Box::new(Expression::compile(source)?)));
+    }
+    let parts: Vec<Part> = pieces.into_iter().map(compile_piece).collect::<Result<_, _>>()?;
+    match parts.as_slice() {
+        [Part::Text(text)] => Ok(Node::Literal(Value::String(text.clone()))),
+        _ => Ok(Node::Text(parts)),
+    }
+}
+
+fn compile_piece(piece: Piece<'_>) -> Result<Part, Error> {
+    match piece {
+        Piece::Text(text) => Ok(Part::Text(text)),
+        Piece::Expression(source) => Ok(Part::Expression(Box::new(Expression::compile(source)?))),
+    }
+}
+
+impl Node {
+    /// One literal instead of a list or object of literals.
+    fn folded(self) -> Node {
+        match self {
+            Node::List(items) if items.iter().all(Node::is_literal) => {
+                Node::Literal(items.into_iter().filter_map(Node::into_literal).collect())
+            }
+            Node::Object(entries) if entries.iter().all(|(_, node)| node.is_literal()) => {
+                let entries = entries.into_iter();
+                let literal = entries.filter_map(|(key, node)| Some((key, node.into_literal()?)));
+                Node::Literal(Value::Object(literal.collect()))
+            }
+            Node::Literal(_)
+            | Node::Expression(_)
+            | Node::Text(_)
+            | Node::List(_)
+            | Node::Object(_) => self,
+        }
+    }
+
+    fn is_literal(&self) -> bool {
+        matches!(self, Node::Literal(_))
+    }
+
+    fn into_literal(self) -> Option<Value> {
+        match self {
+            Node::Literal(value) => Some(value),
+            Node::Expression(_) | Node::Text(_) | Node::List(_) | Node::Object(_) => None,
+        }
+    }
+}
+
+fn evaluate_node(node: &Node, names: &dyn Names) -> Result<Value, Error> {
+    match node {
+        Node::Literal(value) => Ok(value.clone()),
+        Node::Expression(expression) => expression.evaluate(names),
+        Node::Text(parts) => evaluate_text(parts, names).map(Value::String),
+        Node::List(items) => items.iter().map(|item| evaluate_node(item, names)).collect(),
+        Node::Object(entries) => entries
+            .iter()
+            .map(|(key, node)| Ok((key.clone(), evaluate_node(node, names)?)))
+            .collect::<Result<Map<_, _>, _>>()
+            .map(Value::Object),
+    }
+}
+
+fn evaluate_text(parts: &[Part], names: &dyn Names) -> Result<String, Error> {
+    let mut text = String::new();
+    for part in parts {
+        match part {
+            Part::Text(part) => text.push_str(part),
+            Part::Expression(expression) => {
+                expression.inspect(names, |value| text.push_str(&value::to_text(value)))?;
+            }
+        }
+    }
+    Ok(text)
+}
+
+fn visit_node(
+    node: &Node,
+    pointer: &mut String,
+    found: &mut dyn FnMut(&str, &Expression, &Reference),
+) {
+    match node {
+        Node::Literal(_) => {}
+        Node::Expression(expression) => {
+            expression.visit(&mut |reference| found(pointer, expression, reference));
+        }
+        Node::Text(parts) => {
+            for part in parts {
+                if let Part::Expression(expression) = part {
+                    expression.visit(&mut |reference| found(pointer, expression, reference));
+                }
+            }
+        }
+        Node::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                within(pointer, &index.to_string(), |pointer| visit_node(item, pointer, found));
+            }
+        }
+        Node::Object(entries) => {
+            for (key, item) in entries {
+                within(pointer, key, |pointer| visit_node(item, pointer, found));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

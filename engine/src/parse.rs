@@ -1,6 +1,25 @@
 //! Text → workflow, or everything that is wrong with it.
 
-use crate::{Problem, Workflow};
+pub(crate) mod document;
+pub(crate) mod draft;
+mod fields;
+mod json;
+mod yaml;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use self::document::{Node, Place};
+use self::draft::{Draft, DraftStep};
+pub(crate) use self::fields::did_you_mean;
+use crate::workflow::{OnError, Retry, Step, ToolName};
+use crate::{Problem, Workflow, check};
+
+/// The longest document, in bytes.
+const MAX_TEXT: usize = 1024 * 1024;
+
+/// Whole numbers beyond this are not exact in canonical JSON, which knows only 64-bit fractions.
+const MAX_EXACT: u64 = 1 << 53;
 
 /// Reads a YAML or JSON document, checks it, and compiles it.
 ///
@@ -8,6 +27,95 @@ use crate::{Problem, Workflow};
 ///
 /// # Errors
 /// Every problem at once, in the order of the text.
-pub fn parse(_text: &str) -> Result<Workflow, Vec<Problem>> {
-    Err(Vec::new())
+pub fn parse(text: &str) -> Result<Workflow, Vec<Problem>> {
+    let root = read(text)?;
+    let mut problems = Vec::new();
+    document::duplicate_keys(&root, "", &mut problems);
+    let draft = draft::read(&root, &mut problems);
+    let needs = check::check(&draft, &root, &mut problems);
+    if problems.is_empty()
+        && let Some(workflow) = workflow(draft, needs, root.to_value())
+    {
+        return Ok(workflow);
+    }
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+    Err(problems)
 }
+
+fn read(text: &str) -> Result<Node, Vec<Problem>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if MAX_TEXT < text.len() {
+        let message = format!("the document has {} bytes; {MAX_TEXT} are allowed", text.len());
+        return Err(vec![document::too_large(Place::START, message)]);
+    }
+    match text.trim_start().starts_with('{') {
+        true => json::read(text),
+        false => yaml::read(text),
+    }
+}
+
+/// The workflow, when every part of it could be read.
+fn workflow(draft: Draft, needs: Vec<Vec<usize>>, document: Value) -> Option<Workflow> {
+    let config = draft.config;
+    let steps = draft.steps.into_iter().zip(needs);
+    let steps = steps.map(|(step, needs)| compiled(step, needs, &config));
+    Some(Workflow {
+        name: draft.name?,
+        title: draft.title,
+        description: draft.description,
+        tags: draft.tags,
+        input: draft.input,
+        steps: steps.collect::<Option<_>>()?,
+        config,
+        output: draft.output,
+        hash: hash(&document),
+        document,
+    })
+}
+
+fn compiled(step: DraftStep, needs: Vec<usize>, config: &crate::Config) -> Option<Step> {
+    let on_error = match config.continue_on_error {
+        true => OnError::Continue,
+        false => OnError::Fail,
+    };
+    Some(Step {
+        name: step.name?,
+        tool: ToolName::parse(&step.tool?)?,
+        params: step.params?,
+        needs,
+        condition: step.condition,
+        assign: step.assign,
+        retry: step.retry.unwrap_or_else(|| Retry::plain(config.max_retries)),
+        timeout_ms: step.timeout_ms,
+        on_error: step.on_error.unwrap_or(on_error),
+    })
+}
+
+/// SHA-256 of the canonical JSON (RFC 8785), in hex.
+fn hash(document: &Value) -> String {
+    let canonical = serde_json_canonicalizer::to_vec(&exact(document))
+        .expect("a JSON value has only finite numbers and text keys");
+    Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The document with the numbers as texts that canonical JSON would round, as RFC 8785 advises:
+/// two documents that differ only in such a number must not have the same hash.
+fn exact(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => {
+            let whole = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+            match whole {
+                Some(whole) if MAX_EXACT < whole => Value::String(number.to_string()),
+                _ => value.clone(),
+            }
+        }
+        Value::Array(items) => items.iter().map(exact).collect(),
+        Value::Object(entries) => {
+            Value::Object(entries.iter().map(|(key, value)| (key.clone(), exact(value))).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -34,3 +34,21 @@ impl std::fmt::Display for Problem {
         }
     }
 }
+
+/// The names that are close to a wrong one, the closest first.
+pub(crate) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+    let wrong_lower = wrong.to_lowercase();
+    let mut close: Vec<(f64, &str)> = names
+        .into_iter()
+        .map(|name| (likeness(&wrong_lower, &name.to_lowercase()), name))
+        .filter(|(likeness, _)| 0.75 <= *likeness)
+        .collect();
+    close.sort_by(|left, right| right.0.total_cmp(&left.0));
+    close.into_iter().map(|(_, name)| name).take(3).collect()
+}
+
+/// From 0 to 1.
+fn likeness(left: &str, right: &str) -> f64 {
+    let edits = strsim::normalized_damerau_levenshtein(left, right);
+    edits.max(strsim::jaro_winkler(left, right) - 0.1)
+}

@@ -1,0 +1,25 @@
+//! The workflows that ship inside the binary.
+
+/// File names and texts; a file of the workspace with the same workflow name takes its place.
+pub(super) const SHIPPED: &[(&str, &str)] = &[
+    ("hello.yaml", include_str!("../../workflows/hello.yaml")),
+    ("issue_to_pr.yaml", include_str!("../../workflows/issue_to_pr.yaml")),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::SHIPPED;
+
+    #[test]
+    fn every_file_of_the_folder_ships() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows");
+        let files = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> =
+            files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        let shipped: Vec<_> = SHIPPED.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(shipped, names);
+    }
+}

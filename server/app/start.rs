@@ -1,0 +1,166 @@
+//! Starts executions: checks everything first, then writes once.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use windlass_engine::{Event, State, Turn, Workflow, advance};
+
+use super::{App, Caller, Detail, Error, Execution, RunRequest, catalogue::Entry};
+use crate::{
+    bell::Ring,
+    driver::HandOver,
+    store::{Created, NewExecution},
+    tool_servers,
+};
+
+/// Keys are for machines to make; this is more than any needs. In bytes.
+const KEY_LIMIT: usize = 255;
+
+impl App {
+    /// Starts an execution of a document that was read.
+    pub(super) async fn start(
+        &self,
+        caller: &Caller,
+        entry: &Entry,
+        request: RunRequest,
+    ) -> Result<Execution, Error> {
+        let workflow = runnable(entry)?;
+        check_key(request.idempotency_key.as_deref())?;
+        let given = Value::Object(request.input);
+        let request_hash = request_hash(&workflow.name, &given);
+        let input = workflow.input.accept(given).map_err(|problems| Error::InvalidInput {
+            workflow: workflow.name.clone(),
+            problems,
+        })?;
+        let tool_servers = json!(self.used_tool_servers(&workflow)?).to_string();
+        let id = format!("exec_{}", random_id());
+        // Whoever drives it must live before the row does, or its first moments are nobody's.
+        self.inner.driver.ensure().await;
+
+        let at = self.inner.store.now();
+        let mut state = State::new(&workflow, &id, &caller.name);
+        let happened = vec![Event::ExecutionStarted { input }];
+        let worker = self.inner.driver.worker();
+        let turn = first_turn(&workflow, &mut state, &id, happened, at, worker.is_some())?;
+        let new = NewExecution {
+            id: &id,
+            workflow: &workflow,
+            source: &entry.source,
+            requested_by: &caller.name,
+            on_behalf_of: caller.on_behalf_of.as_deref(),
+            client_name: caller.client_name.as_deref(),
+            client_version: caller.client_version.as_deref(),
+            tool_servers: &tool_servers,
+            idempotency_key: request.idempotency_key.as_deref(),
+            request_hash: &request_hash,
+            state: &state,
+            events: &turn.events,
+            at,
+            worker,
+        };
+        let claim = match self.inner.store.create(&new).await? {
+            Created::New(claim) => claim,
+            Created::Known(id) => return self.status(&id, Detail::Steps).await,
+            Created::KeyReused(execution_id) => {
+                let key = request.idempotency_key.unwrap_or_default();
+                return Err(Error::KeyReused { key, execution_id });
+            }
+        };
+        self.inner.revisions.keep(Arc::clone(&workflow));
+        match claim {
+            Some(claim) => self.inner.driver.hand_over(HandOver {
+                claim,
+                workflow,
+                state,
+                calls: turn.calls,
+                wake_at: turn.wake_at,
+            }),
+            None => {
+                self.inner.bell.ring(Ring::Due(id.as_str().into()));
+                // It may have gone to sleep just before the row was there.
+                self.inner.driver.ensure().await;
+            }
+        }
+        self.status(&id, Detail::Steps).await
+    }
+
+    /// The tool servers a workflow names, each with the identity of its configuration.
+    fn used_tool_servers(&self, workflow: &Workflow) -> Result<BTreeMap<String, String>, Error> {
+        let known = self.inner.tool_servers.identities();
+        let mut used = BTreeMap::new();
+        for step in &workflow.steps {
+            let name = &step.tool.server;
+            let Some(identity) = known.get(name) else {
+                let nearest = nearest(name, known.keys());
+                return Err(
+                    tool_servers::Error::UnknownServer { name: name.clone(), nearest }.into()
+                );
+            };
+            used.insert(name.clone(), identity.clone());
+        }
+        Ok(used)
+    }
+}
+
+/// Where the worker is in this process, the first intents are written together with the row.
+fn first_turn(
+    workflow: &Workflow,
+    state: &mut State,
+    id: &str,
+    happened: Vec<Event>,
+    at: i64,
+    in_place: bool,
+) -> Result<Turn, Error> {
+    let unexpected = |err: windlass_engine::UnexpectedEvent| Error::Refused(err.to_string());
+    if in_place {
+        return advance(workflow, state, id, happened, at).map_err(unexpected);
+    }
+    for event in &happened {
+        state.apply(workflow, event, at).map_err(unexpected)?;
+    }
+    Ok(Turn { events: happened, ..Turn::default() })
+}
+
+pub(super) fn runnable(entry: &Entry) -> Result<Arc<Workflow>, Error> {
+    entry.read.clone().map_err(|problems| Error::BrokenWorkflow {
+        name: entry.name.clone(),
+        problems: problems.to_vec(),
+    })
+}
+
+fn check_key(key: Option<&str>) -> Result<(), Error> {
+    let Some(key) = key else { return Ok(()) };
+    if key.is_empty() || KEY_LIMIT < key.len() || key.chars().any(char::is_control) {
+        let allowed = "an idempotency_key has 1 to 255 bytes and no control characters";
+        return Err(Error::Refused(format!("{allowed}; leave it out to run without one")));
+    }
+    Ok(())
+}
+
+/// What an idempotency key stands for. The input counts as it was given: defaults may change with a revision.
+fn request_hash(workflow: &str, input: &Value) -> String {
+    let request = json!({ "workflow": workflow, "input": input });
+    let canonical = windlass_engine::canonical(&request);
+    Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// 128 random bits, in the letters that survive every URL, shell and eye.
+fn random_id() -> String {
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let mut bits: u128 = rand::random();
+    let mut id = String::with_capacity(26);
+    for _ in 0..26 {
+        id.push(char::from(LETTERS[(bits & 31) as usize]));
+        bits >>= 5;
+    }
+    id
+}
+
+fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n String>) -> Vec<String> {
+    let mut near: Vec<(f64, &String)> =
+        known.map(|other| (strsim::jaro_winkler(name, other), other)).collect();
+    near.sort_by(|one, other| other.0.total_cmp(&one.0));
+    near.into_iter().take(5).map(|(_, name)| name.clone()).collect()
+}

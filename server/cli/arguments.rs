@@ -1,0 +1,211 @@
+//! The command line: every subcommand, every flag and what `--help` says about them.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use super::ToolNames;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done; the execution completed
+    1  the execution failed or was cancelled, or a document has problems
+    2  the command line, the configuration or the input is wrong
+    3  there is no such workflow, execution, step or tool server
+    4  the execution waits for a person
+    5  something else failed: the database, a tool server
+  130  interrupted; the execution itself is not lost
+
+Every setting, its default and its variable: windlass config";
+
+/// Runs workflows that survive crashes, for agents (MCP) and people.
+#[derive(Debug, Parser)]
+#[command(name = "windlass", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) shared: Shared,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What every subcommand understands.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Shared {
+    /// Where executions are kept: sqlite:PATH or postgres://… (WINDLASS_DATABASE keeps a password off the command line)
+    #[arg(long, global = true, value_name = "URL", help_heading = "Configuration")]
+    pub(super) database: Option<String>,
+    /// Where the database file and the worker's socket and log live
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = "Configuration")]
+    pub(super) data_dir: Option<PathBuf>,
+    /// Whose workflows and executions these are
+    #[arg(long, global = true, value_name = "NAME", help_heading = "Configuration")]
+    pub(super) workspace: Option<String>,
+    /// Read this file instead of the project's windlass.toml
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Configuration")]
+    pub(super) config: Option<PathBuf>,
+    /// Take tool servers from this file in the mcpServers form; may be repeated
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Configuration")]
+    pub(super) mcp_config: Vec<PathBuf>,
+    /// Answer with one JSON object on standard output, errors too
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Log more to standard error; -vv and -vvv more still
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(super) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run a workflow, by its name or from a file
+    #[command(after_help = RUN_HELP)]
+    Run(Run),
+    /// List workflows, or executions
+    List(List),
+    /// Show how an execution stands; without an id, the newest ones
+    Status(Status),
+    /// Ask for an execution to be cancelled
+    Cancel(Cancel),
+    /// Settle a failed or uncertain step by hand
+    Resolve(Resolve),
+    /// Check workflow files without running them
+    Validate(Validate),
+    /// List the tools that workflows may call
+    Tools(Tools),
+    /// Serve workflows over MCP, on standard input and output or over HTTP
+    Serve(Serve),
+    /// Show it all in a few seconds: no account, database or network needed
+    Demo,
+    /// Print every setting with its default, as a windlass.toml to start from
+    Config,
+    /// Drive executions in the background; started on demand
+    #[command(hide = true)]
+    Worker,
+    /// Print the version
+    Version,
+}
+
+const RUN_HELP: &str = "\
+Inputs are read by the workflow's input schema:
+  count=3 draft=true        numbers and booleans where the schema wants them
+  labels=bug,docs           a list of texts; or JSON: labels='[\"bug\"]'
+  repo.owner=octo           builds the object repo
+  repo=octo/hello           the same as repo.owner=octo repo.name=hello";
+
+#[derive(Args, Debug)]
+pub(super) struct Run {
+    /// A workflow's name, or the path of a .yaml, .yml or .json file
+    pub(super) workflow: String,
+    /// Inputs
+    #[arg(value_name = "KEY=VALUE")]
+    pub(super) pairs: Vec<String>,
+    /// The whole input as a JSON object: text, @FILE, or - for standard input; key=value pairs are put over it
+    #[arg(long, value_name = "JSON")]
+    pub(super) input: Option<String>,
+    /// Keep watching while the execution waits for a person
+    #[arg(long, overrides_with = "no_watch")]
+    pub(super) watch: bool,
+    /// Show no steps, only the result
+    #[arg(long, overrides_with = "watch")]
+    pub(super) no_watch: bool,
+    /// The same key twice is one execution
+    #[arg(long, value_name = "KEY")]
+    pub(super) idempotency_key: Option<String>,
+    /// Start it, print its id and return; a worker in the background drives it
+    #[arg(long, conflicts_with = "watch")]
+    pub(super) detach: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct List {
+    /// List executions instead of workflows
+    #[arg(long)]
+    pub(super) executions: bool,
+    /// How many executions at most
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, requires = "executions")]
+    pub(super) limit: u32,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Status {
+    /// The execution, as in exec_…
+    pub(super) id: Option<String>,
+    /// Show the results of its steps too
+    #[arg(long, requires = "id")]
+    pub(super) results: bool,
+    /// Wait so long for it to end
+    #[arg(long, value_name = "SECONDS", requires = "id")]
+    pub(super) wait: Option<u64>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Cancel {
+    /// The execution, as in exec_…
+    pub(super) id: String,
+    /// Why; recorded with the execution
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Resolve {
+    /// The execution, as in exec_…
+    pub(super) id: String,
+    /// The step
+    pub(super) step: String,
+    #[command(flatten)]
+    pub(super) how: How,
+}
+
+/// Exactly one of these.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(super) struct How {
+    /// It happened, and this is its result: JSON or @FILE
+    #[arg(long, value_name = "JSON")]
+    pub(super) result: Option<String>,
+    /// It did not happen: call it again with the same idempotency key
+    #[arg(long)]
+    pub(super) retry: bool,
+    /// It failed for good, and this is why
+    #[arg(long, value_name = "MESSAGE")]
+    pub(super) failed: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Validate {
+    /// Workflow files; - for standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Tools {
+    /// Only this tool server's
+    pub(super) server: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Serve {
+    /// Serve over HTTP at this address instead of standard input and output
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:8717")]
+    pub(super) http: Option<std::net::SocketAddr>,
+    /// How tools are listed: dotted (workflow.run) or underscore (workflow_run), for clients that refuse dots; both can be called
+    #[arg(long, value_enum)]
+    pub(super) tool_names: Option<ToolNames>,
+    /// Offer what the protocol's conformance suite asks for
+    #[arg(long, hide = true)]
+    pub(super) conformance_fixtures: bool,
+}
+
+impl ValueEnum for ToolNames {
+    fn value_variants<'a>() -> &'a [ToolNames] {
+        &[ToolNames::Dotted, ToolNames::Underscore]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(match self {
+            ToolNames::Dotted => "dotted",
+            ToolNames::Underscore => "underscore",
+        }))
+    }
+}

@@ -1,0 +1,46 @@
+//! Logs: to standard error, and as much as was asked for.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use super::arguments::{Arguments, Command};
+
+/// The variable that says what is logged, in the form `warn,windlass=debug`.
+const VARIABLE: &str = "WINDLASS_LOG";
+
+/// Starts logging.
+pub(super) fn start(arguments: &Arguments) {
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_env_filter(filter(arguments))
+        .init();
+}
+
+/// Flags win over the variable, the variable over what the command would log anyway.
+fn filter(arguments: &Arguments) -> EnvFilter {
+    let asked = match arguments.shared.verbose {
+        0 => std::env::var(VARIABLE).ok().filter(|text| !text.is_empty()),
+        1 => Some("warn,windlass=info".to_owned()),
+        2 => Some("info,windlass=debug".to_owned()),
+        _ => Some("trace".to_owned()),
+    };
+    match asked {
+        // rmcp logs every message whole: arguments and results, secrets among them. What octocrab
+        // calls an error is an answer to us.
+        Some(asked) if !asked.contains("rmcp") => {
+            EnvFilter::new(format!("{asked},rmcp=warn,octocrab=off"))
+        }
+        Some(asked) => EnvFilter::new(asked),
+        None => EnvFilter::new(usual(&arguments.command)),
+    }
+}
+
+fn usual(command: &Command) -> &'static str {
+    match command {
+        Command::Serve(_) | Command::Worker => "warn,windlass=info,rmcp=warn,octocrab=off",
+        _ => "warn,octocrab=off",
+    }
+}

@@ -1,0 +1,212 @@
+//! `windlass run`: starts an execution, shows its steps as they happen, and prints what it resulted in.
+
+use std::{fs, path::Path, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{
+    arguments::Run,
+    caller,
+    failure::{Exit, Failure},
+    input,
+    session::Session,
+    signals, status,
+    steps::{self, StepLines},
+    terminal::{self, yellow},
+    validate,
+};
+use crate::{
+    app::{App, Detail, Error, Execution, RunRequest},
+    host::{Drive, Host},
+};
+
+/// How long one look for changes lasts.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is to be run: a workflow that has a name, or the text of a file.
+enum Subject {
+    Workflow(String),
+    Document { path: String, text: String },
+}
+
+pub(super) async fn run(session: &Session, arguments: Run) -> Result<Exit, Failure> {
+    let subject = subject(&arguments.workflow)?;
+    let drive = if arguments.detach { Drive::Detached } else { Drive::InProcess };
+    let host = session.host(drive).await?;
+    let ran = begin_and_watch(session, &host.app, subject, &arguments).await;
+    stop(host).await;
+    if let Ok(Exit::Interrupted) = ran {
+        leave_to_a_worker(session).await?;
+    }
+    ran
+}
+
+async fn begin_and_watch(
+    session: &Session,
+    app: &App,
+    subject: Subject,
+    arguments: &Run,
+) -> Result<Exit, Failure> {
+    // Caught before anything is shown: whoever reacts to that is heard.
+    let interruption = signals::interrupted();
+    let execution = begin(session, app, subject, arguments).await?;
+    if arguments.detach {
+        return Ok(detached(session, &execution));
+    }
+    let id = execution.execution_id.clone();
+    tokio::select! {
+        ended = watch(session, app, execution, arguments) => Ok(finish(session, &ended?)),
+        () = interruption => Ok(interrupted(session, &id)),
+    }
+}
+
+fn interrupted(session: &Session, id: &str) -> Exit {
+    let message = format!("{id} is not lost; a worker goes on with it");
+    if session.json() {
+        let error = json!({ "code": "interrupted", "message": message });
+        terminal::say_json(&json!({ "execution_id": id, "error": error }));
+    } else {
+        terminal::tell(&format!("\n{} {message}", yellow("interrupted:")));
+        terminal::tell(&format!(
+            "`windlass status {id}` shows how it stands, `windlass cancel {id}` ends it"
+        ));
+    }
+    Exit::Interrupted
+}
+
+/// A path if it looks like one and is there; a name otherwise.
+fn subject(workflow: &str) -> Result<Subject, Failure> {
+    let path = Path::new(workflow);
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    let looks_like_a_path =
+        workflow.contains('/') || matches!(extension, Some("yaml" | "yml" | "json"));
+    if !looks_like_a_path {
+        return Ok(Subject::Workflow(workflow.to_owned()));
+    }
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Subject::Document { path: workflow.to_owned(), text }),
+        Err(error) => {
+            let failure = Failure::not_found(
+                "unknown_workflow",
+                format!("{workflow} cannot be read: {error}"),
+            );
+            Err(failure
+                .help("give the path of a workflow file, or a name that `windlass list` shows"))
+        }
+    }
+}
+
+async fn begin(
+    session: &Session,
+    app: &App,
+    subject: Subject,
+    arguments: &Run,
+) -> Result<Execution, Failure> {
+    match subject {
+        Subject::Workflow(name) => {
+            let request = request(&app.describe(&name).await?.input_schema, name, arguments)?;
+            Ok(app.run(&caller(), request).await?)
+        }
+        Subject::Document { path, text } => {
+            let described = app.describe_document(&text, &path).await;
+            let described =
+                described.map_err(|error| shown_in_place(session, error, &path, &text))?;
+            let request = request(&described.input_schema, described.name, arguments)?;
+            Ok(app.run_document(&caller(), &text, &path, request).await?)
+        }
+    }
+}
+
+fn request(schema: &Value, workflow: String, arguments: &Run) -> Result<RunRequest, Failure> {
+    Ok(RunRequest {
+        workflow,
+        input: input::read(schema, arguments.input.as_deref(), &arguments.pairs)?,
+        idempotency_key: arguments.idempotency_key.clone(),
+    })
+}
+
+/// The problems of a file are best read in their place.
+fn shown_in_place(session: &Session, error: Error, path: &str, text: &str) -> Failure {
+    match error {
+        Error::BrokenWorkflow { problems, .. } if !session.json() => {
+            for problem in &problems {
+                terminal::tell(&validate::framed(path, text, problem));
+            }
+            Failure::failed("broken_workflow", format!("{path} cannot run as it is"))
+        }
+        error => error.into(),
+    }
+}
+
+/// Follows an execution until it has ended or only a person can move it on.
+async fn watch(
+    session: &Session,
+    app: &App,
+    execution: Execution,
+    arguments: &Run,
+) -> Result<Execution, Error> {
+    let mut lines = StepLines::default();
+    let mut execution = execution;
+    let mut told_to_whom_it_waits = false;
+    loop {
+        if !session.json() && !arguments.no_watch {
+            lines.changes(&execution).iter().for_each(|line| terminal::tell(line));
+        }
+        let waits = steps::needs_a_person(&execution);
+        if steps::has_ended(&execution) || (waits && !arguments.watch) {
+            return Ok(execution);
+        }
+        if waits && !told_to_whom_it_waits {
+            status::explain(&execution);
+        }
+        told_to_whom_it_waits = waits;
+        let Execution { execution_id, version, .. } = &execution;
+        execution = app.changed(execution_id, *version, PATIENCE, Detail::Steps).await?;
+    }
+}
+
+fn finish(session: &Session, execution: &Execution) -> Exit {
+    if session.json() {
+        terminal::say_json(execution);
+        return status::exit(execution);
+    }
+    terminal::tell(&steps::summary(execution));
+    status::explain(execution);
+    if let Some(output) = &execution.output {
+        terminal::say(&terminal::pretty(output));
+    } else {
+        let id = &execution.execution_id;
+        terminal::tell(&format!(
+            "{} `windlass status {id} --results` shows what was done",
+            terminal::bold("help:")
+        ));
+    }
+    status::exit(execution)
+}
+
+fn detached(session: &Session, execution: &Execution) -> Exit {
+    if session.json() {
+        terminal::say_json(execution);
+    } else {
+        let id = &execution.execution_id;
+        terminal::say(id);
+        terminal::tell(&format!("`windlass status {id} --wait 60` waits for it"));
+    }
+    Exit::Done
+}
+
+/// Whoever interrupts a second time does not want to wait for an orderly end.
+async fn stop(host: Host) {
+    tokio::select! {
+        () = host.stop() => {}
+        () = signals::interrupted() => {}
+    }
+}
+
+/// A process that only asks starts a worker for what it finds undone.
+async fn leave_to_a_worker(session: &Session) -> Result<(), Failure> {
+    let host = session.host(Drive::Detached).await?;
+    host.app.ensure_worker().await;
+    host.stop().await;
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! `windlass status`: how an execution stands.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    arguments::Status,
+    failure::{Exit, Failure},
+    list,
+    session::Session,
+    steps,
+    terminal::{self, red, yellow},
+};
+use crate::{
+    app::{App, Detail, Error, Execution},
+    host::Drive,
+};
+
+/// How many executions are shown when none is named.
+const NEWEST: u32 = 20;
+
+pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, Failure> {
+    let host = session.host(Drive::Nobody).await?;
+    let shown = match &arguments.id {
+        Some(id) => one(session, &host.app, id, arguments).await,
+        None => list::executions(session, &host.app, NEWEST).await,
+    };
+    host.stop().await;
+    shown
+}
+
+async fn one(session: &Session, app: &App, id: &str, arguments: &Status) -> Result<Exit, Failure> {
+    let detail = if arguments.results { Detail::Results } else { Detail::Steps };
+    let patience = Duration::from_secs(arguments.wait.unwrap_or_default());
+    let execution = settled(app, id, patience, detail).await?;
+    show(session, &execution);
+    Ok(exit(&execution))
+}
+
+/// The execution once it has ended or needs a person, or as it is when the patience is over.
+async fn settled(
+    app: &App,
+    id: &str,
+    patience: Duration,
+    detail: Detail,
+) -> Result<Execution, Error> {
+    let deadline = Instant::now() + patience;
+    let mut execution = app.status(id, detail).await?;
+    while !steps::has_ended(&execution) && !steps::needs_a_person(&execution) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        execution = app.changed(id, execution.version, left, detail).await?;
+    }
+    Ok(execution)
+}
+
+/// Prints an execution in the form that was asked for.
+pub(super) fn show(session: &Session, execution: &Execution) {
+    if session.json() {
+        return terminal::say_json(execution);
+    }
+    terminal::say(&steps::summary(execution));
+    steps::lines(execution).iter().for_each(|line| terminal::say(&format!("  {line}")));
+    steps::results(execution).iter().for_each(|result| terminal::say(result));
+    if let Some(output) = &execution.output {
+        terminal::say(&format!("{}\n{}", terminal::bold("output"), terminal::pretty(output)));
+    }
+    explain(execution);
+}
+
+/// Says why it failed or what it waits for, and what to do about it.
+pub(super) fn explain(execution: &Execution) {
+    if let Some(error) = &execution.error {
+        let step = error.step.as_ref().map(|step| format!("step {step}: ")).unwrap_or_default();
+        terminal::tell(&format!("{} {step}{} ({})", red("error:"), error.message, error.code));
+    }
+    if let Some(waiting_for) = &execution.waiting_for {
+        terminal::tell(&format!("{} {waiting_for}", yellow("waiting:")));
+    }
+}
+
+/// What an execution's status means for a script. One that still runs is no failure.
+pub(super) fn exit(execution: &Execution) -> Exit {
+    match execution.status.as_str() {
+        "failed" | "cancelled" => Exit::Failed,
+        _ if steps::needs_a_person(execution) => Exit::Waiting,
+        _ => Exit::Done,
+    }
+}

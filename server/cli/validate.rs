@@ -1,0 +1,123 @@
+//! `windlass validate`: every problem of a workflow file, in its place.
+
+use std::{fs, io::Read, path::Path};
+
+use serde::Serialize;
+use windlass_engine::Problem;
+
+use super::{
+    arguments::Validate,
+    failure::{Exit, Failure},
+    session::Session,
+    terminal::{self, bold, dim, green, red},
+};
+use crate::app;
+
+/// A file and what is wrong with it.
+#[derive(Serialize)]
+struct Checked {
+    file: String,
+    valid: bool,
+    problems: Vec<Problem>,
+    #[serde(skip)]
+    text: String,
+}
+
+pub(super) fn run(session: &Session, arguments: &Validate) -> Result<Exit, Failure> {
+    let texts = arguments.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+    let mut all = Vec::new();
+    for (file, text) in texts {
+        let problems = app::validate(&text);
+        all.push(Checked { file, valid: problems.is_empty(), problems, text });
+    }
+    show(session, &all);
+    Ok(if all.iter().all(|checked| checked.valid) { Exit::Done } else { Exit::Failed })
+}
+
+fn read(file: &Path) -> Result<(String, String), Failure> {
+    let mut text = String::new();
+    let (name, read) = match file.to_str() {
+        Some("-") => ("<stdin>".to_owned(), std::io::stdin().read_to_string(&mut text).map(drop)),
+        _ => (file.display().to_string(), fs::read_to_string(file).map(|read| text = read)),
+    };
+    match read {
+        Ok(()) => Ok((name, text)),
+        Err(error) => {
+            Err(Failure::not_found("unknown_file", format!("{name} cannot be read: {error}")))
+        }
+    }
+}
+
+fn show(session: &Session, all: &[Checked]) {
+    if session.json() {
+        return terminal::say_json(&serde_json::json!({ "files": all }));
+    }
+    for Checked { file, problems, text, .. } in all {
+        problems.iter().for_each(|problem| terminal::say(&framed(file, text, problem)));
+        terminal::say(&match problems.len() {
+            0 => format!("{} {file}", green("✓")),
+            1 => format!("{} {file}: 1 problem", red("✗")),
+            count => format!("{} {file}: {count} problems", red("✗")),
+        });
+    }
+}
+
+/// A problem with the line it is in and a mark under the place.
+pub(super) fn framed(file: &str, text: &str, problem: &Problem) -> String {
+    let Problem { code, line, column, message, suggestion, pointer } = problem;
+    let mut shown = vec![format!("{}: {message}", red(&format!("error[{code}]")))];
+    let number = line.to_string();
+    let margin = " ".repeat(number.len());
+    match text.lines().nth(line.wrapping_sub(1)) {
+        Some(source) => {
+            let before = source.chars().take(column.saturating_sub(1));
+            // Tabs stay tabs, so that the mark stands under the place.
+            let indent: String =
+                before.map(|letter| if letter == '\t' { '\t' } else { ' ' }).collect();
+            shown.push(format!("{margin}{} {file}:{line}:{column}", dim("-->")));
+            shown.push(format!("{number} {} {source}", dim("|")));
+            shown.push(format!("{margin} {} {indent}{}", dim("|"), red("^")));
+        }
+        None => {
+            shown.push(format!("{margin}{} {file} {pointer}", dim("-->")).trim_end().to_owned())
+        }
+    }
+    if let Some(suggestion) = suggestion {
+        shown.push(format!("{margin} {} {suggestion}", bold("= help:")));
+    }
+    shown.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(line: usize, column: usize) -> Problem {
+        Problem {
+            code: "unknown_key",
+            pointer: "/stpes".into(),
+            line,
+            column,
+            message: "unknown key \"stpes\"".into(),
+            suggestion: Some("did you mean steps?".into()),
+        }
+    }
+
+    #[test]
+    fn a_problem_is_shown_in_its_line_with_a_mark_under_the_place() {
+        let text = "name: hello\n  \tstpes:\n";
+        let expected = "\
+error[unknown_key]: unknown key \"stpes\"
+ --> hello.yaml:2:4
+2 |   \tstpes:
+  |   \t^
+  = help: did you mean steps?";
+        assert_eq!(framed("hello.yaml", text, &problem(2, 4)), expected);
+    }
+
+    #[test]
+    fn a_problem_without_a_place_in_the_text_names_the_pointer() {
+        let shown = framed("hello.yaml", "", &problem(0, 0));
+        assert_eq!(shown.lines().nth(1), Some(" --> hello.yaml /stpes"));
+    }
+}

@@ -1,0 +1,167 @@
+//! Puts the layers of a configuration over each other: defaults, file, environment, flags.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::{Config, DEFAULTS, Environment, Error, Overrides};
+
+/// The only table whose keys are the author's own; everything else is walked by the keys of the defaults.
+const OPEN_TABLE: &str = "mcpServers";
+
+/// Defaults, then the file, then the environment.
+pub(super) fn read(file: Option<&Path>, environment: Environment<'_>) -> Result<Config, Error> {
+    let mut layered = defaults();
+    let variables = variables(&layered);
+    if let Some(file) = file {
+        put_over(&mut layered, read_file(file)?);
+    }
+    for variable in variables {
+        let Some(text) = environment(&variable.name).filter(|text| !text.is_empty()) else {
+            continue;
+        };
+        put_over(&mut layered, variable.read(&text)?);
+    }
+    Ok(layered.try_into().expect("every layer was checked on its own"))
+}
+
+/// What was said on the command line, over everything else.
+pub(super) fn overridden(config: Config, overrides: Overrides) -> Config {
+    let said = Some(overrides.mcp_config).filter(|files| !files.is_empty());
+    Config {
+        database: overrides.database.unwrap_or(config.database),
+        data_dir: overrides.data_dir.unwrap_or(config.data_dir),
+        workspace: overrides.workspace.unwrap_or(config.workspace),
+        tool_names: overrides.tool_names.unwrap_or(config.tool_names),
+        mcp_config: said.unwrap_or(config.mcp_config),
+        ..config
+    }
+}
+
+fn defaults() -> Table {
+    DEFAULTS.parse().expect("the embedded defaults are TOML, which a test checks")
+}
+
+fn put_over(below: &mut Table, above: Table) {
+    for (key, value) in above {
+        match (below.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => put_over(below, above),
+            (_, value) => drop(below.insert(key, value)),
+        }
+    }
+}
+
+fn read_file(file: &Path) -> Result<Table, Error> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| Error::Unreadable { file: file.to_owned(), source })?;
+    let invalid = |error: toml::de::Error| Error::Invalid {
+        file: file.to_owned(),
+        line: line_of(&text, &error),
+        message: said_of(error.message()),
+    };
+    toml::from_str::<Config>(&text).map_err(invalid)?;
+    text.parse().map_err(invalid)
+}
+
+fn line_of(text: &str, error: &toml::de::Error) -> usize {
+    let start = error.span().map_or(0, |span| span.start);
+    text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// serde's message, with the nearest of the names it lists. Only the first line: the rest may quote values.
+fn said_of(message: &str) -> String {
+    let message = message.lines().next().unwrap_or_default();
+    let mut names = message.split('`').skip(1).step_by(2);
+    let nearest = names.next().and_then(|wrong| {
+        let known = names.map(|name| (strsim::jaro_winkler(wrong, name), name));
+        known.filter(|(likeness, _)| 0.8 <= *likeness).max_by(|a, b| a.0.total_cmp(&b.0))
+    });
+    match nearest {
+        Some((_, name)) => format!("{message}; did you mean `{name}`?"),
+        None => message.to_owned(),
+    }
+}
+
+/// A setting as the environment spells it.
+struct Variable {
+    name: String,
+    path: Vec<String>,
+    default: Value,
+}
+
+fn variables(defaults: &Table) -> Vec<Variable> {
+    let mut found = Vec::new();
+    collect(defaults, &[], &mut found);
+    found
+}
+
+fn collect(table: &Table, above: &[String], found: &mut Vec<Variable>) {
+    for (key, value) in table {
+        let path = [above, std::slice::from_ref(key)].concat();
+        match value {
+            Value::Table(inner) if key != OPEN_TABLE => collect(inner, &path, found),
+            _ => found.push(Variable { name: spelled(&path), path, default: value.clone() }),
+        }
+    }
+}
+
+/// `worker.idle_ms` → `WINDLASS_WORKER_IDLE_MS`, `mcpServers` → `WINDLASS_MCP_SERVERS`.
+fn spelled(path: &[String]) -> String {
+    let mut name = String::from("WINDLASS");
+    for part in path {
+        name.push('_');
+        for letter in part.chars() {
+            if letter.is_ascii_uppercase() {
+                name.push('_');
+            }
+            name.push(letter.to_ascii_uppercase());
+        }
+    }
+    name
+}
+
+impl Variable {
+    /// A layer with nothing in it but this setting, checked.
+    fn read(&self, text: &str) -> Result<Table, Error> {
+        let layer = self.nested(self.value(text)?);
+        match layer.clone().try_into::<Config>() {
+            Ok(_) => Ok(layer),
+            Err(error) => Err(self.refused(said_of(error.message()))),
+        }
+    }
+
+    fn value(&self, text: &str) -> Result<Value, Error> {
+        match &self.default {
+            Value::Array(_) => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+                Ok(items.map(Value::from).collect::<Vec<_>>().into())
+            }
+            Value::Boolean(_) => {
+                text.parse().map(Value::Boolean).map_err(|_| self.expected("true or false"))
+            }
+            Value::Integer(_) => {
+                text.parse().map(Value::Integer).map_err(|_| self.expected("a whole number"))
+            }
+            Value::Table(_) => serde_json::from_str::<Table>(text)
+                .map(Value::Table)
+                .map_err(|_| self.expected("a JSON object")),
+            Value::String(_) | Value::Float(_) | Value::Datetime(_) => Ok(Value::from(text)),
+        }
+    }
+
+    fn nested(&self, value: Value) -> Table {
+        let mut value = value;
+        for key in self.path.iter().skip(1).rev() {
+            value = Value::Table(Table::from_iter([(key.clone(), value)]));
+        }
+        Table::from_iter([(self.path[0].clone(), value)])
+    }
+
+    fn expected(&self, what: &str) -> Error {
+        self.refused(format!("it must be {what}"))
+    }
+
+    fn refused(&self, message: String) -> Error {
+        Error::Variable { name: self.name.clone(), message }
+    }
+}

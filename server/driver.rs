@@ -1,0 +1,94 @@
+//! How an application gets its executions driven: by a row, and a nudge to whoever reads rows.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::mpsc;
+use windlass_engine::{Call, State, Workflow};
+
+use crate::{link::Link, store::Claim};
+
+/// An execution that was created with a lease for the worker of this process, ready to go on.
+///
+/// A short cut, not an exception: if that worker is gone, the row is claimed as any other.
+pub struct HandOver {
+    /// The lease.
+    pub claim: Claim,
+    /// What is executed.
+    pub workflow: Arc<Workflow>,
+    /// Where it stands after the events that were written with it.
+    pub state: State,
+    /// The calls whose intent was written with it.
+    pub calls: Vec<Call>,
+    /// When there is something to do without anybody saying so.
+    pub wake_at: Option<i64>,
+}
+
+/// The letter box of the worker in this process.
+#[derive(Clone)]
+pub struct LetterBox {
+    /// The worker's id, which owns the leases.
+    pub worker: Arc<str>,
+    /// Takes executions in.
+    pub letters: mpsc::Sender<HandOver>,
+}
+
+/// Starts a worker in this process.
+pub type Fallback = Arc<dyn Fn() -> LetterBox + Send + Sync>;
+
+/// Who drives what this application starts; cheap to clone.
+#[derive(Clone)]
+pub enum Driver {
+    /// The worker of this process.
+    InProcess(LetterBox),
+    /// A detached worker, started on demand; one in this process where none can be started.
+    Detached {
+        /// The wire to it.
+        link: Link,
+        /// Starts the one in this process.
+        fallback: Fallback,
+        /// The one in this process, with the reason for it, once it was needed.
+        instead: Arc<OnceLock<(LetterBox, String)>>,
+    },
+    /// Whoever lives; this process only asks.
+    Nobody,
+}
+
+impl Driver {
+    /// The worker that new executions are leased to at once, if it is in this process and has room.
+    #[must_use]
+    pub fn worker(&self) -> Option<&str> {
+        let letter_box = self.letter_box()?;
+        (0 < letter_box.letters.capacity()).then_some(&*letter_box.worker)
+    }
+
+    /// Hands an execution to the worker of this process.
+    pub fn hand_over(&self, execution: HandOver) {
+        if let Some(letter_box) = self.letter_box() {
+            // A full box is no loss: the lease runs out and the row is claimed.
+            _ = letter_box.letters.try_send(execution);
+        }
+    }
+
+    /// Sees to it that somebody lives who will look at due rows; what the caller should know about that, if anything.
+    pub async fn ensure(&self) -> Option<String> {
+        let Driver::Detached { link, fallback, instead } = self else { return None };
+        if instead.get().is_none()
+            && let Err(err) = link.ensure().await
+        {
+            let reason = format!(
+                "no detached worker could be started ({err}): executions move only while this process lives"
+            );
+            tracing::warn!("{reason}");
+            instead.get_or_init(|| (fallback(), reason));
+        }
+        instead.get().map(|(_, reason)| reason.clone())
+    }
+
+    fn letter_box(&self) -> Option<&LetterBox> {
+        match self {
+            Driver::InProcess(letter_box) => Some(letter_box),
+            Driver::Detached { instead, .. } => instead.get().map(|(letter_box, _)| letter_box),
+            Driver::Nobody => None,
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! One function for each tool: read the arguments, ask the application, render the answer.
+
+use std::time::Duration;
+
+use rmcp::{
+    RoleServer,
+    model::{CallToolResult, JsonObject, Tool},
+    service::RequestContext,
+};
+
+use serde_json::Value;
+
+use super::{
+    Mcp,
+    answer::{self, Projection},
+    arguments::{Arguments, Refusal},
+    names::ToolId,
+    progress::Progress,
+    tools,
+    wait::{self, Wait},
+};
+use crate::app::{Caller, Detail, Execution, Resolution, RunRequest};
+
+/// How many executions a list has.
+const LISTED_EXECUTIONS: u32 = 20;
+
+/// A call on its way.
+pub(crate) struct Call<'a> {
+    pub(crate) mcp: &'a Mcp,
+    pub(crate) tool: &'a Tool,
+    pub(crate) id: ToolId,
+    pub(crate) caller: Caller,
+    pub(crate) context: &'a RequestContext<RoleServer>,
+}
+
+impl Call<'_> {
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// What the caller has to put right.
+    pub(crate) async fn carry_out(&self, values: JsonObject) -> Result<CallToolResult, Refusal> {
+        let arguments = Arguments::read(self.tool, values)?;
+        match self.id {
+            ToolId::List => {
+                Ok(answer::workflows(self.mcp.names(), &self.mcp.app().workflows().await))
+            }
+            ToolId::Describe => self.describe(arguments).await,
+            ToolId::Run => self.run(arguments).await,
+            ToolId::Status => self.status(arguments).await,
+            ToolId::Control => self.control(arguments).await,
+        }
+    }
+
+    async fn describe(&self, mut arguments: Arguments<'_>) -> Result<CallToolResult, Refusal> {
+        let name = arguments.required_text("workflow")?;
+        let workflow = self.granted(self.mcp.app().describe(&name).await)?;
+        Ok(answer::workflow(self.mcp.names(), &workflow))
+    }
+
+    async fn run(&self, mut arguments: Arguments<'_>) -> Result<CallToolResult, Refusal> {
+        let request = RunRequest {
+            workflow: arguments.required_text("workflow")?,
+            input: arguments.object("input")?,
+            idempotency_key: arguments.text("idempotency_key")?,
+        };
+        let seconds = arguments.whole("wait_seconds", wait::MAX_SECONDS)?;
+        let patience = Duration::from_secs(seconds.unwrap_or(tools::RUN_WAIT_SECONDS));
+        let execution = self.granted(self.mcp.app().run(&self.caller, request).await)?;
+        let wait = Wait { since: execution.version - 1, patience, detail: Detail::Steps };
+        let mut progress = Progress::of(self.context);
+        progress.tell_news(&execution).await;
+        let execution = self.wait(progress, execution, wait).await?;
+        Ok(answer::run(self.mcp.names(), &execution))
+    }
+
+    async fn status(&self, mut arguments: Arguments<'_>) -> Result<CallToolResult, Refusal> {
+        let Some(execution_id) = arguments.text("execution_id")? else {
+            return self.executions(&arguments).await;
+        };
+        let request = StatusRequest::read(&mut arguments)?;
+        let detail = request.detail();
+        let execution = self.granted(self.mcp.app().status(&execution_id, detail).await)?;
+        if let Some(since) = request.since.filter(|since| execution.version < *since) {
+            return Err(arguments.refuse(from_the_future(&execution, since)));
+        }
+        let wait = Wait { since: request.since(&execution), patience: request.patience, detail };
+        let mut progress = Progress::of(self.context);
+        progress.assume(&execution);
+        let execution = self.wait(progress, execution, wait).await?;
+        if request.since == Some(execution.version) {
+            return Ok(answer::unchanged(&execution));
+        }
+        answer::status(self.mcp.names(), &execution, &request.projection)
+    }
+
+    async fn executions(&self, arguments: &Arguments<'_>) -> Result<CallToolResult, Refusal> {
+        if let Some(name) = ["since", "fields", "step"].into_iter().find(|name| arguments.has(name))
+        {
+            return Err(arguments.refuse(format!("{name:?} needs an execution_id")));
+        }
+        let list = self.mcp.app().executions(&self.caller, LISTED_EXECUTIONS).await;
+        Ok(answer::executions(self.mcp.names(), &self.granted(list)?))
+    }
+
+    async fn control(&self, mut arguments: Arguments<'_>) -> Result<CallToolResult, Refusal> {
+        let execution_id = arguments.required_text("execution_id")?;
+        let app = self.mcp.app();
+        let execution = match Control::read(&mut arguments)? {
+            Control::Cancel { reason } => app.cancel(&self.caller, &execution_id, reason).await,
+            Control::Resolve { step, resolution } => {
+                app.resolve(&self.caller, &execution_id, &step, resolution).await
+            }
+        };
+        let projection = Projection { fields: vec!["output", "error", "steps"], step: None };
+        answer::status(self.mcp.names(), &self.granted(execution)?, &projection)
+    }
+
+    async fn wait(
+        &self,
+        mut progress: Progress,
+        execution: Execution,
+        wait: Wait,
+    ) -> Result<Execution, Refusal> {
+        let waited = wait::until_settled(self.mcp, &mut progress, execution, wait).await;
+        self.granted(waited)
+    }
+
+    fn granted<T>(&self, result: Result<T, crate::app::Error>) -> Result<T, Refusal> {
+        result.map_err(|error| answer::refusal(self.mcp.names(), self.id, &error))
+    }
+}
+
+/// What is asked of one execution.
+#[derive(Debug, PartialEq)]
+struct StatusRequest {
+    since: Option<i64>,
+    patience: Duration,
+    projection: Projection,
+}
+
+impl StatusRequest {
+    fn read(arguments: &mut Arguments<'_>) -> Result<StatusRequest, Refusal> {
+        let step = arguments.text("step")?;
+        let fields = arguments.some_of("fields", &tools::FIELDS)?;
+        let fields = fields.unwrap_or_else(|| match step {
+            Some(_) => vec!["results"],
+            None => vec!["output", "error", "steps"],
+        });
+        let seconds = arguments.whole("wait_seconds", wait::MAX_SECONDS)?.unwrap_or(0);
+        // The bound makes it fit.
+        let since = arguments.whole("since", i64::MAX as u64)?.map(u64::cast_signed);
+        let projection = Projection { fields, step };
+        Ok(StatusRequest { since, patience: Duration::from_secs(seconds), projection })
+    }
+
+    fn detail(&self) -> Detail {
+        if self.projection.wants_results() { Detail::Results } else { Detail::Steps }
+    }
+
+    /// Without a version, whoever finds it settled is answered at once.
+    fn since(&self, execution: &Execution) -> i64 {
+        self.since.unwrap_or(execution.version - 1)
+    }
+}
+
+/// What is to be done to an execution.
+#[derive(Debug, PartialEq)]
+enum Control {
+    Cancel { reason: Option<String> },
+    Resolve { step: String, resolution: Resolution },
+}
+
+impl Control {
+    fn read(arguments: &mut Arguments<'_>) -> Result<Control, Refusal> {
+        match arguments.one_of("action", &tools::ACTIONS)? {
+            Some("cancel") => Control::cancel(arguments),
+            Some("resolve") => Control::resolve(arguments),
+            _ => Err(arguments
+                .refuse("the argument \"action\" is missing; it is cancel or resolve".into())),
+        }
+    }
+
+    fn cancel(arguments: &mut Arguments<'_>) -> Result<Control, Refusal> {
+        match ["step", "outcome", "result"].into_iter().find(|name| arguments.has(name)) {
+            Some(name) => {
+                Err(arguments.refuse(format!("{name:?} goes with action=\"resolve\" only")))
+            }
+            None => Ok(Control::Cancel { reason: arguments.text("reason")? }),
+        }
+    }
+
+    fn resolve(arguments: &mut Arguments<'_>) -> Result<Control, Refusal> {
+        let step = arguments.required_text("step")?;
+        let outcome = arguments.one_of("outcome", &tools::OUTCOMES)?;
+        let result = arguments.value("result");
+        let reason = arguments.text("reason")?;
+        resolution(outcome, result, reason)
+            .map(|resolution| Control::Resolve { step, resolution })
+            .map_err(|wrong| arguments.refuse(wrong.to_owned()))
+    }
+}
+
+fn resolution(
+    outcome: Option<&str>,
+    result: Option<Value>,
+    reason: Option<String>,
+) -> Result<Resolution, &'static str> {
+    match (outcome, result) {
+        (Some("completed"), Some(result)) => Ok(Resolution::Completed(result)),
+        (Some("completed"), None) => {
+            Err("outcome=\"completed\" needs \"result\": what the tool would have returned")
+        }
+        (Some("retry"), None) => Ok(Resolution::Retry),
+        (Some("failed"), None) => {
+            Ok(Resolution::Failed(reason.unwrap_or_else(|| "settled as failed by hand".into())))
+        }
+        (Some(_), _) => Err("\"result\" goes with outcome=\"completed\" only"),
+        (None, _) => Err(
+            "the argument \"outcome\" is missing; it is completed (it happened), retry (it did not happen) or failed",
+        ),
+    }
+}
+
+fn from_the_future(execution: &Execution, since: i64) -> String {
+    format!(
+        "since={since} is higher than the execution's version {}; since is the version of the last answer",
+        execution.version
+    )
+}

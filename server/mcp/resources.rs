@@ -1,0 +1,129 @@
+//! Workflows and executions as resources, for clients that let people attach them.
+
+use rmcp::{
+    ErrorData,
+    model::{
+        CacheScope, CompleteRequestParams, CompleteResult, CompletionInfo,
+        ListResourceTemplatesResult, ListResourcesResult, ReadResourceResult, Reference, Resource,
+        ResourceContents, ResourceTemplate,
+    },
+};
+use serde::Serialize;
+use serde_json::json;
+
+use super::Mcp;
+use crate::app::{self, Caller, Detail, WorkflowView};
+
+const DEFINITIONS: &str = "workflow://definitions/";
+const EXECUTIONS: &str = "workflow://executions/";
+const JSON: &str = "application/json";
+/// How many executions are offered when an id is completed.
+const OFFERED_EXECUTIONS: u32 = 100;
+
+/// Every workflow. Executions are found by their template.
+pub(crate) async fn list(mcp: &Mcp) -> ListResourcesResult {
+    let resources = mcp.app().workflows().await.iter().map(resource).collect();
+    ListResourcesResult { resources, ..Default::default() }
+        .with_ttl_ms(0)
+        .with_cache_scope(CacheScope::Private)
+}
+
+fn resource(workflow: &WorkflowView) -> Resource {
+    let mut resource = Resource::new(format!("{DEFINITIONS}{}", workflow.name), &workflow.name)
+        .with_mime_type(JSON);
+    resource.title.clone_from(&workflow.title);
+    resource.description.clone_from(&workflow.description);
+    resource
+}
+
+/// The two kinds there are.
+pub(crate) fn templates() -> ListResourceTemplatesResult {
+    let resource_templates = vec![
+        ResourceTemplate::new(format!("{DEFINITIONS}{{name}}"), "workflow")
+            .with_title("A workflow")
+            .with_description("A workflow's input schema and steps")
+            .with_mime_type(JSON),
+        ResourceTemplate::new(format!("{EXECUTIONS}{{execution_id}}"), "execution")
+            .with_title("An execution")
+            .with_description("How an execution stands, with everything its steps returned")
+            .with_mime_type(JSON),
+    ];
+    ListResourceTemplatesResult { resource_templates, ..Default::default() }
+        .with_ttl_ms(3_600_000)
+        .with_cache_scope(CacheScope::Public)
+}
+
+/// One workflow or execution, whole.
+///
+/// # Errors
+/// When there is none, or the database fails.
+pub(crate) async fn read(mcp: &Mcp, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+    if let Some(name) = uri.strip_prefix(DEFINITIONS) {
+        let workflow = mcp.app().describe(name).await.map_err(|error| not_found(uri, &error))?;
+        contents(uri, &workflow)
+    } else if let Some(execution_id) = uri.strip_prefix(EXECUTIONS) {
+        let execution = mcp.app().status(execution_id, Detail::Results).await;
+        contents(uri, &execution.map_err(|error| not_found(uri, &error))?)
+    } else {
+        let message = format!(
+            "there is no resource {uri:?}; there are {DEFINITIONS}{{name}} and {EXECUTIONS}{{execution_id}}"
+        );
+        Err(ErrorData::resource_not_found(message, Some(json!({ "uri": uri }))))
+    }
+}
+
+fn contents(uri: &str, value: &impl Serialize) -> Result<ReadResourceResult, ErrorData> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+    let contents = ResourceContents::text(text, uri).with_mime_type(JSON);
+    Ok(ReadResourceResult::new(vec![contents]).with_ttl_ms(0).with_cache_scope(CacheScope::Private))
+}
+
+fn not_found(uri: &str, error: &app::Error) -> ErrorData {
+    match error {
+        app::Error::Store(source) => {
+            tracing::error!(error = %source, "the database did not answer a read of {uri}");
+            ErrorData::internal_error(
+                "Windlass could not reach its database; read it again in a moment",
+                None,
+            )
+        }
+        error => ErrorData::resource_not_found(error.to_string(), Some(json!({ "uri": uri }))),
+    }
+}
+
+/// What a name or id that begins so may be.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn complete(
+    mcp: &Mcp,
+    caller: &Caller,
+    request: &CompleteRequestParams,
+) -> Result<CompleteResult, ErrorData> {
+    let Reference::Resource(template) = &request.r#ref else {
+        return Ok(CompleteResult::default());
+    };
+    let known = match request.argument.name.as_str() {
+        "name" if template.uri.starts_with(DEFINITIONS) => {
+            mcp.app().workflows().await.into_iter().map(|workflow| workflow.name).collect()
+        }
+        "execution_id" if template.uri.starts_with(EXECUTIONS) => {
+            let list = mcp.app().executions(caller, OFFERED_EXECUTIONS).await;
+            let list = list.map_err(|error| not_found(&template.uri, &error))?;
+            list.executions.into_iter().map(|execution| execution.execution_id).collect()
+        }
+        _ => Vec::new(),
+    };
+    completion(known, &request.argument.value)
+}
+
+fn completion(mut known: Vec<String>, begun: &str) -> Result<CompleteResult, ErrorData> {
+    known.retain(|name| name.starts_with(begun));
+    let total = u32::try_from(known.len()).ok();
+    let has_more = CompletionInfo::MAX_VALUES < known.len();
+    known.truncate(CompletionInfo::MAX_VALUES);
+    CompletionInfo::with_pagination(known, total, has_more)
+        .map(CompleteResult::new)
+        .map_err(|error| ErrorData::internal_error(error, None))
+}

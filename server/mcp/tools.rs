@@ -1,0 +1,257 @@
+//! The tools as agents see them: names, words, schemas, hints.
+
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use serde_json::{Value, json};
+
+use super::{names::ToolId, wait};
+use crate::config::ToolNames;
+
+/// What an answer of `workflow.status` can be narrowed to.
+pub(crate) const FIELDS: [&str; 5] = ["output", "steps", "results", "error", "input"];
+/// What `workflow.control` can do.
+pub(crate) const ACTIONS: [&str; 2] = ["cancel", "resolve"];
+/// How a step can be settled by hand.
+pub(crate) const OUTCOMES: [&str; 3] = ["completed", "retry", "failed"];
+/// How long `workflow.run` waits when it is not told.
+pub(crate) const RUN_WAIT_SECONDS: u64 = 30;
+
+/// Every tool, in a fixed order.
+pub(crate) fn list(names: ToolNames) -> Vec<Tool> {
+    ToolId::ALL.into_iter().map(|tool| describe(tool, names)).collect()
+}
+
+/// What a client is told when it connects.
+pub(crate) fn instructions(names: ToolNames) -> String {
+    let [list, describe, run, status, control] = ToolId::ALL.map(|tool| tool.listed(names));
+    format!(
+        "Windlass runs workflows: durable, multi-step automations. An execution survives crashes, restarts and closed \
+         windows, and no completed step is ever run twice.\n\
+         1. {list} shows what there is and the input it takes; {describe} shows one workflow's input schema and steps.\n\
+         2. {run} starts one and waits up to wait_seconds (at most {max}). Give an idempotency_key when you might repeat the \
+         call: the same key is the same execution.\n\
+         3. Status running after that? It goes on without you. Call {status} with the execution_id, since=version and \
+         wait_seconds={max} until status is completed, failed or cancelled. Do not start it again.\n\
+         4. Status waiting: waiting_for says who has to do what. Tell the user; do not approve on their behalf.\n\
+         5. {status} without execution_id lists the newest executions. {control} cancels one, or settles a step whose \
+         outcome is uncertain, once you know what really happened.\n\
+         Every answer has a field next with the advised call.",
+        max = wait::MAX_SECONDS,
+    )
+}
+
+fn describe(tool: ToolId, names: ToolNames) -> Tool {
+    let [list, describe, run, status, _] = ToolId::ALL.map(|tool| tool.listed(names));
+    let (title, description) = match tool {
+        ToolId::List => (
+            "List workflows",
+            format!("List the workflows (automations, pipelines, runbooks) that {run} can start, with the input each takes."),
+        ),
+        ToolId::Describe => (
+            "Describe a workflow",
+            format!("Show one workflow: its input schema, its steps and the tools they call, and what is wrong with its file, if anything. For the input of {run}."),
+        ),
+        ToolId::Run => (
+            "Run a workflow",
+            format!(
+                "Start a workflow (durable automation: survives crashes and restarts) and wait up to wait_seconds for its output. \
+                 A longer one goes on in the background: follow it with {status}. Names: {list}; input: {describe}."
+            ),
+        ),
+        ToolId::Status => (
+            "Look at an execution",
+            format!(
+                "Status, output, error and steps of an execution that {run} started; waits for its end when told to. \
+                 Without execution_id: the newest executions and all that wait for somebody."
+            ),
+        ),
+        ToolId::Control => (
+            "Cancel or resolve an execution",
+            "Cancel an execution, or resolve (settle by hand) a step that failed or whose outcome is uncertain.".to_owned(),
+        ),
+    };
+    Tool::new(tool.listed(names), description, object(input_schema(tool)))
+        .with_title(title)
+        .with_raw_output_schema(object(output_schema(tool)).into())
+        .with_annotations(annotations(tool))
+}
+
+fn input_schema(tool: ToolId) -> Value {
+    match tool {
+        ToolId::List => arguments(json!({}), &[]),
+        ToolId::Describe => arguments(json!({ "workflow": { "type": "string" } }), &["workflow"]),
+        ToolId::Run => arguments(
+            json!({
+                "workflow": { "type": "string" },
+                "input": { "type": "object", "description": "As the workflow's input schema says" },
+                "wait_seconds": wait_seconds(RUN_WAIT_SECONDS),
+                "idempotency_key": { "type": "string", "description": "Same key, same execution: makes repeating the call safe" },
+            }),
+            &["workflow"],
+        ),
+        ToolId::Status => arguments(
+            json!({
+                "execution_id": { "type": "string" },
+                "wait_seconds": wait_seconds(0),
+                "since": { "type": "integer", "description": "The version you know; what is not newer is answered with unchanged: true" },
+                "fields": {
+                    "type": "array",
+                    "items": { "type": "string", "enum": FIELDS },
+                    "description": "Default: output, error, steps. results: what each step returned",
+                },
+                "step": { "type": "string", "description": "Only this step" },
+            }),
+            &[],
+        ),
+        ToolId::Control => arguments(
+            json!({
+                "execution_id": { "type": "string" },
+                "action": { "type": "string", "enum": ACTIONS },
+                "step": { "type": "string", "description": "resolve: which step" },
+                "outcome": {
+                    "type": "string",
+                    "enum": OUTCOMES,
+                    "description": "resolve: it happened (give its result), it did not happen and is called again, or it failed for good",
+                },
+                "result": { "description": "resolve as completed: what the tool would have returned" },
+                "reason": { "type": "string" },
+            }),
+            &["execution_id", "action"],
+        ),
+    }
+}
+
+fn wait_seconds(default: u64) -> Value {
+    json!({
+        "type": "integer", "minimum": 0, "maximum": wait::MAX_SECONDS, "default": default,
+        "description": "How long to wait for it to end or to need somebody",
+    })
+}
+
+/// Answers may have more than is named here: schemas stay small, and clients that are strict stay content.
+fn output_schema(tool: ToolId) -> Value {
+    match tool {
+        ToolId::List => json!({
+            "type": "object",
+            "properties": { "workflows": { "type": "array", "items": { "type": "object" } } },
+            "required": ["workflows"],
+        }),
+        ToolId::Describe => json!({
+            "type": "object",
+            "properties": { "name": { "type": "string" }, "input_schema": { "type": "object" } },
+            "required": ["name"],
+        }),
+        ToolId::Run | ToolId::Control => json!({
+            "type": "object",
+            "properties": execution_properties(),
+            "required": ["execution_id", "status", "version"],
+        }),
+        ToolId::Status => json!({ "type": "object", "properties": execution_properties() }),
+    }
+}
+
+fn execution_properties() -> Value {
+    json!({
+        "execution_id": { "type": "string" },
+        "status": { "type": "string" },
+        "version": { "type": "integer" },
+        "next": { "type": "string" },
+    })
+}
+
+fn annotations(tool: ToolId) -> ToolAnnotations {
+    match tool {
+        ToolId::List | ToolId::Describe | ToolId::Status => ToolAnnotations::new()
+            .read_only(true)
+            .destructive(false)
+            .idempotent(true)
+            .open_world(false),
+        ToolId::Run | ToolId::Control => ToolAnnotations::new()
+            .read_only(false)
+            .destructive(true)
+            .idempotent(false)
+            .open_world(true),
+    }
+}
+
+fn arguments(properties: Value, required: &[&str]) -> Value {
+    let mut schema = json!({ "type": "object", "properties": properties });
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema["additionalProperties"] = Value::Bool(false);
+    schema
+}
+
+/// The object that a `json!({…})` is.
+pub(crate) fn object(value: Value) -> JsonObject {
+    match value {
+        Value::Object(object) => object,
+        other => unreachable!("written as an object: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPELLINGS: [ToolNames; 2] = [ToolNames::Dotted, ToolNames::Underscore];
+
+    #[test]
+    fn the_list_is_smaller_than_six_kib() {
+        for names in SPELLINGS {
+            let text = serde_json::to_string(&list(names)).unwrap();
+            assert!(text.len() < 6 * 1024, "{} bytes", text.len());
+        }
+    }
+
+    #[test]
+    fn instructions_fit_into_one_and_a_half_kib() {
+        for names in SPELLINGS {
+            let text = instructions(names);
+            assert!(text.len() <= 1536, "{} bytes", text.len());
+        }
+    }
+
+    #[test]
+    fn text_uses_the_listed_spelling_only() {
+        for (names, other) in
+            [(ToolNames::Dotted, "workflow_"), (ToolNames::Underscore, "workflow.")]
+        {
+            let text = serde_json::to_string(&list(names)).unwrap() + &instructions(names);
+            for tool in ToolId::ALL {
+                let foreign = tool.listed(match names {
+                    ToolNames::Dotted => ToolNames::Underscore,
+                    ToolNames::Underscore => ToolNames::Dotted,
+                });
+                assert!(foreign.starts_with(other) && !text.contains(foreign), "{foreign}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_tool_has_a_title_both_schemas_and_all_four_hints() {
+        for tool in list(ToolNames::Dotted) {
+            let hints = tool.annotations.expect("has annotations");
+            assert!(tool.title.is_some() && tool.output_schema.is_some(), "{}", tool.name);
+            assert!(
+                hints.read_only_hint.is_some()
+                    && hints.destructive_hint.is_some()
+                    && hints.idempotent_hint.is_some()
+                    && hints.open_world_hint.is_some(),
+                "{}",
+                tool.name
+            );
+        }
+    }
+
+    #[test]
+    fn schemas_compile_and_keep_the_order_in_which_they_were_written() {
+        for tool in list(ToolNames::Dotted) {
+            jsonschema::draft202012::new(&tool.schema_as_json_value()).expect("compiles");
+        }
+        let run = describe(ToolId::Run, ToolNames::Dotted);
+        let properties = run.input_schema["properties"].as_object().unwrap();
+        let names: Vec<_> = properties.keys().map(String::as_str).collect();
+        assert_eq!(names, ["workflow", "input", "wait_seconds", "idempotency_key"]);
+    }
+}

@@ -1,0 +1,231 @@
+//! One handle on either database.
+//!
+//! Statements are written once, with `$1` parameters, in the SQL that SQLite and
+//! Postgres share. Where they differ the caller passes one text for each.
+
+use std::borrow::Cow;
+
+use sqlx::{
+    FromRow, PgPool, Postgres, Sqlite, SqlitePool,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
+
+#[derive(Clone)]
+pub(crate) enum Db {
+    /// SQLite has one writer at a time: a single connection queues them without busy loops. Readers have their own.
+    Sqlite {
+        write: SqlitePool,
+        read: SqlitePool,
+    },
+    Postgres(PgPool),
+}
+
+pub(crate) enum Tx {
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
+    Postgres(sqlx::Transaction<'static, Postgres>),
+}
+
+/// A statement's text: the same for both databases, or one for each.
+#[derive(Clone, Copy)]
+pub(crate) enum Sql {
+    Both(&'static str),
+    Each { sqlite: &'static str, postgres: &'static str },
+}
+
+/// A parameter. `None` is a typed `NULL`.
+pub(crate) enum Arg<'a> {
+    Int(Option<i64>),
+    Text(Option<Cow<'a, str>>),
+}
+
+/// A row type that reads from either database; `derive(sqlx::FromRow)` gives it.
+pub(crate) trait AnyRow:
+    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+{
+}
+impl<T> AnyRow for T where
+    T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+{
+}
+
+impl Db {
+    /// Reads outside a transaction.
+    pub(crate) async fn all<T: AnyRow>(
+        &self,
+        sql: impl Into<Sql>,
+        args: &[Arg<'_>],
+    ) -> sqlx::Result<Vec<T>> {
+        match self {
+            Db::Sqlite { read, .. } => {
+                let rows = sqlite(sql.into(), args).fetch_all(read).await?;
+                rows.iter().map(T::from_row).collect()
+            }
+            Db::Postgres(pool) => {
+                let rows = postgres(sql.into(), args).fetch_all(pool).await?;
+                rows.iter().map(T::from_row).collect()
+            }
+        }
+    }
+
+    /// Reads at most one row outside a transaction.
+    pub(crate) async fn optional<T: AnyRow>(
+        &self,
+        sql: impl Into<Sql>,
+        args: &[Arg<'_>],
+    ) -> sqlx::Result<Option<T>> {
+        Ok(self.all(sql, args).await?.into_iter().next())
+    }
+
+    /// Begins a writing transaction.
+    ///
+    /// SQLite takes its single write lock here rather than at the first write:
+    /// a reader that upgrades later can fail with `SQLITE_BUSY`.
+    pub(crate) async fn begin(&self) -> sqlx::Result<Tx> {
+        match self {
+            Db::Sqlite { write, .. } => Ok(Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)),
+            Db::Postgres(pool) => Ok(Tx::Postgres(pool.begin().await?)),
+        }
+    }
+
+    /// One writing statement, in a transaction of its own.
+    pub(crate) async fn write<T: AnyRow>(
+        &self,
+        sql: impl Into<Sql>,
+        args: &[Arg<'_>],
+    ) -> sqlx::Result<Vec<T>> {
+        let mut tx = self.begin().await?;
+        let rows = tx.all(sql, args).await?;
+        tx.commit().await?;
+        Ok(rows)
+    }
+
+    pub(crate) async fn close(&self) {
+        match self {
+            Db::Sqlite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+            Db::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+impl Tx {
+    pub(crate) async fn execute(
+        &mut self,
+        sql: impl Into<Sql>,
+        args: &[Arg<'_>],
+    ) -> sqlx::Result<u64> {
+        match self {
+            Tx::Sqlite(tx) => {
+                Ok(sqlite(sql.into(), args).execute(&mut **tx).await?.rows_affected())
+            }
+            Tx::Postgres(tx) => {
+                Ok(postgres(sql.into(), args).execute(&mut **tx).await?.rows_affected())
+            }
+        }
+    }
+
+    pub(crate) async fn all<T: AnyRow>(
+        &mut self,
+        sql: impl Into<Sql>,
+        args: &[Arg<'_>],
+    ) -> sqlx::Result<Vec<T>> {
+        match self {
+            Tx::Sqlite(tx) => {
+                let rows = sqlite(sql.into(), args).fetch_all(&mut **tx).await?;
+                rows.iter().map(T::from_row).collect()
+            }
+            Tx::Postgres(tx) => {
+                let rows = postgres(sql.into(), args).fetch_all(&mut **tx).await?;
+                rows.iter().map(T::from_row).collect()
+            }
+        }
+    }
+
+    pub(crate) async fn optional<T: AnyRow>(
+        &mut self,
+        sql: impl Into<Sql>,
+        args: &[Arg<'_>],
+    ) -> sqlx::Result<Option<T>> {
+        Ok(self.all(sql, args).await?.into_iter().next())
+    }
+
+    pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        match self {
+            Tx::Sqlite(tx) => tx.commit().await,
+            Tx::Postgres(tx) => tx.commit().await,
+        }
+    }
+}
+
+fn sqlite<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Sqlite, SqliteArguments> {
+    let (Sql::Both(text) | Sql::Each { sqlite: text, .. }) = sql;
+    args.iter().fold(sqlx::query(text), |query, arg| match arg {
+        Arg::Int(int) => query.bind(*int),
+        Arg::Text(text) => query.bind(text.as_deref()),
+    })
+}
+
+fn postgres<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Postgres, PgArguments> {
+    let (Sql::Both(text) | Sql::Each { postgres: text, .. }) = sql;
+    args.iter().fold(sqlx::query(text), |query, arg| match arg {
+        Arg::Int(int) => query.bind(*int),
+        Arg::Text(text) => query.bind(text.as_deref()),
+    })
+}
+
+impl From<&'static str> for Sql {
+    fn from(text: &'static str) -> Sql {
+        Sql::Both(text)
+    }
+}
+
+impl From<i64> for Arg<'_> {
+    fn from(int: i64) -> Self {
+        Arg::Int(Some(int))
+    }
+}
+impl From<Option<i64>> for Arg<'_> {
+    fn from(int: Option<i64>) -> Self {
+        Arg::Int(int)
+    }
+}
+impl From<bool> for Arg<'_> {
+    fn from(truth: bool) -> Self {
+        Arg::Int(Some(i64::from(truth)))
+    }
+}
+impl<'a> From<&'a str> for Arg<'a> {
+    fn from(text: &'a str) -> Self {
+        Arg::Text(Some(Cow::Borrowed(text)))
+    }
+}
+impl<'a> From<&'a String> for Arg<'a> {
+    fn from(text: &'a String) -> Self {
+        Arg::Text(Some(Cow::Borrowed(text)))
+    }
+}
+impl From<String> for Arg<'_> {
+    fn from(text: String) -> Self {
+        Arg::Text(Some(Cow::Owned(text)))
+    }
+}
+impl<'a> From<Option<&'a str>> for Arg<'a> {
+    fn from(text: Option<&'a str>) -> Self {
+        Arg::Text(text.map(Cow::Borrowed))
+    }
+}
+impl From<Option<String>> for Arg<'_> {
+    fn from(text: Option<String>) -> Self {
+        Arg::Text(text.map(Cow::Owned))
+    }
+}
+
+/// Builds the parameter list of a statement.
+macro_rules! args {
+    ($($arg:expr),* $(,)?) => { &[$($crate::store::db::Arg::from($arg)),*] };
+}
+pub(crate) use args;

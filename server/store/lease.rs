@@ -1,0 +1,176 @@
+//! Who may drive an execution, until when.
+
+use std::collections::HashMap;
+
+use windlass_engine::Event;
+
+use super::{
+    ENGINE, Error, Result, Signal, Store,
+    db::{Sql, args},
+};
+
+/// How long a lease holds without being renewed, in milliseconds.
+pub(crate) const LEASE_MS: i64 = 15_000;
+
+/// An execution that this process may drive until the lease runs out.
+///
+/// The epoch fences: it grows with every claim, so a worker that was presumed
+/// dead and comes back cannot commit.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The execution.
+    pub execution_id: String,
+    /// The sequence number of the newest event this holder knows.
+    pub last_seq: i64,
+    pub(super) epoch: i64,
+}
+
+/// What a worker needs to go on with an execution.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The document of the revision it was started with.
+    pub document: String,
+    /// The revision's hash.
+    pub revision: String,
+    /// Who started it.
+    pub requested_by: String,
+    /// The tool servers it was started with, as JSON.
+    pub tool_servers: String,
+    /// Everything that happened, with its time.
+    pub history: Vec<(i64, Event)>,
+    /// Signals that the history does not take into account yet, numbered.
+    pub signals: Vec<(i64, Signal)>,
+    /// The number of the last signal that it does.
+    pub signals_done: i64,
+}
+
+const CLAIM: Sql = Sql::Each {
+    // SQLite has one writer at a time: there is nothing to skip.
+    sqlite: "UPDATE executions
+        SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1
+        WHERE id = (SELECT id FROM executions
+                    WHERE workspace = $3 AND wake_at <= $4 AND lease_until <= $4 AND min_engine <= $5
+                      AND tool_servers NOT IN (SELECT value FROM json_each($6))
+                    ORDER BY wake_at LIMIT 1)
+        RETURNING id, lease_epoch, last_seq",
+    postgres: "UPDATE executions
+        SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1
+        WHERE id = (SELECT id FROM executions
+                    WHERE workspace = $3 AND wake_at <= $4 AND lease_until <= $4 AND min_engine <= $5
+                      AND tool_servers NOT IN (SELECT json_array_elements_text($6::json))
+                    ORDER BY wake_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING id, lease_epoch, last_seq",
+};
+
+impl Store {
+    /// Claims the execution that has been due longest, if any is.
+    ///
+    /// `refused` lists the `tool_servers` texts that this worker cannot serve.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim(&self, worker: &str, refused: &[String]) -> Result<Option<Claim>> {
+        let now = self.now();
+        // An idle process only reads: the row that is due is looked for before the write lock is taken.
+        if !self.is_due(now, refused).await? {
+            return Ok(None);
+        }
+        let refused = serde_json::json!(refused).to_string();
+        let rows: Vec<(String, i64, i64)> = self
+            .db
+            .write(CLAIM, args![worker, now + LEASE_MS, &*self.workspace, now, ENGINE, refused])
+            .await?;
+        let claimed = rows.into_iter().next();
+        Ok(claimed.map(|(execution_id, epoch, last_seq)| Claim { execution_id, last_seq, epoch }))
+    }
+
+    async fn is_due(&self, now: i64, refused: &[String]) -> Result<bool> {
+        const DUE: Sql = Sql::Each {
+            sqlite: "SELECT 1 AS due FROM executions
+                WHERE workspace = $1 AND wake_at <= $2 AND lease_until <= $2 AND min_engine <= $3
+                  AND tool_servers NOT IN (SELECT value FROM json_each($4)) LIMIT 1",
+            postgres: "SELECT 1::BIGINT AS due FROM executions
+                WHERE workspace = $1 AND wake_at <= $2 AND lease_until <= $2 AND min_engine <= $3
+                  AND tool_servers NOT IN (SELECT json_array_elements_text($4::json)) LIMIT 1",
+        };
+        let refused = serde_json::json!(refused).to_string();
+        let row: Option<(i64,)> =
+            self.db.optional(DUE, args![&*self.workspace, now, ENGINE, refused]).await?;
+        Ok(row.is_some())
+    }
+
+    /// When the next execution wants to be looked at, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_wake(&self) -> Result<Option<i64>> {
+        let sql =
+            "SELECT MIN(wake_at) FROM executions WHERE workspace = $1 AND wake_at IS NOT NULL";
+        let row: Option<(Option<i64>,)> = self.db.optional(sql, args![&*self.workspace]).await?;
+        Ok(row.and_then(|(wake_at,)| wake_at))
+    }
+
+    /// Renews the leases that a worker still holds on these executions; the epoch of each, and the number of
+    /// its newest signal.
+    ///
+    /// # Errors
+    /// When the database fails; the leases then run out by themselves.
+    pub async fn renew(&self, worker: &str, ids: &[String]) -> Result<HashMap<String, (i64, i64)>> {
+        const RENEW: Sql = Sql::Each {
+            sqlite: "UPDATE executions SET lease_until = $1
+                WHERE lease_owner = $2 AND id IN (SELECT value FROM json_each($3))
+                RETURNING id, lease_epoch, signals_in",
+            postgres: "UPDATE executions SET lease_until = $1
+                WHERE lease_owner = $2 AND id IN (SELECT json_array_elements_text($3::json))
+                RETURNING id, lease_epoch, signals_in",
+        };
+        let ids = serde_json::json!(ids).to_string();
+        let rows: Vec<(String, i64, i64)> =
+            self.db.write(RENEW, args![self.now() + LEASE_MS, worker, ids]).await?;
+        Ok(rows.into_iter().map(|(id, epoch, signals)| (id, (epoch, signals))).collect())
+    }
+
+    /// Gives a lease back without having done anything; the execution is due again at `wake_at`.
+    ///
+    /// # Errors
+    /// When the database fails; the lease then runs out by itself.
+    pub async fn release(&self, claim: &Claim, wake_at: i64) -> Result<()> {
+        let sql = "UPDATE executions SET lease_owner = NULL, lease_until = 0, wake_at = $1
+                   WHERE id = $2 AND lease_epoch = $3";
+        let mut tx = self.db.begin().await?;
+        tx.execute(sql, args![wake_at, &claim.execution_id, claim.epoch]).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Everything that is needed to go on with a claimed execution.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] when a newer release wrote something this one does not know.
+    pub async fn load(&self, claim: &Claim) -> Result<Loaded> {
+        let id = &claim.execution_id;
+        let sql = "SELECT r.document, e.revision, e.requested_by, e.tool_servers, e.signals_done
+                   FROM executions e JOIN revisions r ON r.workspace = e.workspace AND r.hash = e.revision
+                   WHERE e.id = $1 AND e.lease_epoch = $2";
+        let row: Option<(String, String, String, String, i64)> =
+            self.db.optional(sql, args![id, claim.epoch]).await?;
+        let (document, revision, requested_by, tool_servers, signals_done) =
+            row.ok_or_else(|| Error::Fenced(id.clone()))?;
+        Ok(Loaded {
+            document,
+            revision,
+            requested_by,
+            tool_servers,
+            history: self.history(id).await?,
+            signals: self.signals(id, signals_done).await?,
+            signals_done,
+        })
+    }
+}
+
+impl Claim {
+    /// Whether a renewal's answer is about this very claim.
+    #[must_use]
+    pub fn is_epoch(&self, epoch: i64) -> bool {
+        self.epoch == epoch
+    }
+}

@@ -1,0 +1,87 @@
+//! Opens a database and brings its schema up to date.
+
+use std::{fs, path::Path, str::FromStr, time::Duration};
+
+use sqlx::{
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{Error, Result, db::Db};
+
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// How long a statement waits for another process that writes the same SQLite file.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// How long a caller waits for a free or new connection to Postgres.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Opens the database that the URL names: `sqlite:PATH` or `postgres://…`.
+pub(super) async fn open(url: &str) -> Result<Db> {
+    if url.starts_with("sqlite:") {
+        return open_sqlite(url).await;
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return open_postgres(url).await;
+    }
+    // The text may hold a password: it is not repeated.
+    Err(Error::Url)
+}
+
+async fn open_sqlite(url: &str) -> Result<Db> {
+    let options = SqliteConnectOptions::from_str(url)?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY)
+        .foreign_keys(true);
+    let path = options.get_filename().to_owned();
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)
+            .map_err(|source| Error::Folder { path: folder.into(), source })?;
+    }
+    let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(BUSY * 2);
+    let write = pool(1).connect_with(options.clone()).await?;
+    migrate_sqlite(&path, &write).await?;
+    Ok(Db::Sqlite { write, read: pool(4).connect_lazy_with(options) })
+}
+
+/// Two processes may open a new file at once, and SQLite's migrations take no lock of their own.
+async fn migrate_sqlite(path: &Path, pool: &sqlx::SqlitePool) -> Result<()> {
+    let newest = SQLITE.iter().map(|migration| migration.version).max().unwrap_or_default();
+    let done: std::result::Result<(Option<i64>,), _> =
+        sqlx::query_as("SELECT MAX(version) FROM _sqlx_migrations WHERE success")
+            .fetch_one(pool)
+            .await;
+    if done.is_ok_and(|(version,)| version.is_some_and(|version| newest <= version)) {
+        return Ok(());
+    }
+    let lock = path.with_added_extension("migrating");
+    let file =
+        fs::File::create(&lock).map_err(|source| Error::Folder { path: lock.clone(), source })?;
+    // Blocks for as long as another process migrates: a few milliseconds, once in a release.
+    file.lock().map_err(|source| Error::Folder { path: lock, source })?;
+    migrator(&SQLITE).run(pool).await?;
+    Ok(())
+}
+
+async fn open_postgres(url: &str) -> Result<Db> {
+    let options = PgConnectOptions::from_str(url)?.application_name("windlass");
+    let pool = PgPoolOptions::new()
+        .max_connections(16)
+        .acquire_timeout(CONNECT)
+        .connect_with(options)
+        .await?;
+    migrator(&POSTGRES).run(&pool).await?;
+    Ok(Db::Postgres(pool))
+}
+
+/// A database that a newer release has migrated still serves this one: migrations only expand.
+fn migrator(migrator: &'static Migrator) -> Migrator {
+    let mut migrator = Migrator { migrations: migrator.migrations.clone(), ..Migrator::DEFAULT };
+    migrator.set_ignore_missing(true);
+    migrator
+}

@@ -1,0 +1,46 @@
+//! Tool servers that are part of this program: MCP without a process in between.
+
+use std::fmt;
+
+use futures::future::BoxFuture;
+use rmcp::{ServerHandler, service::serve_server_with_ct};
+use tokio::io::DuplexStream;
+use tokio_util::sync::CancellationToken;
+
+/// Serves one connection until it ends or the token is cancelled.
+pub(super) type Start =
+    Box<dyn Fn(DuplexStream, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A tool server that runs inside this process.
+pub struct BuiltIn {
+    /// What steps call it.
+    pub name: String,
+    pub(super) start: Start,
+}
+
+impl BuiltIn {
+    /// A server of that name; a clone of the handler serves each connection.
+    #[must_use]
+    pub fn new(name: &str, handler: impl ServerHandler + Clone) -> BuiltIn {
+        let start: Start =
+            Box::new(move |stream, stop| Box::pin(serve(handler.clone(), stream, stop)));
+        BuiltIn { name: name.to_owned(), start }
+    }
+}
+
+impl fmt::Debug for BuiltIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BuiltIn").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+async fn serve(handler: impl ServerHandler, stream: DuplexStream, stop: CancellationToken) {
+    match serve_server_with_ct(handler, stream, stop).await {
+        Ok(running) => {
+            if let Err(error) = running.waiting().await {
+                tracing::error!("a built-in tool server broke down: {error}");
+            }
+        }
+        Err(error) => tracing::debug!("a built-in tool server had no client: {error}"),
+    }
+}

@@ -1,0 +1,194 @@
+//! The tools of one server: found by name, with their schemas compiled once.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
+
+use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
+use rmcp::model::Tool;
+use serde_json::{Map, Value};
+
+use super::{RetryClass, ToolInfo};
+
+const RETRY_CLASS: &str = "dev.windlass/retry_class";
+/// Under these names tools take an idempotency key as an argument.
+const KEY_PROPERTIES: &[&str] = &["idempotency_key", "idempotencyKey"];
+/// How many problems of one value are told.
+const MOST_PROBLEMS: usize = 10;
+/// How alike two names must be for one to be suggested for the other, from 0 to 1.
+const ALIKE: f64 = 0.75;
+
+/// The tools of one server.
+pub(super) struct Catalogue {
+    pub(super) tools: Arc<Vec<ToolInfo>>,
+    entries: Vec<Arc<Entry>>,
+    exact: HashMap<String, usize>,
+    /// By folded name; nothing where two tools share one.
+    folded: HashMap<String, Option<usize>>,
+}
+
+/// One tool of one server.
+pub(super) struct Entry {
+    /// As the server spells it.
+    pub(super) wire_name: String,
+    pub(super) info: ToolInfo,
+    input: OnceLock<Option<Validator>>,
+    output: OnceLock<Option<Validator>>,
+}
+
+impl Catalogue {
+    pub(super) fn new(server: &str, tools: Vec<Tool>) -> Catalogue {
+        let entries: Vec<Arc<Entry>> =
+            tools.into_iter().map(|tool| Arc::new(Entry::new(server, tool))).collect();
+        let mut exact = HashMap::new();
+        let mut folded = HashMap::new();
+        for (index, entry) in entries.iter().enumerate() {
+            exact.insert(entry.wire_name.clone(), index);
+            folded
+                .entry(fold(&entry.wire_name))
+                .and_modify(|shared| *shared = None)
+                .or_insert(Some(index));
+        }
+        let tools = entries.iter().map(|entry| entry.info.clone()).collect();
+        Catalogue { tools: Arc::new(tools), entries, exact, folded }
+    }
+
+    /// The tool of that name, or of the only name that differs in nothing but case, dots, dashes and underscores.
+    pub(super) fn find(&self, name: &str) -> Option<&Arc<Entry>> {
+        let index = self
+            .exact
+            .get(name)
+            .copied()
+            .or_else(|| self.folded.get(&fold(name)).copied().flatten())?;
+        self.entries.get(index)
+    }
+
+    /// The names that are most like one that does not exist.
+    pub(super) fn nearest(&self, name: &str) -> Vec<String> {
+        nearest(name, self.entries.iter().map(|entry| entry.wire_name.as_str()))
+    }
+}
+
+impl Entry {
+    fn new(server: &str, tool: Tool) -> Entry {
+        let retry_class = retry_class(&tool);
+        let description = tool.description.as_deref().or(tool.title.as_deref()).unwrap_or_default();
+        let info = ToolInfo {
+            name: format!("{server}.{}", tool.name),
+            description: description.to_owned(),
+            input_schema: Value::Object((*tool.input_schema).clone()),
+            output_schema: tool.output_schema.map(|schema| Value::Object((*schema).clone())),
+            retry_class,
+        };
+        let wire_name = tool.name.into_owned();
+        Entry { wire_name, info, input: OnceLock::new(), output: OnceLock::new() }
+    }
+
+    /// Whether a second call with the same key does no harm.
+    pub(super) fn repeatable(&self) -> bool {
+        match self.info.retry_class {
+            RetryClass::Read | RetryClass::Idempotent | RetryClass::Keyed => true,
+            RetryClass::Unsafe => false,
+        }
+    }
+
+    /// Sets the tool's own argument for an idempotency key, where it has one that is not given.
+    pub(super) fn fill_key(&self, arguments: &mut Map<String, Value>, key: &str) {
+        let properties = self.info.input_schema.get("properties").and_then(Value::as_object);
+        let Some(properties) = properties else { return };
+        for name in KEY_PROPERTIES {
+            if properties.contains_key(*name) && !arguments.contains_key(*name) {
+                arguments.insert((*name).to_owned(), Value::from(key));
+            }
+        }
+    }
+
+    /// What is wrong with arguments; empty when the tool may be called with them.
+    pub(super) fn input_problems(&self, arguments: &Value) -> Vec<String> {
+        problems(&self.input, &self.info, Some(&self.info.input_schema), arguments)
+    }
+
+    /// What is wrong with a structured result.
+    pub(super) fn output_problems(&self, result: &Value) -> Vec<String> {
+        problems(&self.output, &self.info, self.info.output_schema.as_ref(), result)
+    }
+}
+
+fn retry_class(tool: &Tool) -> RetryClass {
+    let told = tool.meta.as_ref().and_then(|meta| meta.get(RETRY_CLASS));
+    if let Some(class) = told.and_then(|class| serde_json::from_value(class.clone()).ok()) {
+        return class;
+    }
+    let hints = tool.annotations.as_ref();
+    let hint = |hint: Option<bool>| hint == Some(true);
+    if hints.is_some_and(|hints| hint(hints.read_only_hint)) {
+        RetryClass::Read
+    } else if hints.is_some_and(|hints| hint(hints.idempotent_hint)) {
+        RetryClass::Idempotent
+    } else {
+        RetryClass::Unsafe
+    }
+}
+
+/// The names that are most like one that does not exist, the likest first.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let asked = fold(name);
+    let mut alike: Vec<(f64, &str)> = known
+        .map(|known| (strsim::jaro_winkler(&asked, &fold(known)), known))
+        .filter(|(likeness, _)| ALIKE <= *likeness)
+        .collect();
+    alike.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    alike.into_iter().take(3).map(|(_, known)| known.to_owned()).collect()
+}
+
+fn fold(name: &str) -> String {
+    name.chars()
+        .filter(|letter| !matches!(letter, '_' | '-' | '.'))
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+fn problems(
+    compiled: &OnceLock<Option<Validator>>,
+    tool: &ToolInfo,
+    schema: Option<&Value>,
+    value: &Value,
+) -> Vec<String> {
+    let validator = compiled.get_or_init(|| compile(&tool.name, schema?));
+    let Some(validator) = validator else { return Vec::new() };
+    validator.iter_errors(value).take(MOST_PROBLEMS).map(|error| problem(&error, schema)).collect()
+}
+
+/// A schema that we cannot read (it may refer to the network, which is never asked) checks nothing: the
+/// server checks for itself, and refusing every call to the tool would help nobody.
+fn compile(tool: &str, schema: &Value) -> Option<Validator> {
+    // Without a `$schema` of its own this is 2020-12.
+    match jsonschema::options().offline().build(schema) {
+        Ok(validator) => Some(validator),
+        Err(error) => {
+            tracing::warn!(tool.name = %tool, "a schema of tool {tool} is not usable: {error}");
+            None
+        }
+    }
+}
+
+fn problem(error: &ValidationError<'_>, schema: Option<&Value>) -> String {
+    let path = error.instance_path().to_string();
+    let path = if path.is_empty() { "/" } else { path.as_str() };
+    let text: String = error.to_string().chars().take(300).collect();
+    match allowed(error, schema) {
+        Some(allowed) => format!("at {path}: {text}; allowed are {allowed}"),
+        None => format!("at {path}: {text}"),
+    }
+}
+
+/// The names that stand where an unknown one was given.
+fn allowed(error: &ValidationError<'_>, schema: Option<&Value>) -> Option<String> {
+    let ValidationErrorKind::AdditionalProperties { .. } = error.kind() else { return None };
+    let at = error.schema_path().to_string();
+    let object = schema?.pointer(at.strip_suffix("/additionalProperties")?)?;
+    let names: Vec<&str> =
+        object.get("properties")?.as_object()?.keys().map(String::as_str).collect();
+    Some(names.join(", "))
+}

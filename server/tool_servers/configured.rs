@@ -1,0 +1,90 @@
+//! The tool servers that a configuration names, and those that ship.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::Context;
+use windlass_tools::GithubConfig;
+
+use super::{BuiltIn, Era, EraMemory, ServerConfig, Settings, ToolServers, read_mcp_config};
+use crate::{config::Config, store::Store};
+
+/// Every tool server of a configuration: its own entries, those of the `mcpServers` files, and those that ship.
+/// An entry of the configuration itself wins over one of a file.
+///
+/// # Errors
+/// When a file cannot be read, or an entry does not say what it should; the text names it.
+pub async fn configured(config: &Config, store: &Store) -> anyhow::Result<ToolServers> {
+    let mut servers = BTreeMap::new();
+    for path in &config.mcp_config {
+        let path = config.project.join(path);
+        let text = fs::read_to_string(&path);
+        let text =
+            text.with_context(|| format!("cannot read the tool servers in {}", path.display()))?;
+        let read = read_mcp_config(&text);
+        let mut read = read.with_context(|| format!("the tool servers in {}", path.display()))?;
+        // A pasted file may name Windlass itself, which would start itself for ever.
+        read.retain(|_, server| !server.is_this_program());
+        servers.extend(read);
+    }
+    for (name, entry) in &config.mcp_servers {
+        servers.insert(name.clone(), ServerConfig::parse(name, entry)?);
+    }
+    let eras = Arc::new(Eras { known: Mutex::new(known_eras(store).await), store: store.clone() });
+    let settings = Settings { eras: Some(eras), ..Settings::default() };
+    Ok(ToolServers::new(servers, built_in(config), settings))
+}
+
+fn built_in(config: &Config) -> Vec<BuiltIn> {
+    let github = &config.github;
+    let token = github.token_env.iter().find_map(|name| std::env::var(name).ok());
+    let github = GithubConfig {
+        api_url: github.api_url.clone(),
+        token: token.filter(|token| !token.is_empty()),
+        repos: github.repos.clone(),
+        read_only: github.read_only,
+        ..GithubConfig::default()
+    };
+    vec![
+        BuiltIn::new("demo", windlass_tools::demo()),
+        BuiltIn::new("github", windlass_tools::github(github)),
+    ]
+}
+
+/// Remembers in the database which protocol each server speaks.
+struct Eras {
+    known: Mutex<HashMap<String, Era>>,
+    store: Store,
+}
+
+async fn known_eras(store: &Store) -> HashMap<String, Era> {
+    // Not knowing costs a question to the server, nothing else.
+    let eras = store.eras().await.unwrap_or_default().into_iter();
+    eras.filter_map(|(identity, era)| Some((identity, serde_json::from_value(era.into()).ok()?)))
+        .collect()
+}
+
+impl EraMemory for Eras {
+    fn get(&self, identity: &str) -> Option<Era> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(identity).copied()
+    }
+
+    fn set(&self, identity: &str, era: Era) {
+        let known =
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.into(), era);
+        let (store, identity) = (self.store.clone(), identity.to_owned());
+        let Ok(serde_json::Value::String(text)) = serde_json::to_value(era) else { return };
+        if known != Some(era) {
+            tokio::spawn(async move {
+                if let Err(err) = store.set_era(&identity, &text).await {
+                    tracing::debug!(
+                        "which protocol a tool server speaks was not remembered: {err}"
+                    );
+                }
+            });
+        }
+    }
+}

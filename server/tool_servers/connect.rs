@@ -1,0 +1,353 @@
+//! Opens connections: starts what must be started, and finds out which protocol is spoken there.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rmcp::{
+    RoleClient,
+    model::{ErrorCode, ProtocolVersion},
+    service::{ClientInitializeError, ClientLifecycleMode, ClientServiceExt as _, RunningService},
+    transport::{
+        DynamicTransportError, IntoTransport, streamable_http_client::StreamableHttpError,
+    },
+};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Era, Failure,
+    afu9::Afu9,
+    built_in::BuiltIn,
+    client::Client,
+    config::{Protocol, Transport},
+    connection::{Connection, Mcp},
+    environment::Resolved,
+    http,
+    pipe::Pipe,
+    process::{Launch, Process},
+};
+
+/// How long a child that failed the handshake may take to be gone, so that its exit can be told.
+const FAREWELL: Duration = Duration::from_millis(300);
+/// Buffered between us and a server in this process.
+const DUPLEX: usize = 256 * 1024;
+
+/// What a connection is opened to.
+pub(super) struct Target<'a> {
+    pub(super) name: &'a str,
+    pub(super) protocol: Protocol,
+    pub(super) max_in_flight: u32,
+    /// What was found out last time.
+    pub(super) known: Option<Era>,
+    pub(super) deadline: Instant,
+}
+
+/// How a handshake is begun.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Handshake {
+    Probe,
+    Initialize,
+    Discover,
+}
+
+type Running = RunningService<RoleClient, Client>;
+
+/// Why a handshake failed.
+enum Broken {
+    Refused(Box<ClientInitializeError>),
+    Silent,
+    /// Nothing was tried that another handshake could mend.
+    Hopeless(String),
+}
+
+/// Connects to a server in this process.
+///
+/// # Errors
+/// When it does not answer.
+pub(super) async fn built_in(target: &Target<'_>, server: &BuiltIn) -> Result<Connection, Failure> {
+    let (ours, theirs) = tokio::io::duplex(DUPLEX);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn((server.start)(theirs, stop.clone()));
+    let (reader, writer) = tokio::io::split(ours);
+    let pipe = Pipe::new(reader, writer, None);
+    let lost = pipe.lost();
+    let client = Client::default();
+    match shake_hands(client.clone(), pipe, Handshake::Discover, target.deadline).await {
+        Ok(running) => {
+            let mcp = Mcp::new(running, client, lost).in_process(task, stop);
+            Ok(Connection::mcp(mcp))
+        }
+        Err(broken) => {
+            task.abort();
+            Err(Failure::unavailable(reason(&broken)))
+        }
+    }
+}
+
+/// Connects to a server that a configuration names, and tells which protocol it speaks.
+///
+/// # Errors
+/// When it cannot be started or reached, or does not speak any of them.
+pub(super) async fn configured(
+    target: &Target<'_>,
+    resolved: &Resolved,
+) -> Result<(Connection, Era), Failure> {
+    match &resolved.transport {
+        Transport::Stdio { command, args, cwd, .. } => {
+            let launch = Launch {
+                name: target.name,
+                command,
+                args,
+                cwd: cwd.as_deref(),
+                environment: &resolved.environment,
+                redactor: &resolved.redactor,
+            };
+            stdio(target, &launch).await
+        }
+        Transport::Http { url, headers } => over_http(target, url, headers).await,
+    }
+}
+
+async fn stdio(target: &Target<'_>, launch: &Launch<'_>) -> Result<(Connection, Era), Failure> {
+    let mut handshake = first(target);
+    let mut tried = vec![handshake];
+    loop {
+        let (broken, words) = match start(target, launch, handshake).await {
+            Ok(connected) => return Ok(connected),
+            Err(broken) => broken,
+        };
+        match next(target, handshake, &broken).filter(|next| !tried.contains(next)) {
+            Some(next) => {
+                handshake = next;
+                tried.push(next);
+            }
+            None if words.is_empty() => return Err(Failure::unavailable(reason(&broken))),
+            None => return Err(Failure::unavailable(format!("{}; {words}", reason(&broken)))),
+        }
+    }
+}
+
+/// One child, one handshake; a child that fails it is ended, and how it ended is told.
+async fn start(
+    target: &Target<'_>,
+    launch: &Launch<'_>,
+    handshake: Handshake,
+) -> Result<(Connection, Era), (Broken, String)> {
+    let (process, stdin, stdout) =
+        Process::start(launch).map_err(|reason| (Broken::Hopeless(reason), String::new()))?;
+    let pipe = Pipe::new(stdout, stdin, Some(process.clone()));
+    let lost = pipe.lost();
+    let client = Client::default();
+    match shake_hands(client.clone(), pipe, handshake, target.deadline).await {
+        Ok(running) => {
+            let era = era(&running);
+            Ok((Connection::mcp(Mcp::new(running, client, lost).with_process(process)), era))
+        }
+        Err(broken) => {
+            process.end(FAREWELL).await;
+            Err((broken, process.last_words().await))
+        }
+    }
+}
+
+async fn over_http(
+    target: &Target<'_>,
+    url: &str,
+    headers: &BTreeMap<String, String>,
+) -> Result<(Connection, Era), Failure> {
+    let unusable = |reason: String| Failure::new("unavailable", reason, Some(false));
+    if target.protocol == Protocol::Afu9 {
+        return afu9(target, Afu9::new(url, headers).map_err(unusable)?).await;
+    }
+    if target.protocol == Protocol::Auto && target.known == Some(Era::Afu9) {
+        let remembered = afu9(target, Afu9::new(url, headers).map_err(unusable)?).await;
+        // It may have become another one since.
+        if remembered.is_ok() {
+            return remembered;
+        }
+    }
+    let mut handshake = first(target);
+    let mut tried = vec![handshake];
+    loop {
+        let transport = http::transport(url, headers, target.max_in_flight).map_err(unusable)?;
+        let client = Client::default();
+        let broken = match shake_hands(client.clone(), transport, handshake, target.deadline).await
+        {
+            Ok(running) => {
+                let era = era(&running);
+                let mcp = Mcp::new(running, client, CancellationToken::new()).over_http();
+                return Ok((Connection::mcp(mcp), era));
+            }
+            Err(broken) => broken,
+        };
+        if target.protocol == Protocol::Auto && speaks_other_rpc(&broken) {
+            let afu9_server = Afu9::new(url, headers).map_err(unusable)?;
+            if let Ok(connected) = afu9(target, afu9_server).await {
+                return Ok(connected);
+            }
+        }
+        match next(target, handshake, &broken).filter(|next| !tried.contains(next)) {
+            Some(next) => {
+                handshake = next;
+                tried.push(next);
+            }
+            None => return Err(http_failure(&broken)),
+        }
+    }
+}
+
+async fn afu9(target: &Target<'_>, server: Afu9) -> Result<(Connection, Era), Failure> {
+    match timeout_at(target.deadline, server.tools()).await {
+        Ok(Ok(_)) => Ok((Connection::afu9(server), Era::Afu9)),
+        Ok(Err(refusal)) => Err(refusal.into_failure()),
+        Err(_) => Err(Failure::unavailable(reason(&Broken::Silent))),
+    }
+}
+
+async fn shake_hands<T, E, A>(
+    client: Client,
+    transport: T,
+    handshake: Handshake,
+    deadline: Instant,
+) -> Result<Running, Broken>
+where
+    T: IntoTransport<RoleClient, E, A>,
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let served = client.serve_with_lifecycle(transport, lifecycle(handshake));
+    match timeout_at(deadline, served).await {
+        Ok(Ok(running)) => Ok(running),
+        Ok(Err(error)) => Err(Broken::Refused(Box::new(error))),
+        Err(_) => Err(Broken::Silent),
+    }
+}
+
+fn lifecycle(handshake: Handshake) -> ClientLifecycleMode {
+    let preferred_versions = vec![ProtocolVersion::V_2026_07_28];
+    match handshake {
+        Handshake::Probe => ClientLifecycleMode::Auto {
+            preferred_versions,
+            legacy_version: Some(ProtocolVersion::V_2025_11_25),
+        },
+        Handshake::Initialize => ClientLifecycleMode::Initialize,
+        Handshake::Discover => ClientLifecycleMode::Discover { preferred_versions },
+    }
+}
+
+fn era(running: &Running) -> Era {
+    let legacy = running.peer_info().is_none_or(|info| info.protocol_version.has_initialize());
+    if legacy { Era::Legacy } else { Era::Modern }
+}
+
+fn first(target: &Target<'_>) -> Handshake {
+    match (target.protocol, target.known) {
+        (Protocol::Legacy, _) | (Protocol::Auto, Some(Era::Legacy)) => Handshake::Initialize,
+        (Protocol::Modern, _) => Handshake::Discover,
+        (Protocol::Auto | Protocol::Afu9, _) => Handshake::Probe,
+    }
+}
+
+/// The handshake to try on a fresh connection after one that failed; none where it would fail as well.
+fn next(target: &Target<'_>, tried: Handshake, broken: &Broken) -> Option<Handshake> {
+    use ClientInitializeError::{
+        ConflictInitResponseId, ConnectionClosed, LegacyFallbackFailed, TransportError,
+        UncorrelatedErrorResponse,
+    };
+
+    let Broken::Refused(error) = broken else { return None };
+    match (target.protocol, tried) {
+        (Protocol::Legacy | Protocol::Modern | Protocol::Afu9, _) => return None,
+        // It was remembered to be an old server, and may be a new one by now.
+        (Protocol::Auto, Handshake::Initialize) => {
+            return (target.known == Some(Era::Legacy) && !hopeless(error))
+                .then_some(Handshake::Probe);
+        }
+        (Protocol::Auto, Handshake::Discover) => return None,
+        (Protocol::Auto, Handshake::Probe) => {}
+    }
+    match error.as_ref() {
+        // Some old servers leave when the first message is not `initialize`.
+        ConnectionClosed(_) | TransportError { .. } if !hopeless(error) => {
+            Some(Handshake::Initialize)
+        }
+        LegacyFallbackFailed { fallback, .. } if matches!(**fallback, ConnectionClosed(_)) => {
+            Some(Handshake::Initialize)
+        }
+        // It took longer than the probe waits to answer the probe, and the answer tells its era.
+        ConflictInitResponseId(..) => Some(Handshake::Discover),
+        UncorrelatedErrorResponse { .. } => Some(Handshake::Initialize),
+        _ => None,
+    }
+}
+
+/// Whether the transport says that no handshake will do.
+fn hopeless(error: &ClientInitializeError) -> bool {
+    transport_error(error)
+        .and_then(http_error)
+        .is_some_and(|error| !http::trouble(error, 0).may_have_happened)
+}
+
+fn transport_error(error: &ClientInitializeError) -> Option<&DynamicTransportError> {
+    match error {
+        ClientInitializeError::TransportError { error, .. } => Some(error),
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => transport_error(fallback),
+        _ => None,
+    }
+}
+
+/// The error below rmcp, where it is one of HTTP.
+pub(super) fn http_error(
+    error: &DynamicTransportError,
+) -> Option<&StreamableHttpError<reqwest::Error>> {
+    error.error.downcast_ref()
+}
+
+/// Whether the server speaks JSON-RPC, but knows neither handshake.
+fn speaks_other_rpc(broken: &Broken) -> bool {
+    let Broken::Refused(error) = broken else { return false };
+    let unknown = |error: &ClientInitializeError| {
+        matches!(error, ClientInitializeError::JsonRpcError(data) if matches!(
+            data.code,
+            ErrorCode::INVALID_REQUEST | ErrorCode::METHOD_NOT_FOUND | ErrorCode::INVALID_PARAMS
+        ))
+    };
+    match error.as_ref() {
+        ClientInitializeError::LegacyFallbackFailed { discover, fallback } => {
+            unknown(discover) && unknown(fallback)
+        }
+        error => unknown(error),
+    }
+}
+
+fn http_failure(broken: &Broken) -> Failure {
+    let trouble = match broken {
+        Broken::Refused(error) => transport_error(error)
+            .and_then(http_error)
+            .map(|error| http::trouble(error, crate::clock::now())),
+        Broken::Silent | Broken::Hopeless(_) => None,
+    };
+    match trouble {
+        None => Failure::unavailable(reason(broken)),
+        // Nothing was called yet.
+        Some(trouble) if trouble.may_have_happened => Failure::unavailable(trouble.failure.message),
+        Some(trouble) => trouble.failure,
+    }
+}
+
+fn reason(broken: &Broken) -> String {
+    match broken {
+        Broken::Hopeless(reason) => reason.clone(),
+        Broken::Silent => "it did not complete the handshake in time".to_owned(),
+        Broken::Refused(error) => match error.as_ref() {
+            ClientInitializeError::ConnectionClosed(_) => {
+                "it closed the connection during the handshake".to_owned()
+            }
+            ClientInitializeError::TransportError { .. } => {
+                "it did not take what was sent for the handshake".to_owned()
+            }
+            ClientInitializeError::LegacyFallbackFailed { discover, fallback } => {
+                format!("it refused both handshakes: {discover}; {fallback}")
+            }
+            error => format!("it refused the handshake: {error}"),
+        },
+    }
+}

@@ -1,0 +1,484 @@
+//! Drives one execution for as long as something of it is out, or there is something to do.
+
+use std::{collections::HashMap, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use tokio::{
+    sync::{broadcast, watch},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use windlass_engine::{
+    Call, Event, INTERRUPTED, State, StepError, StepStatus, ToolName, UnexpectedEvent, Workflow,
+    advance,
+};
+
+use super::{
+    DRAIN, SET_ASIDE_MS, Shared,
+    leases::{FRESH, Renewal},
+    lock,
+};
+use crate::{
+    bell::Ring,
+    clock::Moment,
+    driver::HandOver,
+    fault, revisions,
+    store::{self, Claim, Commit, Committed, Loaded, Signal},
+    tool_servers::{self, Failure, Outcome, RetryClass},
+};
+
+/// How often a worker asks what an interrupted call's tool allows before it takes the careful answer.
+const LOOKUPS: u32 = 5;
+
+/// How long a commit that the database did not take waits before it is sent again, at most.
+const COMMIT_BACKOFF: Duration = Duration::from_secs(5);
+
+/// One execution that is driven by this worker.
+pub(super) struct Drive {
+    shared: Arc<Shared>,
+    claim: Claim,
+    workflow: Arc<Workflow>,
+    state: State,
+    signals_done: i64,
+    /// Signals were taken note of that no commit has written yet.
+    heard: bool,
+    happened: Vec<Event>,
+    to_call: Vec<Call>,
+    wake_at: Option<i64>,
+    out: JoinSet<(String, Outcome)>,
+    cancels: HashMap<String, CancellationToken>,
+    /// When the lease was last known to hold.
+    held_at: Moment,
+    renewals: watch::Receiver<Renewal>,
+    rings: broadcast::Receiver<Ring>,
+}
+
+/// Why a drive ended early.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Revision(#[from] revisions::Error),
+    #[error(transparent)]
+    History(#[from] UnexpectedEvent),
+    #[error("this worker has not the tool servers it was started with, configured the same: {0}")]
+    Elsewhere(String),
+}
+
+/// Drives an execution that was claimed.
+pub(super) async fn claimed(shared: Arc<Shared>, claim: Claim) {
+    match Drive::from_claim(&shared, claim.clone()).await {
+        Ok(drive) => drive.run().await,
+        Err(err) => {
+            set_aside(&shared, &claim, &err).await;
+            shared.leases.end(&claim.execution_id);
+        }
+    }
+}
+
+/// Leaves an execution to others, who may know more.
+async fn set_aside(shared: &Shared, claim: &Claim, err: &Error) {
+    let id = &claim.execution_id;
+    let mut wake_at = shared.store.now() + SET_ASIDE_MS;
+    match err {
+        Error::Store(store::Error::Fenced(_)) => {
+            tracing::debug!(execution.id = %id, "another worker drives the execution now");
+            return;
+        }
+        Error::Elsewhere(tool_servers) => {
+            lock(&shared.refused).push(tool_servers.clone());
+            wake_at = shared.store.now();
+            tracing::warn!(execution.id = %id, "left to another worker: {err}");
+        }
+        Error::Store(_) | Error::Revision(_) | Error::History(_) => {
+            tracing::error!(execution.id = %id, "the execution cannot be driven: {err}");
+        }
+    }
+    if let Err(err) = shared.store.release(claim, wake_at).await {
+        tracing::debug!(execution.id = %id, "the lease runs out by itself: {err}");
+    }
+}
+
+impl Drive {
+    /// Goes on where the process that created the execution stopped.
+    pub(super) fn from_hand_over(shared: &Arc<Shared>, letter: HandOver) -> Drive {
+        shared.leases.begin(&letter.claim.execution_id);
+        let mut drive = Drive::new(shared, letter.claim, letter.workflow, letter.state, 0);
+        drive.to_call = letter.calls;
+        drive.wake_at = letter.wake_at;
+        drive
+    }
+
+    async fn from_claim(shared: &Arc<Shared>, claim: Claim) -> Result<Drive, Error> {
+        let loaded = shared.store.load(&claim).await?;
+        if !shared.serves(&loaded.tool_servers) {
+            return Err(Error::Elsewhere(loaded.tool_servers));
+        }
+        let workflow = shared.revisions.read(&loaded.revision, &loaded.document)?;
+        let state = fold(&workflow, &claim, &loaded)?;
+        let mut drive = Drive::new(shared, claim, workflow, state, loaded.signals_done);
+        drive.happened = drive.interrupted().await;
+        drive.hear(loaded.signals);
+        Ok(drive)
+    }
+
+    fn new(
+        shared: &Arc<Shared>,
+        claim: Claim,
+        workflow: Arc<Workflow>,
+        state: State,
+        signals_done: i64,
+    ) -> Drive {
+        Drive {
+            shared: Arc::clone(shared),
+            claim,
+            workflow,
+            state,
+            signals_done,
+            heard: false,
+            happened: Vec::new(),
+            to_call: Vec::new(),
+            wake_at: None,
+            out: JoinSet::new(),
+            cancels: HashMap::new(),
+            held_at: Moment::now(),
+            renewals: shared.leases.listen(),
+            rings: shared.bell.listen(),
+        }
+    }
+
+    /// Drives until nothing is out and nothing is to do.
+    pub(super) async fn run(mut self) {
+        let ended = self.go_on().await;
+        if let Err(err) = ended {
+            // What is out is cancelled with the tasks: whoever drives now decides about it.
+            self.out.shutdown().await;
+            set_aside(&self.shared, &self.claim, &err).await;
+        }
+        self.shared.leases.end(&self.claim.execution_id);
+    }
+
+    async fn go_on(&mut self) -> Result<(), Error> {
+        let calls = mem::take(&mut self.to_call);
+        self.call(calls).await?;
+        loop {
+            let due = self.wake_at.is_some_and(|at| at <= self.shared.store.now());
+            let changed = self.heard || !self.happened.is_empty();
+            if (changed || due || self.out.is_empty()) && self.turn().await? {
+                return Ok(());
+            }
+            if self.wait().await? {
+                return self.hand_back().await;
+            }
+        }
+    }
+
+    /// Decides, commits, acts. Whether the lease was given back: there is nothing left to do here.
+    async fn turn(&mut self) -> Result<bool, Error> {
+        let now = self.shared.store.now();
+        let happened = mem::take(&mut self.happened);
+        let id = self.claim.execution_id.clone();
+        let turn = advance(&self.workflow, &mut self.state, &id, happened, now)?;
+        let release = self.out.is_empty() && turn.calls.is_empty();
+        self.wake_at = turn.wake_at;
+        if release || self.heard || !turn.events.is_empty() {
+            self.commit(&turn.events, now, release).await?;
+        }
+        for step in &turn.cancels {
+            if let Some(cancel) = self.cancels.get(step) {
+                cancel.cancel();
+            }
+        }
+        self.call(turn.calls).await?;
+        Ok(release)
+    }
+
+    /// Writes events; sends them again for as long as the database does not take them.
+    async fn commit(&mut self, events: &[Event], at: i64, release: bool) -> Result<(), Error> {
+        let commit = Commit {
+            workflow: &self.workflow,
+            state: &self.state,
+            events,
+            at,
+            signals_done: self.signals_done,
+            wake_at: self.wake_at,
+            release,
+        };
+        fault::point("before_commit");
+        let Committed { last_seq, signals_in } =
+            persist(&self.shared, &self.claim, &commit).await?;
+        fault::point("after_commit");
+        self.claim.last_seq = last_seq;
+        self.heard = false;
+        let id: Arc<str> = self.claim.execution_id.as_str().into();
+        self.shared.bell.ring(Ring::Moved(Arc::clone(&id)));
+        if release {
+            self.shared.wake(self.wake_at);
+        }
+        if self.signals_done < signals_in {
+            self.shared.bell.heard(Ring::Due(id));
+        }
+        Ok(())
+    }
+
+    /// Lets calls go out, each in a task of its own; none while the lease may have run out.
+    async fn call(&mut self, calls: Vec<Call>) -> Result<(), Error> {
+        if !calls.is_empty() && FRESH <= self.held_at.elapsed() {
+            self.renew().await?;
+        }
+        for call in calls {
+            let cancel = CancellationToken::new();
+            self.cancels.insert(call.step.clone(), cancel.clone());
+            let step = call.step.clone();
+            let call = self.address(call, cancel);
+            let tool_servers = self.shared.tool_servers.clone();
+            self.out.spawn(async move {
+                fault::point("before_call");
+                let outcome =
+                    AssertUnwindSafe(tool_servers.call(call, &|_| {})).catch_unwind().await;
+                fault::point("after_call");
+                (step, outcome.unwrap_or_else(|_| panicked()))
+            });
+        }
+        Ok(())
+    }
+
+    fn address(&self, call: Call, cancel: CancellationToken) -> tool_servers::Call {
+        let most = self.shared.settings.call_timeout_ms;
+        let left = call.deadline.map(|deadline| deadline - self.shared.store.now());
+        let left = left.map_or(most, |left| u64::try_from(left).unwrap_or_default().min(most));
+        tool_servers::Call {
+            tool: call.tool,
+            params: serde_json::Value::clone(&call.params),
+            idempotency_key: call.idempotency_key,
+            attempt: call.call,
+            first_started_at: call.first_started_at,
+            timeout: Duration::from_millis(left),
+            cancel,
+        }
+    }
+
+    async fn renew(&mut self) -> Result<(), Error> {
+        let sent = Moment::now();
+        let id = &self.claim.execution_id;
+        let held = self.shared.store.renew(&self.shared.id, std::slice::from_ref(id)).await?;
+        match held.get(id) {
+            Some((epoch, _)) if self.claim.is_epoch(*epoch) => {
+                self.held_at = sent;
+                Ok(())
+            }
+            Some(_) | None => Err(store::Error::Fenced(id.clone()).into()),
+        }
+    }
+
+    /// Waits for the next thing to happen; whether it was that this worker is to stop.
+    async fn wait(&mut self) -> Result<bool, Error> {
+        let stop = self.shared.stop.clone();
+        tokio::select! {
+            Some(ended) = self.out.join_next() => {
+                self.note(ended);
+                // What came home at the same time shares the commit.
+                while let Some(ended) = self.out.try_join_next() {
+                    self.note(ended);
+                }
+            }
+            ring = self.rings.recv() => {
+                if self.is_for_us(&ring) {
+                    self.listen().await?;
+                }
+            }
+            changed = self.renewals.changed() => {
+                if changed.is_ok() {
+                    self.check_lease().await?;
+                }
+            }
+            () = until(&self.shared.store, self.wake_at) => {}
+            () = stop.cancelled() => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    fn is_for_us(&self, ring: &Result<Ring, broadcast::error::RecvError>) -> bool {
+        match ring {
+            Ok(Ring::Due(id)) => **id == *self.claim.execution_id,
+            Ok(Ring::Moved(_)) => false,
+            Err(_) => true,
+        }
+    }
+
+    /// Reads the signals that came in.
+    async fn listen(&mut self) -> Result<(), Error> {
+        match self.shared.store.signals(&self.claim.execution_id, self.signals_done).await {
+            Ok(signals) => self.hear(signals),
+            // The row's count remembers them: the next commit or renewal asks again.
+            Err(err) if err.is_passing() => tracing::debug!("signals could not be read: {err}"),
+            Err(err) => return Err(err.into()),
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, signals: Vec<(i64, Signal)>) {
+        for (number, signal) in signals {
+            self.signals_done = number;
+            self.heard = true;
+            match signal {
+                Signal::Cancel { by, reason } => {
+                    self.happened.push(Event::CancelRequested { by, reason });
+                }
+                Signal::Resolve { step, resolution, by } if self.may_resolve(&step) => {
+                    self.happened.push(Event::StepResolved { step, resolution, by });
+                }
+                // Somebody else settled it first.
+                Signal::Resolve { .. } => {}
+            }
+        }
+    }
+
+    fn may_resolve(&self, step: &str) -> bool {
+        let uncertain =
+            self.state.step(step).is_some_and(|step| step.status == StepStatus::Uncertain);
+        let resolved = |event: &Event| matches!(event, Event::StepResolved { step: settled, .. } if settled == step);
+        uncertain && !self.happened.iter().any(resolved)
+    }
+
+    async fn check_lease(&mut self) -> Result<(), Error> {
+        let renewal = self.renewals.borrow_and_update().clone();
+        let id = &self.claim.execution_id;
+        match renewal.held.get(id) {
+            Some((epoch, signals_in)) if self.claim.is_epoch(*epoch) => {
+                self.held_at = renewal.sent;
+                if self.signals_done < *signals_in { self.listen().await } else { Ok(()) }
+            }
+            Some(_) => Err(store::Error::Fenced(id.clone()).into()),
+            // A renewal that was on its way before this claim existed says nothing about it.
+            None if renewal.sent.elapsed() < self.held_at.elapsed() => {
+                Err(store::Error::Fenced(id.clone()).into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn note(&mut self, ended: Result<(String, Outcome), tokio::task::JoinError>) {
+        // Tasks catch their own panics, and are aborted only together with this drive.
+        let Ok((step, outcome)) = ended else { return };
+        self.cancels.remove(&step);
+        self.happened.push(event(step, outcome));
+    }
+
+    /// Lets what is out come home within a bound, and leaves the rest to the next worker.
+    async fn hand_back(&mut self) -> Result<(), Error> {
+        let deadline = Instant::now() + DRAIN;
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.out.join_next()).await {
+            self.note(ended);
+        }
+        let now = self.shared.store.now();
+        let events = mem::take(&mut self.happened);
+        for event in &events {
+            self.state.apply(&self.workflow, event, now)?;
+        }
+        self.wake_at = Some(now);
+        self.commit(&events, now, true).await
+    }
+
+    /// What to make of calls that were out when the process that made them ended.
+    async fn interrupted(&self) -> Vec<Event> {
+        let steps = self.state.running_steps(&self.workflow);
+        let questions = steps.into_iter().filter_map(|name| {
+            let tool = &self.workflow.step(name)?.tool;
+            Some(async move {
+                let repeatable = self.is_repeatable(tool).await;
+                let message = "the process that made the call ended before the answer was recorded";
+                let error = StepError {
+                    code: INTERRUPTED.to_owned(),
+                    message: message.to_owned(),
+                    retryable: None,
+                    retry_after_ms: None,
+                };
+                Event::AttemptUncertain { step: name.to_owned(), error, repeatable }
+            })
+        });
+        futures::future::join_all(questions).await
+    }
+
+    async fn is_repeatable(&self, tool: &ToolName) -> bool {
+        for attempt in 1..=LOOKUPS {
+            match self.shared.tool_servers.tool(tool).await {
+                Ok(tool) => return tool.retry_class != RetryClass::Unsafe,
+                Err(tool_servers::Error::Unreachable { .. }) if attempt < LOOKUPS => {
+                    tokio::time::sleep(Duration::from_millis(250) * 2u32.pow(attempt)).await;
+                }
+                Err(_) => break,
+            }
+        }
+        // Nobody can say that it is harmless, so a person has to.
+        false
+    }
+}
+
+fn fold(workflow: &Workflow, claim: &Claim, loaded: &Loaded) -> Result<State, UnexpectedEvent> {
+    let mut state = State::new(workflow, &claim.execution_id, &loaded.requested_by);
+    for (at, event) in &loaded.history {
+        state.apply(workflow, event, *at)?;
+    }
+    Ok(state)
+}
+
+fn event(step: String, outcome: Outcome) -> Event {
+    match outcome {
+        Outcome::Succeeded(output) => Event::AttemptSucceeded { step, output },
+        Outcome::Failed(failure) => Event::AttemptFailed { step, error: step_error(failure) },
+        // Harmless to repeat, so it simply took too long: `retry` decides.
+        Outcome::Uncertain { failure, repeatable: true } if failure.code == "timeout" => {
+            Event::AttemptFailed { step, error: step_error(failure) }
+        }
+        Outcome::Uncertain { failure, repeatable } => {
+            Event::AttemptUncertain { step, error: step_error(failure), repeatable }
+        }
+    }
+}
+
+fn step_error(failure: Failure) -> StepError {
+    let Failure { code, message, retryable, retry_after_ms } = failure;
+    StepError { code, message, retryable, retry_after_ms }
+}
+
+fn panicked() -> Outcome {
+    let failure = Failure {
+        code: "internal".to_owned(),
+        message: "Windlass failed while it made the call; its log says more".to_owned(),
+        retryable: None,
+        retry_after_ms: None,
+    };
+    Outcome::Uncertain { failure, repeatable: false }
+}
+
+/// A database that is gone, full or locked keeps nothing from being done: the turn waits for it.
+async fn persist(
+    shared: &Shared,
+    claim: &Claim,
+    commit: &Commit<'_>,
+) -> Result<Committed, store::Error> {
+    let mut delay = Duration::from_millis(50);
+    loop {
+        match shared.store.commit(claim, commit).await {
+            Err(err) if err.is_passing() && !shared.stop.is_cancelled() => {
+                tracing::warn!(execution.id = %claim.execution_id, "a commit waits for the database: {err}");
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(COMMIT_BACKOFF);
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn until(store: &store::Store, at: Option<i64>) {
+    match at {
+        None => std::future::pending().await,
+        Some(at) => {
+            let left = u64::try_from(at - store.now()).unwrap_or_default();
+            tokio::time::sleep(Duration::from_millis(left)).await;
+        }
+    }
+}

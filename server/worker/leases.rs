@@ -1,0 +1,104 @@
+//! Keeps the leases of one worker alive, and tells their holders when they are not.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{clock::Moment, store::Store};
+
+/// How often leases are renewed; they hold three times as long.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// A holder starts no call when its lease was last known to hold so long ago.
+pub(super) const FRESH: Duration = Duration::from_secs(12);
+
+/// The leases of one worker.
+pub(super) struct Leases {
+    store: Store,
+    worker: Arc<str>,
+    held: Arc<Mutex<HashSet<String>>>,
+    news: watch::Sender<Renewal>,
+}
+
+/// What the last renewal found.
+#[derive(Clone, Debug)]
+pub(super) struct Renewal {
+    /// From before it was sent: an answer that took long makes no lease longer.
+    pub(super) sent: Moment,
+    /// Per execution the epoch and the number of its newest signal.
+    pub(super) held: Arc<HashMap<String, (i64, i64)>>,
+}
+
+impl Leases {
+    pub(super) fn new(store: Store, worker: Arc<str>) -> Leases {
+        let renewal = Renewal { sent: Moment::now(), held: Arc::default() };
+        Leases { store, worker, held: Arc::default(), news: watch::Sender::new(renewal) }
+    }
+
+    /// An execution is driven here from now on.
+    pub(super) fn begin(&self, execution_id: &str) {
+        self.held().insert(execution_id.to_owned());
+    }
+
+    /// An execution is not driven here any more.
+    pub(super) fn end(&self, execution_id: &str) {
+        self.held().remove(execution_id);
+    }
+
+    pub(super) fn listen(&self) -> watch::Receiver<Renewal> {
+        self.news.subscribe()
+    }
+
+    /// Renews every few seconds; the task ends when it is aborted.
+    pub(super) fn keep_renewed(&self) -> JoinHandle<()> {
+        let (store, worker) = (self.store.clone(), Arc::clone(&self.worker));
+        let (held, news) = (Arc::clone(&self.held), self.news.clone());
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(EVERY);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                renew(&store, &worker, &held, &news).await;
+            }
+        })
+    }
+
+    /// Gives back every lease and says that the worker is gone.
+    pub(super) async fn give_up(&self) {
+        if let Err(err) = self.store.worker_gone(&self.worker).await {
+            tracing::debug!("the worker's row stays until it is old: {err}");
+        }
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn renew(
+    store: &Store,
+    worker: &str,
+    held: &Mutex<HashSet<String>>,
+    news: &watch::Sender<Renewal>,
+) {
+    if let Err(err) = store.measure_clock().await.and(store.worker_seen(worker).await) {
+        tracing::warn!("the database does not hear that this worker lives: {err}");
+    }
+    // Before the list is made: a lease that begins after it is not expected in the answer.
+    let sent = Moment::now();
+    let ids: Vec<String> = {
+        let held = held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.iter().cloned().collect()
+    };
+    if ids.is_empty() {
+        return;
+    }
+    match store.renew(worker, &ids).await {
+        Ok(held) => _ = news.send_replace(Renewal { sent, held: Arc::new(held) }),
+        Err(err) => tracing::warn!("leases could not be renewed: {err}"),
+    }
+}
