@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+#[macro_use]
+mod durability;
+
 mod bounds;
 mod cli;
-mod durability;
 mod guide;
 mod harness;
 mod harness_itself;
