@@ -653,7 +653,8 @@ on_both! {
         // Compared without being shown: they are large.
         assert!(fold(&driven.workflow, "exec_1", &loaded) == driven.state, "the history says all");
         let Event::AttemptSucceeded { output, .. } = &loaded.history[2].1 else { panic!("its result") };
-        assert!(output.to_string() == large.to_string(), "byte for byte");
+        let (read, written) = (output.to_string(), large.to_string());
+        assert!(read == written, "byte for byte");
         let history = store.history("exec_1").await.unwrap();
         assert!(history == loaded.history);
         assert_eq!(loaded.revision, workflow().hash);
