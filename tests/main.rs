@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
+#[macro_use]
+mod durability;
+
+mod bounds;
 mod cli;
 mod guide;
 mod harness;

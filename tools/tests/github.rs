@@ -11,7 +11,7 @@ use crate::harness::{Client, DEADLINE, Request, but_created, request};
 
 const KEY: &str = "exec_1/step#0~0";
 
-fn config(emulator: &GithubEmulator) -> GithubConfig {
+pub(crate) fn config(emulator: &GithubEmulator) -> GithubConfig {
     GithubConfig {
         api_url: emulator.url(),
         token: Some("ghp_thisIsTheToken12345".to_owned()),
@@ -21,36 +21,36 @@ fn config(emulator: &GithubEmulator) -> GithubConfig {
     }
 }
 
-async fn start() -> (GithubEmulator, Client) {
+pub(crate) async fn start() -> (GithubEmulator, Client) {
     let emulator = GithubEmulator::start().await.unwrap();
     let client = Client::connect(github(config(&emulator))).await;
     (emulator, client)
 }
 
-fn branch(name: &str) -> Request {
+pub(crate) fn branch(name: &str) -> Request {
     request("createBranch", json!({ "branch": name }))
 }
 
-fn commit(branch: &str, content: &str) -> Request {
+pub(crate) fn commit(branch: &str, content: &str) -> Request {
     let files = json!([{ "path": "src/a.txt", "content": content }]);
     request("commitFileChanges", json!({ "branch": branch, "message": "Add a", "files": files }))
 }
 
-fn pull(head: &str, more: Value) -> Request {
+pub(crate) fn pull(head: &str, more: Value) -> Request {
     let mut arguments = json!({ "title": "A", "head": head, "base": "main", "body": "Closes #7" });
     arguments.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
     request("createPullRequest", arguments)
 }
 
 /// A double in which branch `x` has one commit that main lacks.
-async fn start_with_branch() -> (GithubEmulator, Client) {
+pub(crate) async fn start_with_branch() -> (GithubEmulator, Client) {
     let (emulator, client) = start().await;
     client.ok(branch("x")).await;
     emulator.push("octo/hello", "x", "a.txt", "a\n").unwrap();
     (emulator, client)
 }
 
-fn head(emulator: &GithubEmulator, branch: &str) -> String {
+pub(crate) fn head(emulator: &GithubEmulator, branch: &str) -> String {
     emulator.state().repositories["octo/hello"].branch(branch).unwrap().to_owned()
 }
 
@@ -732,152 +732,4 @@ async fn a_pull_request_that_was_closed_meanwhile_is_not_opened_again() {
     // Another execution opens its own.
     let other = client.ok(pull("x", json!({})).attempt("exec_2/step#0~0", 2)).await;
     assert_eq!((&other["number"], &other["created"]), (&json!(9), &json!(true)));
-}
-
-// -- once ---------------------------------------------------------------------
-
-/// Makes the same request anew.
-type Make = fn() -> Request;
-
-/// Whatever request of a call loses its answer after its work was done, a second
-/// attempt with the same key ends in the state that one undisturbed call ends in,
-/// with the same answer.
-#[tokio::test]
-async fn whichever_answer_is_lost_the_work_is_done_once() {
-    let calls: [(&str, Make); 4] = [
-        ("createBranch", || branch("y")),
-        ("commitFileChanges", || commit("x", "a\n")),
-        ("createPullRequest", || pull("x", json!({ "labels": ["bug"], "assignees": ["octo"] }))),
-        ("createPullRequest", || {
-            pull("bare", json!({ "if_no_commits": "empty_commit", "labels": ["bug"] }))
-        }),
-    ];
-    for (name, call) in calls {
-        let (undisturbed, answer) = undisturbed(call).await;
-        for method in ["POST", "PATCH"] {
-            for fault in
-                [Action::DropAfterWork, Action::DropBeforeWork, Action::BadGatewayAfterWork]
-            {
-                for skip in 0..undisturbed.requests_like(method, "/repos") {
-                    let skip = u32::try_from(skip).unwrap();
-                    let what = format!("{name}: {fault:?} on {method} number {skip}");
-                    let (emulator, client) = prepared().await;
-                    let already = counts(&emulator.state());
-                    emulator.faults().add(fault.on(method, "/repos").skip(skip));
-                    let error = client.error(call().attempt(KEY, 1)).await;
-                    assert_eq!(error["retryable"], true, "{what}: {error}");
-                    let second = client.ok(call().attempt(KEY, 2)).await;
-                    assert_eq!(counts(&emulator.state()), undisturbed.effects(already), "{what}");
-                    assert_eq!(comparable(second), comparable(answer.clone()), "{what}");
-                }
-            }
-        }
-    }
-}
-
-async fn prepared() -> (GithubEmulator, Client) {
-    let (emulator, client) = start().await;
-    let main = head(&emulator, "main");
-    emulator.change("octo/hello", |repository| {
-        repository.refs.insert("refs/heads/x".to_owned(), main.clone());
-        repository.refs.insert("refs/heads/bare".to_owned(), main);
-    });
-    emulator.push("octo/hello", "x", "first.txt", "first\n").unwrap();
-    (emulator, client)
-}
-
-/// What one call does when nothing goes wrong.
-struct Undisturbed {
-    requests: Vec<(String, String)>,
-    counts: [usize; 4],
-}
-
-impl Undisturbed {
-    fn requests_like(&self, method: &str, path: &str) -> usize {
-        self.requests.iter().filter(|(own, full)| own == method && full.contains(path)).count()
-    }
-
-    fn effects(&self, already: [usize; 4]) -> [usize; 4] {
-        assert_eq!(already[2], 0, "the tests start without pull requests");
-        self.counts
-    }
-}
-
-async fn undisturbed(call: Make) -> (Undisturbed, Value) {
-    let (emulator, client) = prepared().await;
-    let answer = client.ok(call().attempt(KEY, 1)).await;
-    let state = emulator.state();
-    let requests =
-        state.requests.iter().map(|request| (request.method.clone(), request.path.clone()));
-    (Undisturbed { requests: requests.collect(), counts: counts(&state) }, answer)
-}
-
-/// Branches, commits on branches, pull requests, labels on them: what people see.
-fn counts(state: &windlass_emulators::github::State) -> [usize; 4] {
-    let repository = &state.repositories["octo/hello"];
-    let branches = repository.branches();
-    let commits = branches.iter().map(|branch| repository.history(branch).len()).sum();
-    let pulls = repository.pulls();
-    [branches.len(), commits, pulls.len(), pulls.iter().map(|pull| pull.labels.len()).sum()]
-}
-
-/// An answer without times and what hangs on them, and without `created`.
-fn comparable(answer: Value) -> Value {
-    let mut answer = but_created(answer);
-    for path in [
-        "/sha",
-        "/base_sha",
-        "/commit_sha",
-        "/commit_url",
-        "/head/sha",
-        "/base/sha",
-        "/created_at",
-        "/html_url",
-        "/url",
-    ] {
-        if let Some(value) = answer.pointer_mut(path) {
-            *value = json!(value.is_string());
-        }
-    }
-    answer
-}
-
-#[tokio::test]
-async fn a_dry_run_changes_nothing() {
-    let (emulator, client) = start().await;
-    client.ok(branch("x")).await;
-    let before = emulator.state().ledger.len();
-    let dry = json!({ "branch": "y", "dry_run": true });
-    let answer = client.ok(request("createBranch", dry)).await;
-    assert!(
-        answer["plan"][0].as_str().unwrap().starts_with("create branch y at main@"),
-        "{answer}"
-    );
-    let files = json!([{ "path": "a", "content": "a" }, { "path": "README.md", "delete": true }]);
-    let dry = json!({ "branch": "x", "message": "m", "files": files, "dryRun": "true" });
-    let answer = client.ok(request("commitFileChanges", dry)).await;
-    assert_eq!(
-        (&answer["plan"][0], &answer["plan"][1]),
-        (&json!("add a"), &json!("delete README.md"))
-    );
-    let answer = client
-        .ok(pull("x", json!({ "dry_run": true, "if_no_commits": "empty_commit", "labels": "a" })))
-        .await;
-    assert_eq!(
-        answer["plan"],
-        json!(["put an empty commit on x", "open a pull request from x to main", "set its labels"])
-    );
-    assert_eq!(
-        client.error(pull("x", json!({ "dry_run": true }))).await["code"],
-        "failed_precondition"
-    );
-    assert_eq!(emulator.state().ledger.len(), before);
-    assert!(
-        emulator
-            .state()
-            .requests
-            .iter()
-            .skip(before)
-            .all(|request| request.method == "GET" || request.path.ends_with("/git/refs"))
-    );
 }

@@ -6,4 +6,6 @@ mod contract;
 mod demo;
 #[cfg(feature = "github")]
 mod github;
+#[cfg(feature = "github")]
+mod github_once;
 mod harness;

@@ -1,0 +1,108 @@
+//! What an agent starts over stdio outlives the agent's window, and the worker's process too.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::{LEASE, Scene, begin, counted, settled, step_is};
+use crate::harness::{SOON, eventually};
+
+on_both!(
+    an_execution_outlives_the_window_it_was_started_from,
+    a_killed_worker_is_replaced_and_what_it_called_is_called_again,
+    two_doors_share_one_worker_which_goes_when_idle_and_comes_back,
+    the_same_key_from_two_doors_at_once_is_one_execution,
+);
+
+/// Counts, sleeps for as long as it is told, and counts again.
+pub(crate) const SLOW: &str = r#"
+name: slow
+input:
+  type: object
+  required: [file, ms]
+  properties: { file: { type: string }, ms: { type: integer } }
+steps:
+  - { name: before, tool: demo.count_keyed, params: { file: "${input.file}" } }
+  - { name: nap, tool: demo.sleep, params: { ms: "${input.ms}" } }
+  - { name: after, tool: demo.count_keyed, params: { file: "${input.file}" } }
+output: { counted: "${steps.after.count}" }
+"#;
+
+fn an_execution_outlives_the_window_it_was_started_from(scene: &Scene) {
+    scene.project.write("workflows/slow.yaml", SLOW);
+    let mut door = scene.door();
+    let id = begin(&mut door, "slow", json!({ "file": scene.ledger("slow"), "ms": 1500 }));
+    step_is(&mut door, &id, "nap", "running");
+    door.kill();
+    scene.ends_as("completed", SOON);
+    let ended = settled(&mut scene.door(), &id);
+    assert_eq!(ended["output"], json!({ "counted": 2 }));
+}
+
+fn a_killed_worker_is_replaced_and_what_it_called_is_called_again(scene: &Scene) {
+    scene.project.write("workflows/slow.yaml", SLOW);
+    let mut door = scene.door();
+    let id = begin(&mut door, "slow", json!({ "file": scene.ledger("slow"), "ms": 1000 }));
+    step_is(&mut door, &id, "nap", "running");
+    let killed = workers(scene);
+    assert_eq!(scene.project.kill_workers(), 1);
+    let ended = settled(&mut door, &id);
+    assert_eq!(ended["output"], json!({ "counted": 2 }), "{ended:#}");
+    assert_eq!(counted(&scene.ledger("slow")).len(), 2);
+    assert!(workers(scene).iter().all(|worker| !killed.contains(worker)));
+}
+
+fn two_doors_share_one_worker_which_goes_when_idle_and_comes_back(scene: &Scene) {
+    scene.project.write("workflows/slow.yaml", SLOW);
+    let mut doors = [scene.door(), scene.door()];
+    let mut ids = Vec::new();
+    for (number, door) in doors.iter_mut().enumerate() {
+        let file = scene.ledger(&number.to_string());
+        ids.push(begin(door, "slow", json!({ "file": file, "ms": 700 })));
+    }
+    for (door, id) in doors.iter_mut().zip(&ids) {
+        step_is(door, id, "nap", "running");
+    }
+    // A second one may have been started, and have found the place taken.
+    let one =
+        eventually(SOON, "one worker to be left", || <[u32; 1]>::try_from(workers(scene)).ok());
+    // Each door sees what the other has started.
+    for (door, id) in doors.iter_mut().rev().zip(&ids) {
+        assert_eq!(settled(door, id)["status"], "completed");
+    }
+    eventually(LEASE, "the idle worker to go", || workers(scene).is_empty().then_some(()));
+    let id = begin(&mut doors[0], "slow", json!({ "file": scene.ledger("third"), "ms": 1 }));
+    assert_eq!(settled(&mut doors[0], &id)["status"], "completed");
+    assert_ne!(workers(scene), one);
+}
+
+fn the_same_key_from_two_doors_at_once_is_one_execution(scene: &Scene) {
+    scene.project.write("workflows/slow.yaml", SLOW);
+    // Neither has seen the database yet, so they also race to make it.
+    let mut doors = [scene.project.client(&["serve"]), scene.project.client(&["serve"])];
+    doors.iter_mut().for_each(|door| _ = door.initialize());
+    let input = json!({ "file": scene.ledger("slow"), "ms": 1 });
+    let arguments = json!({ "workflow": "slow", "input": input, "idempotency_key": "once" });
+    let call = json!({ "name": "workflow.run", "arguments": arguments });
+    let calls = doors.each_mut().map(|door| door.begin("tools/call", call.clone()));
+    let answers: Vec<_> =
+        doors.iter_mut().zip(calls).map(|(door, id)| door.answer(id).unwrap()).collect();
+    let executions: Vec<_> = answers.iter().map(|answer| &answer["structuredContent"]).collect();
+    assert_eq!(executions[0]["execution_id"], executions[1]["execution_id"]);
+    assert_eq!(executions[0]["output"], json!({ "counted": 2 }), "{answers:#?}");
+    assert_eq!(scene.statuses(), ["completed"]);
+}
+
+/// The processes that work for a project, found without the files they leave.
+fn workers(scene: &Scene) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_worker = |id: &u32| {
+        let folder = format!("/proc/{id}");
+        let works_here = fs::read_link(format!("{folder}/cwd"))
+            .is_ok_and(|directory| directory == scene.project.path().canonicalize().unwrap());
+        let line = fs::read_to_string(format!("{folder}/cmdline")).unwrap_or_default();
+        works_here && line.contains("windlass\0worker")
+    };
+    ids.filter(is_worker).collect()
+}
