@@ -95,20 +95,20 @@ impl Host {
 /// # Errors
 /// When the database cannot be opened.
 pub async fn work(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let Some(post) = Post::take(Place::of(config)).context("the worker's socket cannot be made")?
-    else {
-        tracing::info!("another worker drives this workspace");
-        return Ok(());
-    };
-    let parts = Parts { stop, ..Parts::open(config).await? };
-    parts.carry_rings();
-    let idle = Duration::from_millis(config.worker.idle_ms);
-    let (worker, _, _letters) = parts.worker();
-    tokio::select! {
-        () = worker.run(Some(idle)) => {}
-        () = post.serve(&parts.bell) => {}
+    let place = Place::of(config);
+    while let Some(post) =
+        Post::take(place.clone()).context("the worker's socket cannot be made")?
+    {
+        let parts = Parts { stop: stop.child_token(), ..Parts::open(config).await? };
+        parts.work_until_idle(post).await;
+        // Doors that connect now start another worker; what came in before is still this one's.
+        let left = !stop.is_cancelled() && matches!(parts.store.has_work().await, Ok(true));
+        parts.stop().await;
+        if !left {
+            return Ok(());
+        }
     }
-    parts.stop().await;
+    tracing::info!("another worker drives this workspace");
     Ok(())
 }
 
@@ -126,6 +126,16 @@ impl Parts {
             workers: Arc::default(),
             carriers: Arc::default(),
         })
+    }
+
+    async fn work_until_idle(&self, post: Post) {
+        self.carry_rings();
+        let idle = Duration::from_millis(self.config.worker.idle_ms);
+        let (worker, _, _letters) = self.worker();
+        tokio::select! {
+            () = worker.run(Some(idle)) => {}
+            () = post.serve(&self.bell) => {}
+        }
     }
 
     fn app(&self, driver: Driver) -> App {

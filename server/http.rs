@@ -86,12 +86,11 @@ pub async fn serve(
 fn check(options: &Options) -> anyhow::Result<()> {
     match &options.token {
         Some(token) if token.trim().is_empty() => bail!(
-            "the HTTP token is empty: put a long random text into the environment variable that `http.token_env` names"
+            "the HTTP token is empty: put a long random text into WINDLASS_HTTP_TOKEN (or the variable that `http.token_env` names)"
         ),
         None if !options.addr.ip().is_loopback() => bail!(
-            "will not listen on {}: whoever reaches it could run workflows. Put a long random text into an environment \
-             variable, for instance WINDLASS_HTTP_TOKEN, and name that variable in the setting `http.token_env`; or listen on \
-             127.0.0.1",
+            "will not listen on {} without a token: whoever reaches it could run workflows. Put a long random text into \
+             WINDLASS_HTTP_TOKEN (or the variable that `http.token_env` names), or listen on 127.0.0.1",
             options.addr
         ),
         Some(_) | None => Ok(()),

@@ -17,6 +17,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
     sync::{Mutex, broadcast::error::RecvError},
+    task::JoinSet,
     time::Instant,
 };
 
@@ -188,11 +189,14 @@ impl Post {
 
     /// Serves every door that connects.
     pub(crate) async fn serve(&self, bell: &Bell) {
+        // They end with this future, so that doors notice at once when nobody drives here any more.
+        let mut doors = JoinSet::new();
         loop {
+            while doors.try_join_next().is_some() {}
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     let bell = bell.clone();
-                    tokio::spawn(async move { carry(stream, &bell).await });
+                    doors.spawn(async move { carry(stream, &bell).await });
                 }
                 Err(err) => {
                     tracing::warn!("a door could not connect: {err}");

@@ -6,7 +6,11 @@
 mod durability;
 
 mod bounds;
+mod cli;
+mod guide;
 mod harness;
 mod harness_itself;
+mod mcp;
 mod sdk;
 mod tidy;
+mod tool_servers;

@@ -289,6 +289,10 @@ async fn with_faults(shared: &Inner, knife: &Knife, request: &Request) -> Option
             StatusCode::FORBIDDEN,
             "Resource not accessible by personal access token",
         )),
+        Action::Refuse { status } => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
+            Some(routes::refusal(status, "Refused on request"))
+        }
         Action::Slow { ms } => {
             tokio::time::sleep(Duration::from_millis(ms)).await;
             Some(work())

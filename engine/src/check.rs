@@ -49,6 +49,8 @@ struct Checker<'c> {
     steps: HashMap<&'c str, usize>,
     /// The index of the step that assigns each name.
     assigned: HashMap<&'c str, usize>,
+    /// The steps with a need that does not exist: what they may use is not known.
+    unsettled: HashSet<usize>,
 }
 
 /// Where an expression stands.
@@ -68,7 +70,7 @@ impl<'c> Checker<'c> {
         let names = draft.steps.iter().enumerate();
         let assigned = names.filter_map(|(index, step)| Some((step.assign.as_deref()?, index)));
         let assigned = assigned.rev().collect();
-        Checker { draft, root, problems, steps, assigned }
+        Checker { draft, root, problems, steps, assigned, unsettled: HashSet::new() }
     }
 
     fn report(
@@ -155,18 +157,21 @@ impl<'c> Checker<'c> {
                 }
                 Some(needed) if needs.contains(&needed) => {}
                 Some(needed) => needs.push(needed),
-                None => self.unknown_step(&pointer, name, String::new()),
+                None => {
+                    self.unsettled.insert(index);
+                    self.unknown_step(&pointer, name);
+                }
             }
         }
         needs
     }
 
-    fn unknown_step(&mut self, pointer: &str, name: &str, context: String) {
+    fn unknown_step(&mut self, pointer: &str, name: &str) {
         let near = nearest(name, self.draft.steps.iter().filter_map(|step| step.name.as_deref()));
         let message = match near.first() {
-            Some(_) => format!("{context}there is no step `{name}`"),
+            Some(_) => format!("there is no step `{name}`"),
             None => {
-                format!("{context}there is no step `{name}`; the steps are {}", self.some_steps())
+                format!("there is no step `{name}`; the steps are {}", self.some_steps())
             }
         };
         let suggestion = near.first().map(|name| did_you_mean(name));
@@ -233,7 +238,7 @@ impl<'c> Checker<'c> {
         if let Some(name) = reference.root.step() {
             return match self.steps.get(name).copied() {
                 Some(step) => self.order(site, &reference.root, step, ancestors),
-                None => self.unknown_step(site.pointer, name, String::new()),
+                None => self.unknown_step(site.pointer, name),
             };
         }
         let Root::Name(name) = &reference.root else { return };
@@ -261,7 +266,7 @@ impl<'c> Checker<'c> {
         ancestors: Option<&Ancestors>,
     ) {
         let (Some(step), Some(ancestors)) = (site.step, ancestors) else { return };
-        if ancestors.contains(step, referred) {
+        if ancestors.contains(step, referred) || self.unsettled.contains(&step) {
             return;
         }
         let (name, other) = (self.step_name(step), self.step_name(referred));

@@ -11,6 +11,9 @@ use crate::{
     state::{StepState, UnexpectedEvent},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Something to do. Its outcome, if it has one, comes back as an event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -132,9 +135,11 @@ pub fn decide(workflow: &Workflow, state: &State, execution_id: &str, now: i64) 
     if state.open == 0 {
         return vec![Command::Record(finish(workflow, state, now))];
     }
-    let mut commands = settle(workflow, state, execution_id, now);
-    commands.extend(start(workflow, state, execution_id, now));
-    commands
+    if !state.unsettled.is_empty() {
+        // What has ended comes first: it may be the end of the execution, and then nothing new starts.
+        return settle(workflow, state, execution_id, now);
+    }
+    start(workflow, state, execution_id, now)
 }
 
 /// Ends an execution that goes no further: nothing new starts, what is out comes home.
@@ -213,8 +218,7 @@ fn settle(workflow: &Workflow, state: &State, execution_id: &str, now: i64) -> V
 
 fn verdict(step: &Step, standing: &StepState, key: &str, now: i64) -> Event {
     let name = step.name.clone();
-    let error = standing.error.clone();
-    let error = error.unwrap_or_else(|| StepError::permanent("failed", "the attempt failed"));
+    let error = last_error(standing);
     let (again, delay) = match standing.lost {
         Some(false) => return Event::StepUncertain { step: name, error },
         Some(true) if standing.repeats < retry::MAX_REPEATS => {
@@ -233,12 +237,31 @@ fn verdict(step: &Step, standing: &StepState, key: &str, now: i64) -> Event {
     Event::CallScheduled { step: name, again, at }
 }
 
+fn last_error(standing: &StepState) -> StepError {
+    let error = standing.error.clone();
+    error.unwrap_or_else(|| StepError::permanent("failed", "the attempt failed"))
+}
+
 /// Starts what may start: timers that are due first, then steps that are ready.
 fn start(workflow: &Workflow, state: &State, execution_id: &str, now: i64) -> Vec<Command> {
-    let places = (workflow.config.max_parallel as usize).saturating_sub(state.running.len());
     let due = state.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, index)| *index);
-    let next = due.chain(state.ready.iter().copied()).take(places);
-    next.map(|index| begin(workflow, state, execution_id, index, now)).collect()
+    let next = due.chain(state.ready.iter().copied()).take(places(workflow, state));
+    let mut commands = Vec::new();
+    for index in next {
+        let command = begin(workflow, state, execution_id, index, now);
+        let failed = matches!(command, Command::Record(Event::StepFailed { .. }));
+        commands.push(command);
+        if failed {
+            // What it means for the others is asked before any of them starts.
+            break;
+        }
+    }
+    commands
+}
+
+/// How many more calls may be out.
+fn places(workflow: &Workflow, state: &State) -> usize {
+    (workflow.config.max_parallel as usize).saturating_sub(state.running.len())
 }
 
 fn begin(
@@ -249,6 +272,13 @@ fn begin(
     now: i64,
 ) -> Command {
     let (step, standing) = (&workflow.steps[index], &state.steps[index]);
+    if step_deadline(step, standing).is_some_and(|deadline| deadline <= now) {
+        // The timer came too late, because nobody was there: a call without time would only be lost.
+        return Command::Record(Event::StepFailed {
+            step: step.name.clone(),
+            error: last_error(standing),
+        });
+    }
     let params = match &standing.params {
         Some(params) => Arc::clone(params),
         None => match prepare(step, state, now) {
@@ -315,7 +345,8 @@ fn wake_at(workflow: &Workflow, state: &State) -> Option<i64> {
     if state.status.is_final() {
         return None;
     }
-    let timer = state.timers.first().map(|(at, _)| *at);
+    // A timer that finds no place waits for a call to come home, not for a time.
+    let timer = state.timers.first().filter(|_| 0 < places(workflow, state)).map(|(at, _)| *at);
     let deadline = deadline(workflow, state).filter(|_| !state.deadline_passed);
     timer.into_iter().chain(deadline).min()
 }

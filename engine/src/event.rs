@@ -223,3 +223,51 @@ impl Event {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn every_event() -> Vec<Event> {
+        let error = StepError::permanent("broken", "no");
+        let step = || "a".to_owned();
+        vec![
+            Event::ExecutionStarted { input: json!({ "b": 1, "a": "\u{0}" }) },
+            Event::AttemptStarted { step: step(), attempt: 1, call: 2, params: Some(json!({})) },
+            Event::AttemptStarted { step: step(), attempt: 1, call: 2, params: None },
+            Event::AttemptSucceeded { step: step(), output: json!(null) },
+            Event::AttemptFailed { step: step(), error: error.clone() },
+            Event::AttemptUncertain { step: step(), error: error.clone(), repeatable: true },
+            Event::CallScheduled { step: step(), again: Again::SameAttempt, at: 7 },
+            Event::StepSkipped { step: step() },
+            Event::StepFailed { step: step(), error: error.clone() },
+            Event::StepUncertain { step: step(), error: error.clone() },
+            Event::StepCancelled { step: step() },
+            Event::StepResolved { step: step(), resolution: Resolution::Retry, by: "ada".into() },
+            Event::CancelRequested { by: "ada".into(), reason: None },
+            Event::DeadlinePassed,
+            Event::ExecutionCompleted { output: json!([1.5]) },
+            Event::ExecutionFailed { step: None, error },
+            Event::ExecutionCancelled { reason: Some("enough".into()) },
+        ]
+    }
+
+    #[test]
+    fn an_event_reads_as_it_was_written() {
+        for event in every_event() {
+            let text = serde_json::to_string(&event).expect("events can be written");
+            assert_eq!(serde_json::from_str::<Event>(&text).expect("and read"), event, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_kind_in_the_row_is_the_kind_in_the_text() {
+        for event in every_event() {
+            let value = serde_json::to_value(&event).expect("events can be written");
+            assert_eq!(value["kind"], event.kind());
+            assert_eq!(value.get("step").and_then(Value::as_str), event.step());
+        }
+    }
+}

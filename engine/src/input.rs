@@ -36,19 +36,27 @@ impl InputSchema {
 
     /// Compiles a schema; the error says what is wrong with it.
     pub fn compile(schema: &Value) -> Result<InputSchema, String> {
-        check_shape(schema)?;
-        if let Err(error) = jsonschema::draft202012::meta::validate(schema) {
-            let problems = explain(&error, schema);
-            let messages: Vec<String> =
-                problems.into_iter().map(|problem| problem.message).collect();
-            return Err(format!("this is not a JSON Schema: {}", messages.join("; ")));
+        InputSchema::compile_located(schema).map_err(|problems| {
+            let messages = problems.into_iter().map(|problem| problem.message);
+            messages.collect::<Vec<_>>().join("; ")
+        })
+    }
+
+    /// Compiles a schema; every problem with its place in the schema.
+    pub(crate) fn compile_located(schema: &Value) -> Result<InputSchema, Vec<Problem>> {
+        let whole = |message| vec![problem("invalid_schema", String::new(), message, None)];
+        check_shape(schema).map_err(whole)?;
+        let meta = jsonschema::draft202012::meta::validator();
+        let problems: Vec<Problem> =
+            meta.iter_errors(schema).map(|error| not_a_schema(&error)).collect();
+        if !problems.is_empty() {
+            return Err(problems);
         }
-        only_local_references(schema)?;
+        only_local_references(schema).map_err(whole)?;
         let options = jsonschema::options().with_draft(Draft::Draft202012).offline();
-        let validator = options
-            .should_validate_formats(true)
-            .build(schema)
-            .map_err(|error| format!("this is not a JSON Schema: {error}"))?;
+        let validator = options.should_validate_formats(true).build(schema);
+        let validator =
+            validator.map_err(|error| whole(format!("this is not a JSON Schema: {error}")))?;
         Ok(InputSchema { schema: schema.clone(), validator: Some(Box::new(validator)) })
     }
 
@@ -218,6 +226,22 @@ fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<Problem> {
     }
 }
 
+/// What the meta schema says about a schema.
+fn not_a_schema(error: &ValidationError<'_>) -> Problem {
+    const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
+    let pointer = error.instance_path().as_str().to_owned();
+    if pointer.ends_with("/type") {
+        let given = error.instance();
+        let near = nearest(given.as_str().unwrap_or_default(), TYPES);
+        let suggestion = near.first().map(|name| format!("did you mean `{name}`?"));
+        let message = format!("{} is not a type; types are {}", shown(given), TYPES.join(", "));
+        return problem("invalid_schema", pointer, message, suggestion);
+    }
+    let explained = explain(error, &Value::Null).into_iter().next();
+    let message = explained.map_or_else(|| error.to_string(), |problem| problem.message);
+    problem("invalid_schema", pointer, format!("this is not a JSON Schema: {message}"), None)
+}
+
 /// What a bound allows, as the rest of a sentence.
 fn allowed(kind: &ValidationErrorKind) -> Option<String> {
     Some(match kind {
@@ -322,3 +346,6 @@ fn shown(value: &Value) -> Cow<'static, str> {
         None => Cow::Owned(text),
     }
 }
+
+#[cfg(test)]
+mod tests;

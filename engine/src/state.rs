@@ -12,6 +12,9 @@ use crate::{
     event::{Again, Event, Resolution, StepError},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Where an execution stands.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Status {
@@ -107,7 +110,7 @@ impl StepStatus {
 }
 
 /// One step of one execution.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepState {
     /// Where it stands.
     pub status: StepStatus,
@@ -140,7 +143,7 @@ pub struct StepState {
 }
 
 /// Where an execution stands: its history, folded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct State {
     /// Where the whole stands.
     pub status: Status,
@@ -310,8 +313,8 @@ impl State {
         event: &Event,
         at: i64,
     ) -> Result<(), UnexpectedEvent> {
-        if self.steps[index].status.is_final() {
-            return Err(unexpected(event, "the step has ended"));
+        if let Some(reason) = self.objection(index, event) {
+            return Err(unexpected(event, reason));
         }
         self.leave(index);
         let step = &mut self.steps[index];
@@ -365,6 +368,42 @@ impl State {
         Ok(())
     }
 
+    /// Why an event cannot be about this step as it stands.
+    fn objection(&self, index: usize, event: &Event) -> Option<&'static str> {
+        let status = self.steps[index].status;
+        if status.is_final() {
+            return Some("the step has ended");
+        }
+        let is_ready = self.ready.contains(&index);
+        let (fits, otherwise) = match event {
+            Event::AttemptStarted { .. } => {
+                (is_ready || status == StepStatus::Waiting, "the step may not be called now")
+            }
+            Event::AttemptSucceeded { .. }
+            | Event::AttemptFailed { .. }
+            | Event::AttemptUncertain { .. } => {
+                (self.running.contains(&index), "no call of the step is out")
+            }
+            Event::CallScheduled { .. } | Event::StepUncertain { .. } => {
+                (self.unsettled.contains(&index), "no attempt of the step has just ended")
+            }
+            Event::StepSkipped { .. } => (is_ready, "the step's turn has not come"),
+            Event::StepFailed { .. } | Event::StepCancelled { .. } => {
+                (!self.running.contains(&index), "a call of the step is out")
+            }
+            Event::StepResolved { .. } => {
+                (status == StepStatus::Uncertain, "the step is not uncertain")
+            }
+            Event::ExecutionStarted { .. }
+            | Event::CancelRequested { .. }
+            | Event::DeadlinePassed
+            | Event::ExecutionCompleted { .. }
+            | Event::ExecutionFailed { .. }
+            | Event::ExecutionCancelled { .. } => (false, "it is not about a step"),
+        };
+        (!fits).then_some(otherwise)
+    }
+
     /// Takes a step out of every set; whatever it enters next, the event says.
     fn leave(&mut self, index: usize) {
         self.ready.remove(&index);
@@ -381,7 +420,8 @@ impl State {
         match (self.uncertain.is_empty(), self.person_since) {
             (false, None) => self.person_since = Some(at),
             (true, Some(since)) => {
-                self.person_ms += at - since;
+                // Clocks are set back now and then; nobody gains or loses time by that.
+                self.person_ms += (at - since).max(0);
                 self.person_since = None;
             }
             (true, None) | (false, Some(_)) => {}

@@ -77,7 +77,11 @@ impl App {
                 calls: turn.calls,
                 wake_at: turn.wake_at,
             }),
-            None => self.inner.bell.ring(Ring::Due(id.as_str().into())),
+            None => {
+                self.inner.bell.ring(Ring::Due(id.as_str().into()));
+                // It may have gone to sleep just before the row was there.
+                self.inner.driver.ensure().await;
+            }
         }
         self.status(&id, Detail::Steps).await
     }

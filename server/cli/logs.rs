@@ -28,6 +28,11 @@ fn filter(arguments: &Arguments) -> EnvFilter {
         _ => Some("trace".to_owned()),
     };
     match asked {
+        // rmcp logs every message whole: arguments and results, secrets among them. What octocrab
+        // calls an error is an answer to us.
+        Some(asked) if !asked.contains("rmcp") => {
+            EnvFilter::new(format!("{asked},rmcp=warn,octocrab=off"))
+        }
         Some(asked) => EnvFilter::new(asked),
         None => EnvFilter::new(usual(&arguments.command)),
     }
@@ -35,7 +40,7 @@ fn filter(arguments: &Arguments) -> EnvFilter {
 
 fn usual(command: &Command) -> &'static str {
     match command {
-        Command::Serve(_) | Command::Worker => "warn,windlass=info,rmcp=warn",
-        _ => "warn",
+        Command::Serve(_) | Command::Worker => "warn,windlass=info,rmcp=warn,octocrab=off",
+        _ => "warn,octocrab=off",
     }
 }

@@ -47,6 +47,8 @@ async fn begin_and_watch(
     subject: Subject,
     arguments: &Run,
 ) -> Result<Exit, Failure> {
+    // Caught before anything is shown: whoever reacts to that is heard.
+    let interruption = signals::interrupted();
     let execution = begin(session, app, subject, arguments).await?;
     if arguments.detach {
         return Ok(detached(session, &execution));
@@ -54,7 +56,7 @@ async fn begin_and_watch(
     let id = execution.execution_id.clone();
     tokio::select! {
         ended = watch(session, app, execution, arguments) => Ok(finish(session, &ended?)),
-        () = signals::interrupted() => Ok(interrupted(session, &id)),
+        () = interruption => Ok(interrupted(session, &id)),
     }
 }
 

@@ -2,11 +2,15 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Ends when the process is asked to end: Ctrl-C or SIGTERM.
-pub(super) async fn interrupted() {
-    tokio::select! {
-        () = received(SignalKind::interrupt()) => {}
-        () = received(SignalKind::terminate()) => {}
+/// Ends when the process is asked to end: Ctrl-C or SIGTERM. Whoever asks later than now is heard.
+pub(super) fn interrupted() -> impl Future<Output = ()> {
+    let (interrupt, terminate) =
+        (received(SignalKind::interrupt()), received(SignalKind::terminate()));
+    async {
+        tokio::select! {
+            () = interrupt => {}
+            () = terminate => {}
+        }
     }
 }
 
@@ -16,10 +20,13 @@ pub(super) fn outlive_the_terminal() -> std::io::Result<()> {
     signal(SignalKind::hangup()).map(drop)
 }
 
-/// Waits for a signal; for ever where it cannot be caught, so that its usual effect stays.
-async fn received(kind: SignalKind) {
-    match signal(kind) {
-        Ok(mut signals) => drop(signals.recv().await),
-        Err(_) => std::future::pending().await,
+/// Catches a signal from now on, and waits for it; for ever where it cannot be caught, so that its usual effect stays.
+fn received(kind: SignalKind) -> impl Future<Output = ()> {
+    let signals = signal(kind);
+    async {
+        match signals {
+            Ok(mut signals) => drop(signals.recv().await),
+            Err(_) => std::future::pending().await,
+        }
     }
 }

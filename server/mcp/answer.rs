@@ -2,7 +2,6 @@
 
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::{Map, Value, json};
-use windlass_engine::Problem;
 
 use super::{
     arguments::Refusal,
@@ -158,8 +157,8 @@ pub(crate) fn refusal(names: ToolNames, tool: ToolId, error: &app::Error) -> Ref
     if matches!(error, app::Error::Store(_) | app::Error::Revision(_)) {
         tracing::error!(%error, "the database did not do what {tool} needed");
     }
-    let error = respell(names, &error.to_string());
-    Refusal(cut(&format!("{tool}: {}. {advice}", error.trim_end_matches('.')), MESSAGE_BYTES))
+    let error = cut(&respell(names, &error.to_string()), MESSAGE_BYTES);
+    Refusal(format!("{tool}: {} {advice}", sentence(&error)))
 }
 
 fn advice(names: ToolNames, tool: ToolId, error: &app::Error) -> String {
@@ -231,6 +230,12 @@ pub(crate) fn cut(text: &str, bytes: usize) -> String {
     format!("{}…", &text[..text.floor_char_boundary(bytes)])
 }
 
+/// The text with a mark at its end.
+fn sentence(text: &str) -> String {
+    let is_closed = text.ends_with(['.', '?', '!', '…']);
+    if is_closed { text.to_owned() } else { format!("{text}.") }
+}
+
 /// What every answer about an execution begins with.
 fn head(names: ToolNames, execution: &Execution) -> Map<String, Value> {
     let mut head = Map::new();
@@ -265,9 +270,9 @@ fn failed(names: ToolNames, execution: &Execution, next: &str, answer: Value) ->
         if let Some(step) = &error.step {
             text += &format!(" at step {step}");
         }
-        text += &format!(" ({}): {}", error.code, message.trim_end_matches('.'));
+        text += &format!(" ({}): {message}", error.code);
     }
-    text += &format!(". {next}");
+    text = format!("{} {next}", sentence(&text));
     let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
     result.structured_content = Some(answer);
     result
@@ -406,15 +411,18 @@ fn line(workflow: &WorkflowView, described: bool) -> Value {
         line.insert("description".into(), cut(description.trim(), DESCRIPTION_BYTES).into());
     }
     line.insert("input".into(), input_summary(&workflow.input_schema).into());
-    if let Some(problem) = workflow.problems.first() {
-        line.insert("cannot_run".into(), problems(problem, workflow.problems.len()).into());
+    if let Some(problems) = problems(workflow) {
+        line.insert("cannot_run".into(), problems.into());
     }
     Value::Object(line)
 }
 
-fn problems(first: &Problem, count: usize) -> String {
-    let first = cut(&first.to_string(), DESCRIPTION_BYTES);
-    if count == 1 { first } else { format!("{first} (and {} more)", count - 1) }
+fn problems(workflow: &WorkflowView) -> Option<String> {
+    let first = cut(&workflow.problems.first()?.to_string(), DESCRIPTION_BYTES);
+    match workflow.problems.len() - 1 {
+        0 => Some(first),
+        more => Some(format!("{first} (and {more} more)")),
+    }
 }
 
 /// What a workflow takes, on one line: `app: string, version?: string = "latest"`.
@@ -497,6 +505,155 @@ pub(crate) mod tests {
             requested_by: "local".into(),
             created_at: 1,
             ended_at: None,
+        }
+    }
+
+    fn text(result: &CallToolResult) -> &str {
+        &result.content[0].as_text().unwrap().text
+    }
+
+    fn structured(result: &CallToolResult) -> &Value {
+        result.structured_content.as_ref().unwrap()
+    }
+
+    fn projection(fields: &[&'static str], step: Option<&str>) -> Projection {
+        Projection { fields: fields.to_vec(), step: step.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_run_that_goes_on_says_how_far_it_is_and_how_to_follow_it() {
+        let result = run(ToolNames::Dotted, &execution("running"));
+        let expected = json!({
+            "execution_id": "exec_1",
+            "workflow": "fix",
+            "status": "running",
+            "version": 4,
+            "progress": "step 2/3 create_branch running",
+            "next": "It goes on by itself: call workflow.status with execution_id=\"exec_1\", since=4 and wait_seconds=50 \
+                     to hear how it ends; do not start it again.",
+        });
+        assert_eq!(structured(&result), &expected);
+        assert_eq!(result.is_error, Some(false));
+    }
+
+    #[test]
+    fn a_run_that_waits_says_for_what() {
+        let mut execution = execution("waiting");
+        execution.waiting_for = Some("settle step fetch with workflow.control".into());
+        let result = run(ToolNames::Underscore, &execution);
+        let told = structured(&result);
+        assert_eq!(told["waiting_for"], "settle step fetch with workflow_control");
+        assert!(
+            told["next"]
+                .as_str()
+                .unwrap()
+                .starts_with("See waiting_for; then call workflow_status")
+        );
+    }
+
+    #[test]
+    fn a_run_that_failed_says_everything_in_its_text() {
+        let mut execution = execution("failed");
+        let message = "no branch main; create it first.".to_owned();
+        let step = Some("create_branch".to_owned());
+        execution.error = Some(app::ExecutionError { step, code: "not_found".into(), message });
+        let result = run(ToolNames::Dotted, &execution);
+        assert_eq!(result.is_error, Some(true));
+        assert_eq!(
+            text(&result),
+            "Execution exec_1 of fix failed at step create_branch (not_found): no branch main; create it first. Call \
+             workflow.status with execution_id=\"exec_1\" to see its steps; when the cause is put right, call workflow.run \
+             again (with a new idempotency_key, if you gave one)."
+        );
+        assert_eq!(structured(&result)["error"]["code"], "not_found");
+    }
+
+    #[test]
+    fn every_refusal_ends_with_what_to_call() {
+        let name = "fix".to_owned();
+        let problems = Vec::new();
+        for (error, told) in [
+            (
+                app::Error::UnknownWorkflow {
+                    name: name.clone(),
+                    hint: "; did you mean fox?".into(),
+                },
+                "no workflow is called \"fix\"; did you mean fox? Call workflow.list",
+            ),
+            (
+                app::Error::BrokenWorkflow { name: name.clone(), problems: problems.clone() },
+                "Nothing was started. Correct its file; workflow.describe with workflow=\"fix\"",
+            ),
+            (
+                app::Error::InvalidInput { workflow: name, problems },
+                "Nothing was started. Correct the input and call workflow.run again",
+            ),
+            (
+                app::Error::KeyReused { key: "k".into(), execution_id: "exec_1".into() },
+                "Call workflow.status with execution_id=\"exec_1\"",
+            ),
+            (
+                app::Error::UnknownExecution("exec_9".into()),
+                "Call workflow.status without execution_id",
+            ),
+            (app::Error::Refused("it has ended".into()), "it has ended. Call workflow.status"),
+        ] {
+            let Refusal(text) = refusal(ToolNames::Dotted, ToolId::Run, &error);
+            assert!(text.starts_with("workflow.run: ") && text.contains(told), "{told}: {text}");
+        }
+    }
+
+    #[test]
+    fn results_share_one_bound() {
+        let mut execution = execution("completed");
+        execution.steps = (0..10)
+            .map(|number| StepView {
+                name: format!("step_{number}"),
+                result: Some("x".repeat(15 * 1024).into()),
+                ..execution.steps[0].clone()
+            })
+            .collect();
+        let result =
+            status(ToolNames::Dotted, &execution, &projection(&["results"], None)).unwrap();
+        let steps = structured(&result)["steps"].as_array().unwrap();
+        let whole = steps.iter().filter(|step| step["result"].is_string()).count();
+        assert_eq!(whole, 4);
+        assert_eq!(steps[9]["result"]["truncated"], true);
+        assert!(text(&result).len() < RESULTS_BYTES + 10 * PREVIEW_BYTES);
+
+        let one = projection(&["results"], Some("step_9"));
+        let result = status(ToolNames::Dotted, &execution, &one).unwrap();
+        assert!(structured(&result)["steps"][0]["result"].is_string());
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcd", 3), "abc…");
+        assert_eq!(cut("aäb", 2), "a…");
+    }
+
+    #[test]
+    fn input_is_summed_up_on_one_line() {
+        for (schema, summary) in [
+            (json!({ "type": "object" }), "any object"),
+            (json!({ "type": "object", "properties": {} }), "nothing"),
+            (
+                json!({
+                    "properties": {
+                        "app": { "type": "string" },
+                        "version": { "type": "string", "default": "latest" },
+                        "environment": { "enum": ["staging", "production"] },
+                        "count": { "type": ["integer", "null"] },
+                        "anything": {},
+                    },
+                    "required": ["app"],
+                }),
+                "app: string, version?: string = \"latest\", environment?: \"staging\"|\"production\", \
+                 count?: integer|null, anything?: any",
+            ),
+        ] {
+            assert_eq!(input_summary(&schema), summary);
         }
     }
 }

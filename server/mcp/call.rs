@@ -66,9 +66,10 @@ impl Call<'_> {
         let seconds = arguments.whole("wait_seconds", wait::MAX_SECONDS)?;
         let patience = Duration::from_secs(seconds.unwrap_or(tools::RUN_WAIT_SECONDS));
         let execution = self.granted(self.mcp.app().run(&self.caller, request).await)?;
-        let since = execution.version - 1;
-        let execution =
-            self.wait(execution, Wait { since, patience, detail: Detail::Steps }).await?;
+        let wait = Wait { since: execution.version - 1, patience, detail: Detail::Steps };
+        let mut progress = Progress::of(self.context);
+        progress.tell_news(&execution).await;
+        let execution = self.wait(progress, execution, wait).await?;
         Ok(answer::run(self.mcp.names(), &execution))
     }
 
@@ -83,7 +84,9 @@ impl Call<'_> {
             return Err(arguments.refuse(from_the_future(&execution, since)));
         }
         let wait = Wait { since: request.since(&execution), patience: request.patience, detail };
-        let execution = self.wait(execution, wait).await?;
+        let mut progress = Progress::of(self.context);
+        progress.assume(&execution);
+        let execution = self.wait(progress, execution, wait).await?;
         if request.since == Some(execution.version) {
             return Ok(answer::unchanged(&execution));
         }
@@ -112,8 +115,12 @@ impl Call<'_> {
         answer::status(self.mcp.names(), &self.granted(execution)?, &projection)
     }
 
-    async fn wait(&self, execution: Execution, wait: Wait) -> Result<Execution, Refusal> {
-        let mut progress = Progress::of(self.context);
+    async fn wait(
+        &self,
+        mut progress: Progress,
+        execution: Execution,
+        wait: Wait,
+    ) -> Result<Execution, Refusal> {
         let waited = wait::until_settled(self.mcp, &mut progress, execution, wait).await;
         self.granted(waited)
     }

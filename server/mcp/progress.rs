@@ -1,6 +1,6 @@
 //! Tells a waiting client how an execution comes along. Nothing is said here that the answer does not say too.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use rmcp::{
     Peer, RoleServer,
@@ -21,7 +21,14 @@ pub(crate) struct Progress {
     /// Only who gave a token wants to hear.
     token: Option<ProgressToken>,
     told: f64,
+    known: Known,
     hang_up: CancellationToken,
+}
+
+/// How each step stood when the client last heard of it.
+#[derive(Default)]
+struct Known {
+    steps: HashMap<String, (String, u32)>,
 }
 
 impl Progress {
@@ -31,8 +38,14 @@ impl Progress {
             peer: context.peer.clone(),
             token: context.meta.get_progress_token(),
             told: 0.0,
+            known: Known::default(),
             hang_up: context.ct.clone(),
         }
+    }
+
+    /// Takes for granted that the client knows all this.
+    pub(crate) fn assume(&mut self, execution: &Execution) {
+        self.known.learn(execution);
     }
 
     /// Waits until the client does not want the answer any more.
@@ -40,20 +53,30 @@ impl Progress {
         self.hang_up.cancelled().await;
     }
 
+    /// Tells every step that changed.
+    pub(crate) async fn tell_news(&mut self, execution: &Execution) {
+        let lines = self.known.learn(execution);
+        self.say(execution, &lines).await;
+    }
+
     /// Tells every step that changed, or that the execution still lives.
-    pub(crate) async fn tell(&mut self, before: &Execution, now: &Execution) {
-        let Some(token) = self.token.clone() else { return };
-        let mut lines: Vec<_> =
-            changed_steps(before, now).map(|step| step_line(now, step)).collect();
+    pub(crate) async fn tell(&mut self, execution: &Execution) {
+        let mut lines = self.known.learn(execution);
         if lines.is_empty() {
-            lines.push(progress(now).unwrap_or_else(|| now.status.clone()));
+            lines.push(progress(execution).unwrap_or_else(|| execution.status.clone()));
         }
-        let done = now.steps.iter().filter(|step| step_has_ended(&step.status)).count();
+        self.say(execution, &lines).await;
+    }
+
+    async fn say(&mut self, execution: &Execution, lines: &[String]) {
+        let Some(token) = self.token.clone() else { return };
+        let total = execution.steps.len();
+        let done = execution.steps.iter().filter(|step| step_has_ended(&step.status)).count();
         for (place, line) in lines.iter().enumerate() {
             let ahead = lines.len() - 1 - place;
             self.told = further(self.told, done.saturating_sub(ahead));
             let message = ProgressNotificationParam::new(token.clone(), self.told)
-                .with_total(steps_as_number(now.steps.len()))
+                .with_total(as_number(total))
                 .with_message(line.clone());
             // A client that is gone is noticed elsewhere.
             _ = self.peer.notify_progress(message).await;
@@ -61,23 +84,25 @@ impl Progress {
     }
 }
 
-fn changed_steps<'a>(
-    before: &'a Execution,
-    now: &'a Execution,
-) -> impl Iterator<Item = &'a StepView> {
-    now.steps.iter().filter(|step| {
-        let known = before.steps.iter().find(|known| known.name == step.name);
-        known.is_none_or(|known| known.status != step.status || known.attempts != step.attempts)
-    })
+impl Known {
+    /// What is new, a line for each step; from now on it is not new any more.
+    fn learn(&mut self, execution: &Execution) -> Vec<String> {
+        let is_new = |step: &&StepView| {
+            let now = (step.status.clone(), step.attempts);
+            let before = self.steps.insert(step.name.clone(), now.clone());
+            before.map_or(step.status != "pending", |before| before != now)
+        };
+        execution.steps.iter().filter(is_new).map(|step| step_line(execution, step)).collect()
+    }
 }
 
 /// The number of steps that are done, or half the way there: the protocol wants a number that always grows.
 fn further(told: f64, done: usize) -> f64 {
-    let done = steps_as_number(done);
+    let done = as_number(done);
     if told < done { done } else { told + (told.floor() + 1.0 - told) / 2.0 }
 }
 
-fn steps_as_number(steps: usize) -> f64 {
+fn as_number(steps: usize) -> f64 {
     u32::try_from(steps).unwrap_or(u32::MAX).into()
 }
 
@@ -90,7 +115,7 @@ mod tests {
         let mut told = 0.0;
         for done in [0, 0, 0, 1, 1, 2, 2, 2, 3] {
             let next = further(told, done);
-            assert!(told < next && next < steps_as_number(done) + 1.0, "{told} {next} {done}");
+            assert!(told < next && next < as_number(done) + 1.0, "{told} {next} {done}");
             told = next;
         }
         assert!((told - 3.0).abs() < f64::EPSILON);
@@ -98,14 +123,14 @@ mod tests {
 
     #[test]
     fn a_step_is_told_when_its_status_or_attempt_changed() {
-        let mut before = execution("running");
-        before.steps[0].status = "running".into();
-        let mut now = before.clone();
-        assert_eq!(changed_steps(&before, &now).count(), 0);
-        now.steps[0].status = "completed".into();
-        now.steps[1].attempts = 2;
-        let names: Vec<_> =
-            changed_steps(&before, &now).map(|step| step_line(&now, step)).collect();
-        assert_eq!(names, ["step 1/3 fetch completed", "step 2/3 create_branch running"]);
+        let mut known = Known::default();
+        let mut execution = execution("running");
+        let begun = ["step 1/3 fetch completed", "step 2/3 create_branch running"];
+        assert_eq!(known.learn(&execution), begun);
+        assert_eq!(known.learn(&execution), [] as [&str; 0]);
+        execution.steps[1].attempts = 2;
+        execution.steps[2].status = "running".into();
+        let news = ["step 2/3 create_branch running", "step 3/3 open_pr running"];
+        assert_eq!(known.learn(&execution), news);
     }
 }

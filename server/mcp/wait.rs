@@ -52,7 +52,7 @@ pub(crate) async fn until_settled(
             () = progress.hung_up() => return Ok(execution),
             () = mcp.closing().cancelled() => return Ok(execution),
         };
-        progress.tell(&execution, &newer).await;
+        progress.tell(&newer).await;
         execution = newer;
     }
 }

@@ -155,10 +155,15 @@ async fn over_http(
     headers: &BTreeMap<String, String>,
 ) -> Result<(Connection, Era), Failure> {
     let unusable = |reason: String| Failure::new("unavailable", reason, Some(false));
-    if target.protocol == Protocol::Afu9
-        || (target.protocol == Protocol::Auto && target.known == Some(Era::Afu9))
-    {
+    if target.protocol == Protocol::Afu9 {
         return afu9(target, Afu9::new(url, headers).map_err(unusable)?).await;
+    }
+    if target.protocol == Protocol::Auto && target.known == Some(Era::Afu9) {
+        let remembered = afu9(target, Afu9::new(url, headers).map_err(unusable)?).await;
+        // It may have become another one since.
+        if remembered.is_ok() {
+            return remembered;
+        }
     }
     let mut handshake = first(target);
     let mut tried = vec![handshake];

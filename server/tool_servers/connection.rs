@@ -51,7 +51,7 @@ pub(super) struct Connection {
 
 /// What is spoken on it.
 pub(super) enum Wire {
-    Mcp(Mcp),
+    Mcp(Box<Mcp>),
     Afu9(Afu9),
 }
 
@@ -90,7 +90,7 @@ struct Pages {
 
 impl Connection {
     pub(super) fn mcp(mcp: Mcp) -> Connection {
-        Connection { wire: Wire::Mcp(mcp), listed: tokio::sync::Mutex::default() }
+        Connection { wire: Wire::Mcp(Box::new(mcp)), listed: tokio::sync::Mutex::default() }
     }
 
     pub(super) fn afu9(server: Afu9) -> Connection {
@@ -136,7 +136,15 @@ impl Connection {
         if let Some(listed) = listed.as_ref().filter(|listed| will_do(listed, changes)) {
             return Ok(listed.catalogue.clone());
         }
-        let pages = self.pages().await?;
+        let pages = match (self.pages().await, listed.as_ref()) {
+            (Ok(pages), _) => pages,
+            // What was known is better than nothing, as long as the server can be called.
+            (Err(failure), Some(listed)) if !self.is_lost() => {
+                tracing::warn!("tool server {server} keeps its old list: {}", failure.message);
+                return Ok(listed.catalogue.clone());
+            }
+            (Err(failure), _) => return Err(failure),
+        };
         let catalogue = Arc::new(Catalogue::new(server, pages.tools));
         let at = Instant::now();
         *listed = Some(Listed { catalogue: catalogue.clone(), at, changes, ttl: pages.ttl });
@@ -176,8 +184,8 @@ impl Connection {
     /// Ends what was started for the connection, without a goodbye.
     pub(super) fn kill(&self) {
         match &self.wire {
-            Wire::Mcp(Mcp { process: Some(process), .. }) => process.kill(),
-            Wire::Mcp(_) | Wire::Afu9(_) => {}
+            Wire::Mcp(mcp) => mcp.process.iter().for_each(|process| process.kill()),
+            Wire::Afu9(_) => {}
         }
     }
 }
@@ -274,7 +282,10 @@ impl Mcp {
                     }
                     trouble.failure
                 }
-                None => Failure::unavailable("it took no request for its tools"),
+                None => {
+                    self.lost.cancel();
+                    Failure::unavailable("it took no request for its tools")
+                }
             },
             _ => Failure::unavailable(format!("it did not list its tools: {error}")),
         }

@@ -1,10 +1,16 @@
 //! Tool servers over HTTP: the transport, and what its errors say about the call.
 
-use std::{collections::BTreeMap, collections::HashMap, error::Error as _};
+use std::{
+    collections::{BTreeMap, HashMap},
+    error::Error as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue};
 use rmcp::transport::{
     StreamableHttpClientTransport,
+    common::client_side_sse::ExponentialBackoff,
     streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError},
 };
 
@@ -12,6 +18,9 @@ use super::{Failure, Outcome, catalogue::Entry, pipe::LONGEST_MESSAGE};
 
 /// Longer waits than a day are not believed.
 const LONGEST_RETRY_AFTER_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// A stream that broke is resumed at least this often.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What an error of the transport says about the call.
 #[derive(Debug)]
@@ -53,6 +62,10 @@ pub(super) fn transport(
         .reinit_on_expired_session(true)
         .max_concurrent_requests(max_in_flight as usize);
     config.max_sse_event_size = LONGEST_MESSAGE;
+    let mut backoff = ExponentialBackoff::default();
+    // Without a bound it would not come back for days after a long pause.
+    backoff.max_delay = Some(LONGEST_PAUSE);
+    config.retry_config = Arc::new(backoff);
     Ok(StreamableHttpClientTransport::from_config(config))
 }
 

@@ -65,7 +65,7 @@ pub(super) enum Sent {
 
 /// Why an answer was not waited for any longer.
 enum End {
-    Answer(Result<ServerResult, ServiceError>),
+    Answer(Box<Result<ServerResult, ServiceError>>),
     Timeout,
     Cancelled,
     Lost,
@@ -83,8 +83,10 @@ impl Mcp {
         };
         let progress = self.progress.follow(handle.progress_token.clone());
         match self.wait(ask, handle, progress).await {
-            End::Answer(Ok(result)) => Sent::Yes(self.result(ask, result).await),
-            End::Answer(Err(error)) => self.error(ask, error).await,
+            End::Answer(answer) => match *answer {
+                Ok(result) => Sent::Yes(self.result(ask, result).await),
+                Err(error) => self.error(ask, error).await,
+            },
             End::Timeout => Sent::Yes(timed_out(ask)),
             End::Cancelled => Sent::Yes(cancelled(ask)),
             End::Lost => Sent::Yes(self.lost(ask).await),
@@ -105,7 +107,7 @@ impl Mcp {
                         (ask.progress)(heard);
                     }
                     // The sender is gone when the connection is.
-                    return answer.map_or(End::Lost, End::Answer);
+                    return answer.map_or(End::Lost, |answer| End::Answer(Box::new(answer)));
                 }
                 () = self.lost.cancelled() => return End::Lost,
                 () = ask.stopped() => {

@@ -143,7 +143,7 @@ impl Process {
     async fn clear_group(&self) {
         self.signal(Signal::TERM);
         for _ in 0..25 {
-            if !self.group.is_some_and(|group| test_kill_process_group(group).is_ok()) {
+            if self.group.is_none_or(|group| test_kill_process_group(group).is_err()) {
                 return;
             }
             sleep(Duration::from_millis(20)).await;

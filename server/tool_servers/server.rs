@@ -29,6 +29,8 @@ use super::{
     redact::Redactor,
 };
 
+/// Longer bounds are as good as none, and would not fit a clock.
+const FOREVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// How many calls a built-in server has in flight at most.
 const BUILT_IN_MAX_IN_FLIGHT: u32 = 256;
 /// How long a shutdown waits for calls to hear of it, before their connections close.
@@ -142,7 +144,7 @@ impl Server {
         call: &Call,
         progress: &(dyn Fn(ToolProgress) + Send + Sync),
     ) -> Outcome {
-        let bound = self.bound.map_or(call.timeout, |bound| bound.min(call.timeout));
+        let bound = self.bound.map_or(call.timeout, |bound| bound.min(call.timeout)).min(FOREVER);
         let deadline = Instant::now() + bound;
         let outcome = tokio::select! {
             biased;
@@ -244,6 +246,9 @@ impl Server {
     async fn connection(self: &Arc<Self>) -> Result<Arc<Connection>, Failure> {
         if self.shutdown.is_cancelled() {
             return Err(self.shutting_down());
+        }
+        if let Source::Unusable(reason) = &self.source {
+            return Err(Failure::new("unavailable", self.sentence(reason), Some(false)));
         }
         let attempt = {
             let mut link = self.link();

@@ -88,6 +88,8 @@ async fn renew(
     if let Err(err) = store.measure_clock().await.and(store.worker_seen(worker).await) {
         tracing::warn!("the database does not hear that this worker lives: {err}");
     }
+    // Before the list is made: a lease that begins after it is not expected in the answer.
+    let sent = Moment::now();
     let ids: Vec<String> = {
         let held = held.lock().unwrap_or_else(PoisonError::into_inner);
         held.iter().cloned().collect()
@@ -95,7 +97,6 @@ async fn renew(
     if ids.is_empty() {
         return;
     }
-    let sent = Moment::now();
     match store.renew(worker, &ids).await {
         Ok(held) => _ = news.send_replace(Renewal { sent, held: Arc::new(held) }),
         Err(err) => tracing::warn!("leases could not be renewed: {err}"),

@@ -42,6 +42,7 @@ impl Project {
         let project = Project { folder, environment: Vec::new() };
         fs::create_dir_all(project.path().join("workflows")).unwrap();
         fs::create_dir_all(project.home()).unwrap();
+        fs::create_dir_all(project.temporary()).unwrap();
         project
     }
 
@@ -91,6 +92,10 @@ impl Project {
         self.folder.path().join("home")
     }
 
+    fn temporary(&self) -> PathBuf {
+        self.folder.path().join("tmp")
+    }
+
     /// `windlass ARGUMENTS`, ready to be started in the project's root.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
@@ -109,6 +114,7 @@ impl Project {
         command
             .current_dir(self.path())
             .env("HOME", self.home())
+            .env("TMPDIR", self.temporary())
             .env("WINDLASS_DATA_DIR", self.data_dir())
             .env("WINDLASS_WORKER_IDLE_MS", "2000")
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -139,10 +145,11 @@ impl Project {
         HttpServer { address, process }
     }
 
-    /// The ids of the detached workers that live for this project's data directory.
+    /// The ids of the detached workers that live for this project, or for a demonstration that it started.
     pub fn workers(&self) -> Vec<u32> {
-        let files = fs::read_dir(self.data_dir()).into_iter().flatten().filter_map(Result::ok);
-        let ids = files.filter_map(|file| worker_in(&file.path()));
+        let mut files = Vec::new();
+        files_under(self.folder.path(), &mut files);
+        let ids = files.iter().filter_map(|file| worker_in(file));
         ids.filter(|id| process::is_alive(*id) && is_windlass(*id)).collect()
     }
 
@@ -157,6 +164,17 @@ impl Project {
 impl Drop for Project {
     fn drop(&mut self) {
         self.kill_workers();
+    }
+}
+
+/// Folders come and go while they are read; what is gone holds no file.
+fn files_under(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => files_under(&entry.path(), files),
+            Ok(_) => files.push(entry.path()),
+            Err(_) => {}
+        }
     }
 }
 

@@ -50,6 +50,11 @@ pub enum Action {
     },
     /// Answers 403 as if the token lacked a permission.
     Forbidden,
+    /// Answers this status without doing the work, for reasons of its own.
+    Refuse {
+        /// The HTTP status.
+        status: u16,
+    },
     /// Waits before doing the work.
     Slow {
         /// How long.
@@ -136,6 +141,13 @@ impl Faults {
         let mut held = self.held.subscribe();
         let enough = held.wait_for(|now| count <= *now);
         matches!(tokio::time::timeout(at_most, enough).await, Ok(Ok(_)))
+    }
+
+    /// Waits until no request is held; false when the time is up first.
+    pub async fn wait_until_none_held(&self, at_most: Duration) -> bool {
+        let mut held = self.held.subscribe();
+        let none = held.wait_for(|now| *now == 0);
+        matches!(tokio::time::timeout(at_most, none).await, Ok(Ok(_)))
     }
 
     /// The action for a request, if a fault was waiting for it.

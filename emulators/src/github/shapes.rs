@@ -210,11 +210,15 @@ impl Shapes<'_> {
             "comments_url": format!("{address}/comments"), "events_url": format!("{address}/events"),
             "timeline_url": format!("{address}/timeline"),
             "html_url": self.html(&format!("/{kind}/{}", issue.number)),
-            "state_reason": issue.closed_ms.map(|_| "completed"), "comments": issue.comments.len(),
+            "comments": issue.comments.len(),
             "closed_by": null, "performed_via_github_app": null,
             "reactions": reactions(&address),
         });
         extend(&mut shape, object(more));
+        // GitHub writes null for an open issue, which its own description does not allow.
+        if issue.closed_ms.is_some() {
+            shape["state_reason"] = "completed".into();
+        }
         if issue.pull.is_some() {
             let html = self.html(&format!("/pull/{}", issue.number));
             shape["pull_request"] = json!({

@@ -330,6 +330,8 @@ fn syntax_message(source: &str, errors: &ParseErrors) -> String {
     let first = errors.errors.iter().find(|error| 0 < error.pos.0).or(errors.errors.first());
     let found = first.map_or("it cannot be read", |error| error.msg.trim());
     let found = found.strip_prefix("Syntax error: ").unwrap_or(found);
+    let found =
+        found.replace("mismatched input '<EOF>' expecting", "it ends too early; expected is");
     let found = found.replace("<EOF>", "the end");
     let place = match first {
         Some(error) if error.pos == (1, 1) || error.pos.0 < 1 => String::new(),

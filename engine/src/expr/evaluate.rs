@@ -131,7 +131,7 @@ pub(super) fn evaluate<'s>(expr: &'s Expr, scope: &'s Scope<'s>) -> Outcome<Cow<
             false => evaluate(otherwise, scope),
         },
         Expr::Binary { operator, left, right } => binary(*operator, left, right, scope),
-        Expr::Call { function, arguments } => functions::call(*function, arguments, scope),
+        Expr::Call { function, arguments } => functions::call(function, arguments, scope),
         Expr::Default { of, fallback } => match evaluate(of, scope) {
             Err(Failure::Missing(_)) => evaluate(fallback, scope),
             outcome => outcome,

@@ -9,6 +9,7 @@ use super::{Condition, Names, Template};
 /// What a test knows.
 #[derive(Default)]
 struct Known {
+    now: i64,
     names: HashMap<&'static str, Value>,
     steps: HashMap<&'static str, Value>,
     statuses: HashMap<&'static str, &'static str>,
@@ -29,7 +30,7 @@ impl Names for Known {
         self.errors.get(step)
     }
     fn now(&self) -> i64 {
-        1_795_259_045_678
+        self.now
     }
 }
 
@@ -42,6 +43,7 @@ fn known() -> Known {
         "if": 3,
     });
     Known {
+        now: 1_795_259_045_678,
         names: HashMap::from([
             ("input", input),
             ("issue", json!({ "title": "Broken", "number": 4 })),
@@ -293,6 +295,43 @@ fn functions_work() {
     for (source, expected) in table {
         check(&format!("${{{source}}}"), expected);
     }
+}
+
+#[test]
+fn the_time_of_day_is_written_as_rfc_3339() {
+    let table = [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (-1, "1969-12-31T23:59:59.999Z"),
+        (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+        (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
+        (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
+        (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+    ];
+    let template = Template::compile(&json!("${now()}")).unwrap();
+    for (now, expected) in table {
+        let known = Known { now, ..Known::default() };
+        assert_eq!(template.evaluate(&known), Ok(json!(expected)));
+    }
+}
+
+#[test]
+fn the_largest_expression_that_is_allowed_fits_on_a_small_stack() {
+    let largest = [
+        (format!("1{}", "+1".repeat(255)), json!(256)),
+        (format!("{}true", "!".repeat(250)), json!(true)),
+        (format!("{}3", "false?1:".repeat(125)), json!(3)),
+        (format!("{}1{}", "[".repeat(30), "]".repeat(30)) + "[0]".repeat(30).as_str(), json!(1)),
+        (format!("{}1{}", "string(".repeat(30), ")".repeat(30)), json!("1")),
+        (format!("true{}", "&&true".repeat(120)), json!(true)),
+        (format!("default(input{}, 2)", ".a".repeat(200)), json!(2)),
+    ];
+    let check_all = move || {
+        for (source, expected) in largest {
+            check(&format!("${{{source}}}"), expected);
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(1024 * 1024).spawn(check_all).unwrap();
+    thread.join().unwrap();
 }
 
 #[test]

@@ -166,6 +166,11 @@ pub(super) fn too_large(place: Place, message: String) -> Problem {
     Problem { code: "too_large", ..syntax(place, message, None) }
 }
 
+/// A problem with how deep the document is nested.
+pub(super) fn too_deep(place: Place) -> Problem {
+    too_large(place, format!("the document is nested more than {MAX_DEPTH} levels deep"))
+}
+
 /// A whole number or a fraction as it is written in JSON or YAML.
 ///
 /// The error says what is wrong with it.

@@ -131,8 +131,8 @@ fn text(fields: &Fields<'_>, key: &str, problems: &mut Vec<Problem>) -> Option<S
 }
 
 fn input(at: &At<'_>, problems: &mut Vec<Problem>) -> InputSchema {
-    InputSchema::compile(&at.node.to_value()).unwrap_or_else(|message| {
-        problems.push(at.problem("invalid_schema", message));
+    InputSchema::compile_located(&at.node.to_value()).unwrap_or_else(|found| {
+        problems.extend(found.into_iter().map(|problem| at.inside(problem)));
         InputSchema::any()
     })
 }
@@ -234,15 +234,8 @@ fn template(at: &At<'_>, problems: &mut Vec<Problem>) -> Template {
     let mut errors = Vec::new();
     let template = Template::compile_all(&at.node.to_value(), &mut errors);
     for (inside, error) in errors {
-        let place = at.node.place_of(&inside);
-        problems.push(Problem {
-            code: "invalid_expression",
-            pointer: format!("{}{inside}", at.pointer),
-            line: place.line,
-            column: place.column,
-            message: error.message,
-            suggestion: None,
-        });
+        let problem = at.problem("invalid_expression", error.message);
+        problems.push(at.inside(Problem { pointer: inside, ..problem }));
     }
     template
 }

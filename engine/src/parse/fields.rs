@@ -1,5 +1,6 @@
 //! Reading the values of one object, and saying what is wrong with them.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use serde_json::Value;
@@ -40,9 +41,22 @@ impl<'n> At<'n> {
         }
     }
 
-    /// The last key of the pointer, for messages.
-    pub(super) fn key(&self) -> &str {
-        self.pointer.rsplit('/').next().unwrap_or_default()
+    /// A problem whose pointer begins at this value.
+    pub(super) fn inside(&self, problem: Problem) -> Problem {
+        let place = self.node.place_of(&problem.pointer);
+        let pointer = format!("{}{}", self.pointer, problem.pointer);
+        Problem { pointer, line: place.line, column: place.column, ..problem }
+    }
+
+    /// The last key of the pointer, for messages; with its list when it is a place in one.
+    pub(super) fn key(&self) -> Cow<'_, str> {
+        let (parent, key) = self.pointer.rsplit_once('/').unwrap_or(("", &self.pointer));
+        match key.parse::<usize>() {
+            Ok(index) => {
+                Cow::Owned(format!("{}[{index}]", parent.rsplit('/').next().unwrap_or("")))
+            }
+            Err(_) => Cow::Borrowed(key),
+        }
     }
 
     fn wrong_type(&self, expected: &str) -> Problem {
@@ -102,7 +116,7 @@ impl<'n> At<'n> {
             Kind::Scalar(Value::Number(number)) => number,
             kind => {
                 let mut problem = self.wrong_type(&expected);
-                problem.suggestion = milliseconds(kind, self.key());
+                problem.suggestion = milliseconds(kind, &self.key());
                 problems.push(problem);
                 return None;
             }
@@ -249,7 +263,7 @@ impl<'n> Fields<'n> {
 
     /// Whether some key is this one with a typing error: then that is the problem.
     fn probably(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| nearest(&entry.key, [key]).first().is_some())
+        self.entries.iter().any(|entry| !nearest(&entry.key, [key]).is_empty())
     }
 
     /// Refuses every key that is neither known nor planned.

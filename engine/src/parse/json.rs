@@ -109,8 +109,7 @@ impl Reader<'_> {
 
     fn too_deep(&mut self, place: Place) {
         if self.problems.iter().all(|problem| problem.code != "too_large") {
-            let message = format!("the document is nested more than {MAX_DEPTH} levels deep");
-            self.problems.push(document::too_large(place, message));
+            self.problems.push(document::too_deep(place));
         }
     }
 }
@@ -118,8 +117,7 @@ impl Reader<'_> {
 fn syntax(error: &ParseError, lines: &Lines<'_>) -> Problem {
     let place = lines.place(error.range().start);
     if let ParseErrorKind::NestingDepthExceeded = error.kind() {
-        let message = format!("the document is nested more than {MAX_DEPTH} levels deep");
-        return document::too_large(place, message);
+        return document::too_deep(place);
     }
     let found = error.kind().to_string();
     let mut message = String::from("this is not JSON: ");

@@ -184,14 +184,16 @@ impl<'t> Reader<'t> {
 
     fn count(&mut self, nodes: usize, depth: usize, place: Place) -> Result<(), Stop> {
         self.nodes += nodes;
-        let message = if MAX_DEPTH < depth {
-            format!("the document is nested more than {MAX_DEPTH} levels deep")
+        if MAX_DEPTH < depth {
+            self.problems.push(document::too_deep(place));
         } else if MAX_NODES < self.nodes {
-            format!("the document has more than {MAX_NODES} values, counting what aliases repeat")
+            let message = format!(
+                "the document has more than {MAX_NODES} values, counting what aliases repeat"
+            );
+            self.problems.push(document::too_large(place, message));
         } else {
             return Ok(());
-        };
-        self.problems.push(document::too_large(place, message));
+        }
         Err(Stop)
     }
 
@@ -288,30 +290,65 @@ fn is_number(text: &str) -> bool {
 fn syntax(error: &ScanError, text: &str) -> Problem {
     let marker = error.marker();
     let place = Place { line: marker.line().max(1), column: marker.col() + 1 };
-    let (line, message, suggestion) = match likely_cause(text, place.line) {
-        Some((line, cause, suggestion)) => (line, cause, suggestion),
-        None => (place.line, error.info().to_owned(), None),
-    };
-    let place = if line == place.line { place } else { Place { line, column: 1 } };
-    document::syntax(place, format!("this is not YAML: {message}"), suggestion)
+    if error.info() == "recursion limit exceeded" {
+        return document::too_deep(place);
+    }
+    match likely_cause(text, place.line) {
+        Some(cause) => {
+            let place = match cause.line == place.line {
+                true => place,
+                false => Place { line: cause.line, column: cause.column },
+            };
+            document::syntax(place, format!("this is not YAML: {}", cause.message), cause.repair)
+        }
+        None => {
+            let message = match error.info() {
+                "while parsing a block mapping, did not find expected key"
+                | "while parsing a block collection, did not find expected '-' indicator" => {
+                    "this line is not indented like the lines that it belongs to"
+                }
+                info => info,
+            };
+            document::syntax(place, format!("this is not YAML: {message}"), None)
+        }
+    }
+}
+
+/// What was probably meant.
+struct Cause {
+    line: usize,
+    /// Where the value begins.
+    column: usize,
+    message: &'static str,
+    repair: Option<String>,
 }
 
 /// What was probably meant in the line of an error or the line before it.
-fn likely_cause(text: &str, line: usize) -> Option<(usize, String, Option<String>)> {
-    let lines = [Some(line), line.checked_sub(1)].into_iter().flatten().filter(|line| 0 < *line);
-    lines.into_iter().find_map(|line| {
+fn likely_cause(text: &str, line: usize) -> Option<Cause> {
+    [line, line.saturating_sub(1)].into_iter().filter(|line| 0 < *line).find_map(|line| {
         let source = text.lines().nth(line - 1)?;
-        cause(source).map(|cause| (line, cause.to_owned(), quoted_value(text, line)))
+        let message = cause(source)?;
+        let value = value_of(source);
+        let column = value.map_or(0, |value| source.len() - source.trim_end().len() + value.len());
+        let column = source.chars().count().saturating_sub(column) + 1;
+        let repair = if message == TABS { None } else { quoted_value(text, line) };
+        Some(Cause { line, column, message, repair })
     })
 }
+
+const TABS: &str = "a line may be indented with spaces only, not with tabs";
 
 fn cause(line: &str) -> Option<&'static str> {
     let indent = &line[..line.len() - line.trim_start().len()];
     if indent.contains('\t') {
-        return Some("a line may be indented with spaces only, not with tabs");
+        return Some(TABS);
     }
     let value = value_of(line)?;
-    if value.starts_with(['"', '\'', '|', '>', '#']) {
+    if let Some(quote) = value.chars().next().filter(|first| ['"', '\''].contains(first)) {
+        let unclosed = value.matches(quote).count() % 2 == 1;
+        return unclosed.then_some("the quote that this value begins with is not closed");
+    }
+    if value.starts_with(['|', '>', '#']) {
         return None;
     }
     if value.starts_with("{{") {

@@ -51,7 +51,7 @@ pub struct ToolError {
     /// What to do next.
     pub hint: Option<String>,
     /// What the outside service said.
-    pub provider: Option<Provider>,
+    pub provider: Option<Box<Provider>>,
 }
 
 /// What an outside service said when it refused.

@@ -2,7 +2,8 @@
 //!
 //! octocrab carries and signs; the shapes are our own, because its own are
 //! stricter than GitHub's answers. Nothing is sent twice from here: octocrab is
-//! built without its retries, which would repeat a POST.
+//! built without its retries, which would repeat a POST. It names the API version
+//! itself; a test watches that it does so once.
 
 use std::error::Error as StdError;
 use std::io;
@@ -17,7 +18,6 @@ use super::Github;
 use super::names;
 use crate::contract::{Code, Provider, ToolError};
 
-const API_VERSION: &str = "2022-11-28";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// What GitHub asks to wait when it does not say for how long.
@@ -60,10 +60,6 @@ impl Github {
             .and_then(|builder| {
                 builder
                     .personal_token(token)
-                    .add_header(
-                        "x-github-api-version".parse().expect("a header name"),
-                        API_VERSION.to_owned(),
-                    )
                     .add_header(
                         "accept".parse().expect("a header name"),
                         "application/vnd.github+json".to_owned(),
@@ -164,13 +160,13 @@ fn refusal(error: &GitHubError, sent: Sent) -> ToolError {
         ToolError::new(code, format!("GitHub answered {status}: {}", sentence(error)));
     refused.retry_after_ms = (code == Code::RateLimited).then(|| retry_after_ms(error));
     refused.hint = hint(code, status).map(str::to_owned);
-    refused.provider = Some(Provider {
+    refused.provider = Some(Box::new(Provider {
         name: NAME,
         status: Some(status),
         request_id: header(error, "x-github-request-id").map(str::to_owned),
         documentation_url: error.documentation_url.clone(),
         reason: None,
-    });
+    }));
     refused
 }
 
@@ -210,6 +206,9 @@ fn hint(code: Code, status: u16) -> Option<&'static str> {
             Some("it was deleted, or issues are switched off in this repository")
         }
         (Code::NotFound, _) => Some("the repository was moved: use its new name"),
+        (Code::Conflict, _) => Some(
+            "call again when others have stopped changing it; an empty repository needs a first commit",
+        ),
         (Code::OutcomeUnknown, _) => Some("look whether it happened before calling again"),
         _ => None,
     }
@@ -281,13 +280,13 @@ fn lost(message: String, code: Code, sent: Sent) -> ToolError {
     error.retryable |= unknown && sent == Sent::SafeWrite;
     error.hint = (unknown && sent == Sent::Write)
         .then(|| "look whether it happened before calling again".to_owned());
-    error.provider = Some(Provider {
+    error.provider = Some(Box::new(Provider {
         name: NAME,
         status: None,
         request_id: None,
         documentation_url: None,
         reason: None,
-    });
+    }));
     error
 }
 

@@ -117,7 +117,7 @@ impl Repository<'_> {
         let unknown = || {
             let message = format!("{} has no branch, tag or commit {name:?}", self.full_name());
             ToolError::new(Code::NotFound, message)
-                .hint("give a branch, a tag or a commit sha that exists")
+                .hint("give a branch, a tag or a commit sha that exists in a repository that the token may see")
         };
         let hex = 7 <= name.len()
             && name.len() <= 40

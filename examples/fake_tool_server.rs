@@ -1,0 +1,419 @@
+//! A tool server that misbehaves on request: what the tests of tool servers, and of everything above, call.
+//!
+//! `fake_tool_server [MODE] [--ledger FILE] [--state FILE]`
+//!
+//! MODE is one of
+//! - `normal`: MCP 2025-11-25; refuses `server/discover` as unknown
+//! - `modern`: MCP 2026-07-28 without `initialize`
+//! - `exits-at-once`: complains on standard error and exits with code 7
+//! - `silent-until-initialize`: answers nothing else before it
+//! - `exits-on-unknown-first-message`: leaves when that is not `initialize`
+//! - `grandchild`: like `normal`, with a child of its own whose id it writes to the state file
+//! - `stubborn`: like `normal`, but does not leave when its input ends
+//!
+//! The ledger gets one line for each effect: `TOOL KEY ATTEMPT ARGUMENTS`, and `cancelled TOOL` for each
+//! cancellation that arrived. The state file is where `crash_once` remembers that it has crashed.
+//! Speaks JSON-RPC by hand, so that it shares no code, and no mistake, with what it tests.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::OpenOptions,
+    io::{BufRead, Write},
+    path::PathBuf,
+    process::{Command, Stdio, exit},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+const NOT_FOUND: i64 = -32_601;
+const INVALID_PARAMS: i64 = -32_602;
+
+struct Server {
+    mode: String,
+    ledger: Option<PathBuf>,
+    state: Option<PathBuf>,
+    output: Mutex<std::io::Stdout>,
+    cancelled: Mutex<HashSet<String>>,
+    running: Mutex<HashMap<String, String>>,
+    asked: Mutex<HashMap<String, Value>>,
+    grown: AtomicBool,
+}
+
+fn main() {
+    let server = Arc::new(Server::from_arguments());
+    match server.mode.as_str() {
+        "exits-at-once" => {
+            complain("the configuration file is missing");
+            exit(7);
+        }
+        "grandchild" => server.start_grandchild(),
+        _ => {}
+    }
+    let mut initialized = false;
+    for line in std::io::stdin().lock().lines() {
+        let Ok(line) = line else { break };
+        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+        let method = message["method"].as_str().unwrap_or_default();
+        if !initialized && method != "initialize" {
+            match server.mode.as_str() {
+                "silent-until-initialize" => continue,
+                "exits-on-unknown-first-message" => exit(1),
+                _ => {}
+            }
+        }
+        initialized |= method == "initialize";
+        server.hear(&message);
+    }
+    if server.mode == "stubborn" {
+        loop {
+            thread::park();
+        }
+    }
+}
+
+impl Server {
+    fn from_arguments() -> Server {
+        let mut server = Server {
+            mode: "normal".to_owned(),
+            ledger: None,
+            state: None,
+            output: Mutex::new(std::io::stdout()),
+            cancelled: Mutex::default(),
+            running: Mutex::default(),
+            asked: Mutex::default(),
+            grown: AtomicBool::new(false),
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--ledger" => server.ledger = arguments.next().map(PathBuf::from),
+                "--state" => server.state = arguments.next().map(PathBuf::from),
+                mode => server.mode = mode.to_owned(),
+            }
+        }
+        server
+    }
+
+    #[expect(clippy::zombie_processes, reason = "it is there to be left behind")]
+    fn start_grandchild(&self) {
+        let child = Command::new("sleep")
+            .arg("600")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("there is a `sleep` on every system the tests run on");
+        let state = self.state.as_ref().expect("`grandchild` needs a state file");
+        std::fs::write(state, child.id().to_string()).expect("the state file can be written");
+    }
+
+    fn hear(self: &Arc<Self>, message: &Value) {
+        let method = message["method"].as_str().unwrap_or_default();
+        match (method, message.get("id")) {
+            ("notifications/cancelled", _) => self.cancel(&message["params"]["requestId"]),
+            ("", Some(id)) => {
+                lock(&self.asked).insert(id.to_string(), message.clone());
+            }
+            ("tools/call", Some(id)) => self.start(id.clone(), message["params"].clone()),
+            (_, Some(id)) => {
+                let answer = self.answer(method, &message["params"]);
+                self.reply(id, answer);
+            }
+            (_, None) => {}
+        }
+    }
+
+    fn answer(&self, method: &str, params: &Value) -> Result<Value, (i64, String)> {
+        let about = json!({ "name": "fake", "version": "1" });
+        let able = json!({ "tools": { "listChanged": true } });
+        match (method, self.mode.as_str()) {
+            ("initialize", "modern") => Err((NOT_FOUND, "initialize is gone".to_owned())),
+            ("initialize", _) => Ok(json!({
+                "protocolVersion": "2025-11-25", "capabilities": able, "serverInfo": about,
+            })),
+            ("server/discover", "modern") => Ok(json!({
+                "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} },
+                "ttlMs": 0, "cacheScope": "private",
+                "_meta": { "io.modelcontextprotocol/serverInfo": about },
+            })),
+            ("ping", _) => Ok(json!({})),
+            ("tools/list", _) => Ok(self.page(params)),
+            _ => Err((NOT_FOUND, format!("Method not found: {method}"))),
+        }
+    }
+
+    /// Two pages, so that whoever reads one misses half.
+    fn page(&self, params: &Value) -> Value {
+        let mut tools = tools();
+        if self.grown.load(Ordering::SeqCst) {
+            tools.push(tool("grown", "Came later.", &json!({}), &json!({ "readOnlyHint": true })));
+        }
+        let second = tools.split_off(tools.len() / 2);
+        let mut page = match params["cursor"].as_str() {
+            None => json!({ "tools": tools, "nextCursor": "second" }),
+            Some(_) => json!({ "tools": second }),
+        };
+        if self.mode == "modern" {
+            page["resultType"] = json!("complete");
+            page["ttlMs"] = json!(0);
+            page["cacheScope"] = json!("private");
+        }
+        page
+    }
+
+    fn start(self: &Arc<Self>, id: Value, params: Value) {
+        let name = params["name"].as_str().unwrap_or_default().to_owned();
+        lock(&self.running).insert(id.to_string(), name.clone());
+        let server = self.clone();
+        thread::spawn(move || {
+            if let Some(answer) = server.call(&name, &id, &params) {
+                lock(&server.running).remove(&id.to_string());
+                server.reply(&id, answer);
+            }
+        });
+    }
+
+    fn call(&self, name: &str, id: &Value, params: &Value) -> Option<Result<Value, (i64, String)>> {
+        let arguments = &params["arguments"];
+        Some(Ok(match name {
+            "echo" => structured(json!({ "text": arguments["text"], "meta": params["_meta"] })),
+            "plain" => blocks(json!([{ "type": "text", "text": arguments["text"] }])),
+            "blocks" => blocks(json!([
+                { "type": "text", "text": "one" }, { "type": "hologram", "text": "two" },
+            ])),
+            "big" => text(&"x".repeat(count(arguments, "bytes"))),
+            "slow" => {
+                self.sleep(id, count(arguments, "ms"));
+                text("slept")
+            }
+            "never" => loop {
+                self.sleep(id, 60_000);
+            },
+            "crash" => {
+                self.record(name, params);
+                complain("out of cheese");
+                exit(3);
+            }
+            "crash_once" => {
+                self.record(name, params);
+                self.crash_unless_crashed();
+                text("survived")
+            }
+            "append" | "put" | "keyed" => {
+                self.record(name, params);
+                structured(json!({ "done": true }))
+            }
+            "wrong" | "wrong_unsafe" => structured(json!({ "count": "three" })),
+            "fail" => json!({
+                "isError": true, "content": [{ "type": "text", "text": "it failed" }],
+                "structuredContent": { "error": arguments },
+            }),
+            "fail_in_words" => json!({
+                "isError": true, "content": [{ "type": "text", "text": "the disk is full" }],
+            }),
+            "refuse" => {
+                return Some(Err((
+                    arguments["code"].as_i64().unwrap_or(-32_603),
+                    "the server said no".to_owned(),
+                )));
+            }
+            "malformed" => {
+                self.write(&json!({ "jsonrpc": "2.0", "id": id, "error": "not an object" }));
+                return None;
+            }
+            "progress" => {
+                for step in 1..=3 {
+                    self.notify(
+                        "notifications/progress",
+                        json!({
+                            "progressToken": params["_meta"]["progressToken"],
+                            "progress": step, "total": 3, "message": format!("step {step}"),
+                        }),
+                    );
+                    thread::sleep(Duration::from_millis(20));
+                }
+                text("done")
+            }
+            "grow" => {
+                self.grown.store(true, Ordering::SeqCst);
+                self.notify("notifications/tools/list_changed", json!({}));
+                text("grown")
+            }
+            "environment" => structured(json!(std::env::vars().collect::<HashMap<_, _>>())),
+            "complain" => {
+                complain(arguments["text"].as_str().unwrap_or_default());
+                text("complained")
+            }
+            "ask" => structured(self.ask()),
+            _ => return Some(Err((INVALID_PARAMS, format!("Unknown tool: {name}")))),
+        }))
+    }
+
+    /// Sleeps, but notices when it is cancelled; then it never answers.
+    fn sleep(&self, id: &Value, ms: usize) {
+        for _ in 0..ms.div_ceil(10) {
+            if lock(&self.cancelled).contains(&id.to_string()) {
+                loop {
+                    thread::park();
+                }
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn cancel(&self, id: &Value) {
+        if let Some(name) = lock(&self.running).get(&id.to_string()) {
+            self.note(&format!("cancelled {name}"));
+        }
+        lock(&self.cancelled).insert(id.to_string());
+    }
+
+    fn crash_unless_crashed(&self) {
+        let state = self.state.as_ref().expect("`crash_once` needs a state file");
+        if !state.exists() {
+            std::fs::write(state, "crashed").expect("the state file can be written");
+            exit(3);
+        }
+    }
+
+    /// Asks the client a question, and gives its answer back.
+    fn ask(&self) -> Value {
+        self.write(&json!({
+            "jsonrpc": "2.0", "id": "question", "method": "elicitation/create",
+            "params": { "message": "sure?", "requestedSchema": { "type": "object", "properties": {} } },
+        }));
+        for _ in 0..500 {
+            if let Some(answer) = lock(&self.asked).remove("\"question\"") {
+                return answer;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        json!({ "nothing": "was answered" })
+    }
+
+    fn record(&self, name: &str, params: &Value) {
+        let meta = &params["_meta"];
+        let key = meta["dev.windlass/idempotency_key"].as_str().unwrap_or("-");
+        let attempt = &meta["dev.windlass/attempt"];
+        self.note(&format!("{name} {key} {attempt} {}", params["arguments"]));
+    }
+
+    fn note(&self, line: &str) {
+        let Some(ledger) = &self.ledger else { return };
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(ledger)
+            .expect("the ledger can be opened");
+        // One write, so that lines of several processes do not mix.
+        file.write_all(format!("{line}\n").as_bytes()).expect("the ledger can be written");
+    }
+
+    fn reply(&self, id: &Value, answer: Result<Value, (i64, String)>) {
+        self.write(&match answer {
+            Ok(mut result) => {
+                if self.mode == "modern" && result.is_object() && result.get("resultType").is_none()
+                {
+                    result["resultType"] = json!("complete");
+                }
+                json!({ "jsonrpc": "2.0", "id": id, "result": result })
+            }
+            Err((code, message)) => {
+                json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } })
+            }
+        });
+    }
+
+    fn notify(&self, method: &str, params: Value) {
+        self.write(&json!({ "jsonrpc": "2.0", "method": method, "params": params }));
+    }
+
+    fn write(&self, message: &Value) {
+        let mut output = lock(&self.output);
+        // A client that is gone is no reason to panic.
+        let _ = output.write_all(format!("{message}\n").as_bytes());
+        let _ = output.flush();
+    }
+}
+
+fn tools() -> Vec<Value> {
+    let read = json!({ "readOnlyHint": true });
+    let idempotent = json!({ "idempotentHint": true });
+    let none = json!({});
+    let word = json!({ "text": { "type": "string" } });
+    let mut wrong = tool("wrong", "Breaks its promise; reads only.", &none, &read);
+    let mut wrong_unsafe = tool("wrong_unsafe", "Breaks its promise.", &none, &none);
+    for tool in [&mut wrong, &mut wrong_unsafe] {
+        tool["outputSchema"] =
+            json!({ "type": "object", "properties": { "count": { "type": "integer" } } });
+    }
+    let mut echo = tool("echo", "Says it again.", &word, &read);
+    echo["inputSchema"]["required"] = json!(["text"]);
+    echo["inputSchema"]["additionalProperties"] = json!(false);
+    let mut keyed =
+        tool("keyed", "Takes a key.", &json!({ "idempotency_key": { "type": "string" } }), &none);
+    keyed["inputSchema"]["required"] = json!(["idempotency_key"]);
+    keyed["_meta"] = json!({ "dev.windlass/retry_class": "keyed" });
+    let number = |name: &str| json!({ name: { "type": "integer" } });
+    vec![
+        echo,
+        keyed,
+        wrong,
+        wrong_unsafe,
+        tool("plain", "A text.", &word, &read),
+        tool("blocks", "Several blocks.", &none, &read),
+        tool("big", "Much text.", &number("bytes"), &read),
+        tool("slow", "Takes its time.", &number("ms"), &none),
+        tool("never", "Never ends.", &none, &idempotent),
+        tool("crash", "Crashes.", &none, &none),
+        tool("crash_once", "Crashes the first time.", &none, &idempotent),
+        tool("append", "Adds a line.", &word, &none),
+        tool("put", "Sets a line.", &word, &idempotent),
+        tool("fail", "Fails with fields.", &none, &none),
+        tool("fail_in_words", "Fails in words.", &none, &none),
+        tool("refuse", "Fails by JSON-RPC.", &number("code"), &none),
+        tool("malformed", "Answers nonsense.", &none, &none),
+        tool("progress", "Tells of progress.", &none, &read),
+        tool("grow", "Adds a tool.", &none, &none),
+        tool("environment", "Its variables.", &none, &read),
+        tool("complain", "Writes to standard error.", &word, &read),
+        tool("ask", "Asks the client.", &none, &read),
+    ]
+}
+
+fn tool(name: &str, description: &str, properties: &Value, annotations: &Value) -> Value {
+    json!({
+        "name": name, "description": description, "annotations": annotations,
+        "inputSchema": { "type": "object", "properties": properties },
+    })
+}
+
+fn structured(result: Value) -> Value {
+    json!({ "content": [{ "type": "text", "text": result.to_string() }], "structuredContent": result })
+}
+
+fn text(text: &str) -> Value {
+    blocks(json!([{ "type": "text", "text": text }]))
+}
+
+fn blocks(content: Value) -> Value {
+    json!({ "content": content })
+}
+
+fn count(arguments: &Value, name: &str) -> usize {
+    arguments[name].as_u64().and_then(|count| usize::try_from(count).ok()).unwrap_or_default()
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().expect("no thread panics while it holds a lock")
+}
+
+fn complain(text: &str) {
+    // `eprintln!` would panic once the pipe is closed.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

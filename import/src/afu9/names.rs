@@ -1,0 +1,154 @@
+//! The names of a document: what they are called here, and what must be given.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+/// Names that an assigned value cannot have: roots and functions of our language, and words that
+/// CEL keeps for itself.
+const TAKEN: [&str; 35] = [
+    "input",
+    "steps",
+    "execution",
+    "repo",
+    "error",
+    "status",
+    "result",
+    "vars",
+    "item",
+    "index",
+    "now",
+    "default",
+    "variables",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "true",
+    "var",
+    "void",
+    "while",
+    "has",
+];
+
+/// What the steps so far have assigned.
+#[derive(Default)]
+pub(super) struct Assigned {
+    /// From the name in the original to the name here, and whether it may be left unset.
+    names: HashMap<String, (String, bool)>,
+    /// Every name that is in use here.
+    used: Vec<String>,
+}
+
+impl Assigned {
+    /// Keeps the names of the steps from being assigned.
+    pub(super) fn reserve(&mut self, names: &[String]) {
+        self.used.extend(names.iter().cloned());
+    }
+
+    /// The name under which a result is assigned; from here on the original's name means it.
+    pub(super) fn add(&mut self, wanted: &str, conditional: bool) -> String {
+        let plain = identifier(wanted);
+        let taken = TAKEN.contains(&plain.as_str()) || self.used.contains(&plain);
+        let mut name = if taken { format!("{plain}_result") } else { plain.clone() };
+        let mut number = 1;
+        while self.used.contains(&name) {
+            number += 1;
+            name = format!("{plain}_{number}");
+        }
+        self.used.push(name.clone());
+        self.names.insert(wanted.to_owned(), (name.clone(), conditional));
+        name
+    }
+
+    /// What an assigned name is called here, and whether its step may be skipped.
+    pub(super) fn get(&self, name: &str) -> Option<(&str, bool)> {
+        self.names.get(name).map(|(name, conditional)| (name.as_str(), *conditional))
+    }
+}
+
+/// A text as `[a-zA-Z][a-zA-Z0-9_]*`.
+fn identifier(text: &str) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let name: String = text.chars().map(fit).take(50).collect();
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+    if name.is_empty() { "value".to_owned() } else { name.to_owned() }
+}
+
+/// A text as `[a-z][a-z0-9_]*`.
+pub(super) fn name_from(text: &str, otherwise: &str) -> String {
+    let mut name = String::new();
+    for character in text.chars().take(60) {
+        let hump =
+            character.is_ascii_uppercase() && name.ends_with(|c: char| c.is_ascii_lowercase());
+        let fit = if character.is_ascii_alphanumeric() { character } else { '_' };
+        name.extend(hump.then_some('_'));
+        name.push(fit.to_ascii_lowercase());
+    }
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_lowercase());
+    let name: String = name.chars().take(64).collect();
+    if name.is_empty() { otherwise.to_owned() } else { name }
+}
+
+/// What the workflow refers to in its input.
+#[derive(Clone, Default)]
+pub(super) struct Inputs {
+    /// Each name, and whether the workflow cannot do without it.
+    names: Vec<(String, bool)>,
+}
+
+impl Inputs {
+    /// Notes a reference to `input.<name>`.
+    pub(super) fn refer(&mut self, name: &str, required: bool) {
+        match self.names.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known |= required,
+            None => self.names.push((name.to_owned(), required)),
+        }
+    }
+
+    /// The schema that follows; `None` when nothing is referred to.
+    pub(super) fn schema(&self) -> Option<Value> {
+        if self.names.is_empty() {
+            return None;
+        }
+        let properties = self.names.iter().map(|(name, _)| (name.clone(), property(name)));
+        let required = self.names.iter().filter(|(_, required)| *required);
+        let required: Vec<&str> = required.map(|(name, _)| name.as_str()).collect();
+        let mut schema = Map::new();
+        schema.insert("type".to_owned(), json!("object"));
+        if !required.is_empty() {
+            schema.insert("required".to_owned(), json!(required));
+        }
+        schema.insert("properties".to_owned(), Value::Object(properties.collect()));
+        Some(Value::Object(schema))
+    }
+}
+
+/// AFU-9 declares no types; only `repo` has a known shape.
+fn property(name: &str) -> Value {
+    match name {
+        "repo" => json!({
+            "type": "object",
+            "required": ["owner", "name"],
+            "properties": {
+                "owner": { "type": "string" },
+                "name": { "type": "string" },
+                "default_branch": { "type": "string", "default": "main" },
+            },
+        }),
+        _ => json!({}),
+    }
+}

@@ -1,0 +1,363 @@
+//! Tool servers over HTTP: MCP of both eras, AFU-9, and all that can go wrong in between.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::HeaderMap,
+    response::{IntoResponse as _, Response},
+    routing::post,
+};
+use rmcp::transport::{
+    StreamableHttpServerConfig, StreamableHttpService,
+    streamable_http_server::session::local::LocalSessionManager,
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+use windlass::tool_servers::{Era, Settings, ToolServers};
+
+use super::{
+    built_in::Double,
+    harness::{Eras, call, failure, one_server, settings, silent, succeeded, uncertain, until},
+};
+
+type Service = StreamableHttpService<Double, LocalSessionManager>;
+
+/// A web server that ends with the test.
+struct Web {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Web {
+    async fn serve(router: Router) -> Web {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Web::serve_on(listener, router)
+    }
+
+    fn serve_on(listener: TcpListener, router: Router) -> Web {
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Web { address, task }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+
+    fn servers(&self, extra: Value) -> ToolServers {
+        servers(&self.url(), extra, settings())
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn servers(url: &str, extra: Value, settings: Settings) -> ToolServers {
+    let mut entry = json!({ "type": "http", "url": url });
+    for (key, value) in extra.as_object().unwrap() {
+        entry[key] = value.clone();
+    }
+    one_server(entry, settings)
+}
+
+/// MCP by rmcp's own server, which can be made to forget its sessions.
+struct Forgetful {
+    double: Double,
+    service: Arc<Mutex<Service>>,
+}
+
+impl Forgetful {
+    fn new() -> Forgetful {
+        let double = Double::default();
+        Forgetful { service: Arc::new(Mutex::new(service(&double))), double }
+    }
+
+    fn router(&self) -> Router {
+        let shared = self.service.clone();
+        Router::new().fallback(move |request: Request| {
+            let service = shared.lock().unwrap().clone();
+            async move { service.handle(request).await.map(Body::new) }
+        })
+    }
+
+    fn forget(&self) {
+        *self.service.lock().unwrap() = service(&self.double);
+    }
+}
+
+fn service(double: &Double) -> Service {
+    let double = double.clone();
+    let config = StreamableHttpServerConfig::default();
+    StreamableHttpService::new(move || Ok(double.clone()), Arc::default(), config)
+}
+
+#[tokio::test]
+async fn both_eras_are_spoken_over_http() {
+    for (protocol, era) in [("auto", Era::Modern), ("modern", Era::Modern), ("legacy", Era::Legacy)]
+    {
+        let web = Web::serve(Forgetful::new().router()).await;
+        let eras = Arc::new(Eras::default());
+        let settings = Settings { eras: Some(eras.clone()), ..settings() };
+        let servers = servers(&web.url(), json!({ "protocol": protocol }), settings);
+        let result = succeeded(servers.call(call("fake.echo", json!({ "a": 1 })), silent()).await);
+        assert_eq!(result["key"], "exec_1/step", "{protocol}");
+        assert_eq!(eras.all()[0].1, era, "{protocol}");
+        servers.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_over_http_is_cancelled_at_the_tool_when_its_time_is_over() {
+    for protocol in ["modern", "legacy"] {
+        let forgetful = Forgetful::new();
+        let web = Web::serve(forgetful.router()).await;
+        let servers = web.servers(json!({ "protocol": protocol }));
+        let mut slow = call("fake.slow", json!({}));
+        slow.timeout = Duration::from_millis(500);
+        let (failure, repeatable) = uncertain(servers.call(slow, silent()).await);
+        assert_eq!((failure.code.as_str(), repeatable), ("timeout", false), "{protocol}");
+        let heard = || async { forgetful.double.notes() == ["slow was cancelled"] };
+        until(protocol, heard).await;
+        servers.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_was_forgotten_is_begun_again() {
+    let forgetful = Forgetful::new();
+    let web = Web::serve(forgetful.router()).await;
+    let servers = web.servers(json!({ "protocol": "legacy" }));
+    succeeded(servers.call(call("fake.echo", json!({})), silent()).await);
+    forgetful.forget();
+    succeeded(servers.call(call("fake.echo", json!({})), silent()).await);
+    servers.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_unavailable_until_somebody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let servers = servers(&format!("http://{address}/mcp"), json!({}), settings());
+    let refused = failure(servers.call(call("fake.echo", json!({})), silent()).await);
+    assert_eq!((refused.code.as_str(), refused.retryable), ("unavailable", Some(true)));
+    assert!(refused.message.contains("nobody answers at its address"), "{}", refused.message);
+    let listener = TcpListener::bind(address).await.unwrap();
+    let web = Web::serve_on(listener, Forgetful::new().router());
+    until("it is reached", || async { servers.tools("fake").await.is_ok() }).await;
+    drop(web);
+    until("it is gone again", || async {
+        match servers.call(call("fake.echo", json!({})), silent()).await {
+            windlass::tool_servers::Outcome::Failed(failure) => failure.code == "unavailable",
+            _ => false,
+        }
+    })
+    .await;
+}
+
+/// MCP 2026-07-28 by hand: one tool for each way to fail.
+fn misbehaving() -> Router {
+    Router::new().route("/mcp", post(misbehave))
+}
+
+async fn misbehave(headers: HeaderMap, body: String) -> Response {
+    let request: Value = serde_json::from_str(&body).unwrap();
+    let json = |body: String| ([("content-type", "application/json")], body).into_response();
+    let reply = |mut result: Value| {
+        result["resultType"] = json!("complete");
+        json(json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }).to_string())
+    };
+    match request["method"].as_str().unwrap() {
+        "server/discover" => reply(json!({
+            "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} },
+            "ttlMs": 0, "cacheScope": "private",
+        })),
+        "tools/list" => {
+            let names = ["401", "403", "429", "503", "502", "torn", "big", "bigger", "token"];
+            let tools =
+                names.map(|name| json!({ "name": name, "inputSchema": { "type": "object" } }));
+            reply(json!({ "tools": tools, "ttlMs": 0, "cacheScope": "private" }))
+        }
+        _ => match request["params"]["name"].as_str().unwrap() {
+            "torn" => {
+                let torn = futures::stream::iter([Ok("{\"json"), Err(io::Error::other("torn"))]);
+                ([("content-type", "application/json")], Body::from_stream(torn)).into_response()
+            }
+            name @ ("big" | "bigger") => {
+                let size = if name == "big" { 5 } else { 33 };
+                let text = "x".repeat(size * 1024 * 1024);
+                reply(json!({ "content": [{ "type": "text", "text": text }] }))
+            }
+            "token" => {
+                let token = headers.get("authorization").map(|value| value.to_str().unwrap());
+                reply(json!({ "content": [], "structuredContent": { "token": token } }))
+            }
+            status => {
+                let status = axum::http::StatusCode::from_bytes(status.as_bytes()).unwrap();
+                let mut response = status.into_response();
+                if [429, 503].contains(&status.as_u16()) {
+                    response.headers_mut().insert("retry-after", "7".parse().unwrap());
+                }
+                response
+            }
+        },
+    }
+}
+
+#[tokio::test]
+async fn a_status_tells_whether_a_call_happened() {
+    let web = Web::serve(misbehaving()).await;
+    let servers = web.servers(json!({}));
+    let failed = async |name: &str| {
+        failure(servers.call(call(&format!("fake.{name}"), json!({})), silent()).await)
+    };
+    for status in ["401", "403"] {
+        let failure = failed(status).await;
+        assert_eq!((failure.code.as_str(), failure.retryable), ("unauthenticated", Some(false)));
+        assert!(failure.message.contains("headers.Authorization"), "{}", failure.message);
+    }
+    for status in ["429", "503"] {
+        let failure = failed(status).await;
+        assert_eq!((failure.code.as_str(), failure.retryable), ("rate_limited", Some(true)));
+        assert_eq!(failure.retry_after_ms, Some(7_000));
+    }
+    for name in ["502", "torn"] {
+        let outcome = servers.call(call(&format!("fake.{name}"), json!({})), silent()).await;
+        let (failure, repeatable) = uncertain(outcome);
+        assert_eq!((failure.code.as_str(), repeatable), ("connection_lost", false), "{name}");
+    }
+    servers.shutdown().await;
+}
+
+#[tokio::test]
+async fn large_results_come_through_over_http_and_larger_ones_do_not() {
+    let web = Web::serve(misbehaving()).await;
+    let servers = web.servers(json!({}));
+    let big = succeeded(servers.call(call("fake.big", json!({})), silent()).await);
+    assert_eq!(big.as_str().unwrap().len(), 5 * 1024 * 1024);
+    let failure = failure(servers.call(call("fake.bigger", json!({})), silent()).await);
+    assert_eq!(failure.code, "result_too_large");
+    servers.shutdown().await;
+}
+
+#[tokio::test]
+async fn headers_are_sent_with_their_variables_filled_in() {
+    let web = Web::serve(misbehaving()).await;
+    let mut settings = settings();
+    settings.environment.insert("TOKEN".to_owned(), "t0ken".to_owned());
+    let headers = json!({ "headers": { "Authorization": "Bearer ${TOKEN}" } });
+    let servers = servers(&web.url(), headers, settings);
+    let result = succeeded(servers.call(call("fake.token", json!({})), silent()).await);
+    assert_eq!(result["token"], "Bearer t0ken");
+    servers.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_server_that_lets_nobody_in_says_what_to_set() {
+    let router = Router::new().fallback(|| async { axum::http::StatusCode::UNAUTHORIZED });
+    let web = Web::serve(router).await;
+    let servers = web.servers(json!({}));
+    let failure = failure(servers.call(call("fake.echo", json!({})), silent()).await);
+    assert_eq!((failure.code.as_str(), failure.retryable), ("unauthenticated", Some(false)));
+    assert!(failure.message.contains("headers.Authorization"), "{}", failure.message);
+    servers.shutdown().await;
+}
+
+/// An AFU-9 server; keeps what it was asked.
+#[derive(Clone, Default)]
+struct Afu9(Arc<Mutex<Vec<Value>>>);
+
+impl Afu9 {
+    fn router(&self) -> Router {
+        Router::new().route("/", post(afu9)).with_state(self.clone())
+    }
+
+    fn calls(&self) -> Vec<Value> {
+        let asked = self.0.lock().unwrap();
+        asked.iter().filter(|request| request["method"] == "tools/call").cloned().collect()
+    }
+}
+
+async fn afu9(
+    State(afu9): State<Afu9>,
+    axum::Json(request): axum::Json<Value>,
+) -> axum::Json<Value> {
+    afu9.0.lock().unwrap().push(request.clone());
+    let id = &request["id"];
+    let result = |result: Value| json!({ "jsonrpc": "2.0", "id": id, "result": result });
+    let error = |code: i64, message: &str| json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code, "message": message } });
+    axum::Json(match request["method"].as_str().unwrap() {
+        "tools/list" => result(json!({ "tools": [
+            { "name": "logs.search", "description": "Searches logs.", "inputSchema": {
+                "type": "object", "properties": { "limit": { "type": "integer" } } } },
+            { "name": "slow", "description": "Slow." },
+        ]})),
+        "tools/call" => match request["params"]["tool"].as_str() {
+            Some("logs.search") if request["params"]["arguments"]["limit"] == 0 => {
+                error(-32_000, "ResourceNotFoundException: no such log group")
+            }
+            Some("logs.search") => result(json!({ "content": [
+                { "type": "text", "text": "{\"events\":[],\"searchedLogStreams\":1}" },
+            ]})),
+            Some("slow") => {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                result(json!({}))
+            }
+            _ => error(-32_601, "Unknown tool"),
+        },
+        method => error(-32_601, &format!("Unknown method: {method}")),
+    })
+}
+
+#[tokio::test]
+async fn an_afu9_server_is_called_in_its_own_way() {
+    for protocol in ["afu9", "auto"] {
+        let double = Afu9::default();
+        let web = Web::serve(double.router()).await;
+        let eras = Arc::new(Eras::default());
+        let settings = Settings { eras: Some(eras.clone()), ..settings() };
+        let url = format!("http://{}/", web.address);
+        let servers = servers(&url, json!({ "protocol": protocol }), settings);
+        let search = call("fake.logs.search", json!({ "limit": 5 }));
+        let result = succeeded(servers.call(search, silent()).await);
+        assert_eq!(result, json!({ "events": [], "searchedLogStreams": 1 }), "{protocol}");
+        let calls = double.calls();
+        assert_eq!(calls[0]["params"]["tool"], "logs.search");
+        assert_eq!(calls[0]["params"]["arguments"], json!({ "limit": 5 }));
+        assert_eq!(eras.all()[0].1, Era::Afu9, "{protocol}");
+
+        let wrong = servers.call(call("fake.logs.search", json!({ "limit": "5" })), silent()).await;
+        assert_eq!(failure(wrong).code, "invalid_argument");
+        assert_eq!(double.calls().len(), 1);
+
+        let refused = servers.call(call("fake.logs.search", json!({ "limit": 0 })), silent()).await;
+        let refused = failure(refused);
+        assert_eq!(refused.code, "tool_error");
+        assert!(refused.message.contains("no such log group"), "{}", refused.message);
+
+        let mut slow = call("fake.slow", json!({}));
+        slow.timeout = Duration::from_millis(200);
+        assert_eq!(uncertain(servers.call(slow, silent()).await).0.code, "timeout");
+        servers.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_is_no_tool_server_is_refused() {
+    let router = Router::new().fallback(|| async { "<html>hello</html>" });
+    let web = Web::serve(router).await;
+    let servers = web.servers(json!({}));
+    let error = servers.tools("fake").await.unwrap_err().to_string();
+    assert!(error.starts_with("tool server \"fake\" cannot be reached: "), "{error}");
+}

@@ -1,0 +1,110 @@
+//! A real MCP client at the other end of a tool server, in one process.
+
+use std::time::Duration;
+
+use jsonschema::validator_for;
+use rmcp::model::{CallToolRequestParams, CallToolResult, RequestMetaObject, Tool};
+use rmcp::service::RunningService;
+use rmcp::{RoleClient, ServerHandler, ServiceExt};
+use serde_json::{Value, json};
+use windlass_tools::contract::{ATTEMPT, FIRST_STARTED_AT, IDEMPOTENCY_KEY};
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A connected tool server.
+pub(crate) struct Client {
+    pub(crate) client: RunningService<RoleClient, ()>,
+    pub(crate) tools: Vec<Tool>,
+}
+
+/// A tool call to come.
+pub(crate) struct Request {
+    tool: &'static str,
+    arguments: Value,
+    meta: RequestMetaObject,
+}
+
+pub(crate) fn request(tool: &'static str, arguments: Value) -> Request {
+    Request { tool, arguments, meta: RequestMetaObject::new() }
+}
+
+impl Request {
+    /// As the worker sends it: with a key and the number of the attempt.
+    pub(crate) fn attempt(mut self, key: &str, attempt: u64) -> Self {
+        self.meta.insert(IDEMPOTENCY_KEY.to_owned(), key.into());
+        self.meta.insert(ATTEMPT.to_owned(), attempt.into());
+        self.meta.insert(FIRST_STARTED_AT.to_owned(), 1_795_255_505_000_i64.into());
+        self
+    }
+}
+
+impl Client {
+    pub(crate) async fn connect(server: impl ServerHandler) -> Self {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(async move {
+            if let Ok(running) = server.serve(theirs).await {
+                _ = running.waiting().await;
+            }
+        });
+        let client = ().serve(ours).await.unwrap();
+        let tools = client.list_all_tools().await.unwrap();
+        Self { client, tools }
+    }
+
+    /// Calls a tool and returns its result, checked against its output schema.
+    pub(crate) async fn call(&self, request: Request) -> Result<Value, Value> {
+        let tool = request.tool;
+        let result = self.raw(request).await.unwrap();
+        let value = result.structured_content.clone().unwrap();
+        let text = result.content[0].as_text().unwrap().text.clone();
+        if result.is_error == Some(true) {
+            let error = value["error"].clone();
+            assert!(
+                text.starts_with(error["message"].as_str().unwrap().trim_end_matches('.')),
+                "{text}"
+            );
+            return Err(error);
+        }
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        self.check(tool, &value);
+        Ok(value)
+    }
+
+    pub(crate) async fn ok(&self, request: Request) -> Value {
+        self.call(request).await.unwrap()
+    }
+
+    /// Calls a tool that fails, and returns the error.
+    pub(crate) async fn error(&self, request: Request) -> Value {
+        self.call(request).await.unwrap_err()
+    }
+
+    pub(crate) async fn raw(&self, request: Request) -> Result<CallToolResult, rmcp::ServiceError> {
+        let arguments = request.arguments.as_object().cloned().unwrap();
+        let mut params = CallToolRequestParams::new(request.tool).with_arguments(arguments);
+        params.meta = Some(request.meta);
+        tokio::time::timeout(DEADLINE, self.client.call_tool(params))
+            .await
+            .expect("an answer in time")
+    }
+
+    pub(crate) fn tool(&self, name: &str) -> &Tool {
+        self.tools.iter().find(|tool| tool.name == name).unwrap()
+    }
+
+    fn check(&self, tool: &str, value: &Value) {
+        let schema = Value::Object((**self.tool(tool).output_schema.as_ref().unwrap()).clone());
+        let problems: Vec<_> = validator_for(&schema)
+            .unwrap()
+            .iter_errors(value)
+            .map(|error| error.to_string())
+            .collect();
+        assert!(problems.is_empty(), "{tool} answered {value}: {problems:?}");
+    }
+}
+
+/// An answer without what tells a first from a repeated call.
+pub(crate) fn but_created(mut answer: Value) -> Value {
+    answer["created"] = json!(null);
+    answer
+}
