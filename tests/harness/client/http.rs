@@ -185,14 +185,14 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// Cuts a stream of bytes into the data of its events.
 #[derive(Default)]
-pub(in crate::harness) struct Events {
+pub(in super::super) struct Events {
     pending: Vec<u8>,
     data: Vec<String>,
 }
 
 impl Events {
     /// The data of the events that are complete now. Those without data (keep-alives, retry hints) say nothing.
-    pub(in crate::harness) fn feed(&mut self, chunk: &[u8]) -> Vec<String> {
+    pub(in super::super) fn feed(&mut self, chunk: &[u8]) -> Vec<String> {
         self.pending.extend_from_slice(chunk);
         let mut complete = Vec::new();
         while let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
