@@ -187,7 +187,7 @@ pub(super) struct Tools {
 #[derive(Args, Debug)]
 pub(super) struct Serve {
     /// Serve over HTTP at this address instead of standard input and output
-    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:8717")]
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:7321")]
     pub(super) http: Option<std::net::SocketAddr>,
     /// How tools are listed: dotted (workflow.run) or underscore (workflow_run), for clients that refuse dots; both can be called
     #[arg(long, value_enum)]
