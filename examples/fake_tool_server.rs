@@ -1,6 +1,6 @@
 //! A tool server that misbehaves on request: what the tests of tool servers, and of everything above, call.
 //!
-//! `fake_tool_server [MODE] [--ledger FILE] [--state FILE]`
+//! `fake_tool_server [MODE] [--ledger FILE] [--state FILE] [--slow-once]`
 //!
 //! MODE is one of
 //! - `normal`: MCP 2025-11-25; refuses `server/discover` as unknown
@@ -12,7 +12,8 @@
 //! - `stubborn`: like `normal`, but does not leave when its input ends
 //!
 //! The ledger gets one line for each effect: `TOOL KEY ATTEMPT ARGUMENTS`, and `cancelled TOOL` for each
-//! cancellation that arrived. The state file is where `crash_once` remembers that it has crashed.
+//! cancellation that arrived. The state file is where `crash_once` remembers that it has crashed, and
+//! `--slow-once` that it has taken eleven seconds to start, which is longer than clients wait for a probe.
 //! Speaks JSON-RPC by hand, so that it shares no code, and no mistake, with what it tests.
 
 use std::{
@@ -38,6 +39,7 @@ struct Server {
     mode: String,
     ledger: Option<PathBuf>,
     state: Option<PathBuf>,
+    slow_once: bool,
     output: Mutex<std::io::Stdout>,
     cancelled: Mutex<HashSet<String>>,
     running: Mutex<HashMap<String, String>>,
@@ -47,6 +49,9 @@ struct Server {
 
 fn main() {
     let server = Arc::new(Server::from_arguments());
+    if server.slow_once {
+        server.be_slow_once();
+    }
     match server.mode.as_str() {
         "exits-at-once" => {
             complain("the configuration file is missing");
@@ -83,6 +88,7 @@ impl Server {
             mode: "normal".to_owned(),
             ledger: None,
             state: None,
+            slow_once: false,
             output: Mutex::new(std::io::stdout()),
             cancelled: Mutex::default(),
             running: Mutex::default(),
@@ -94,6 +100,7 @@ impl Server {
             match argument.as_str() {
                 "--ledger" => server.ledger = arguments.next().map(PathBuf::from),
                 "--state" => server.state = arguments.next().map(PathBuf::from),
+                "--slow-once" => server.slow_once = true,
                 mode => server.mode = mode.to_owned(),
             }
         }
@@ -274,11 +281,24 @@ impl Server {
     }
 
     fn crash_unless_crashed(&self) {
-        let state = self.state.as_ref().expect("`crash_once` needs a state file");
-        if !state.exists() {
-            std::fs::write(state, "crashed").expect("the state file can be written");
+        if self.is_first_time() {
             exit(3);
         }
+    }
+
+    fn be_slow_once(&self) {
+        if self.is_first_time() {
+            thread::sleep(Duration::from_secs(11));
+        }
+    }
+
+    fn is_first_time(&self) -> bool {
+        let state = self.state.as_ref().expect("what happens once needs a state file");
+        let first = !state.exists();
+        if first {
+            std::fs::write(state, "happened").expect("the state file can be written");
+        }
+        first
     }
 
     /// Asks the client a question, and gives its answer back.

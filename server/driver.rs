@@ -1,11 +1,14 @@
 //! How an application gets its executions driven: by a row, and a nudge to whoever reads rows.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::sync::mpsc;
 use windlass_engine::{Call, State, Workflow};
 
-use crate::{link::Link, store::Claim};
+use crate::{clock::Moment, link::Link, store::Claim};
 
 /// An execution that was created with a lease for the worker of this process, ready to go on.
 ///
@@ -13,6 +16,8 @@ use crate::{link::Link, store::Claim};
 pub struct HandOver {
     /// The lease.
     pub claim: Claim,
+    /// From before the lease was written: it is counted from here.
+    pub claimed_at: Moment,
     /// What is executed.
     pub workflow: Arc<Workflow>,
     /// Where it stands after the events that were written with it.
@@ -30,6 +35,8 @@ pub struct LetterBox {
     pub worker: Arc<str>,
     /// Takes executions in.
     pub letters: mpsc::Sender<HandOver>,
+    /// Whether the worker may take on more.
+    pub room: Arc<AtomicBool>,
 }
 
 /// Starts a worker in this process.
@@ -58,7 +65,9 @@ impl Driver {
     #[must_use]
     pub fn worker(&self) -> Option<&str> {
         let letter_box = self.letter_box()?;
-        (0 < letter_box.letters.capacity()).then_some(&*letter_box.worker)
+        let letters = &letter_box.letters;
+        let takes = !letters.is_closed() && 0 < letters.capacity();
+        (takes && letter_box.room.load(Ordering::Relaxed)).then_some(&*letter_box.worker)
     }
 
     /// Hands an execution to the worker of this process.

@@ -131,7 +131,7 @@ impl Parts {
     async fn work_until_idle(&self, post: Post) {
         self.carry_rings();
         let idle = Duration::from_millis(self.config.worker.idle_ms);
-        let (worker, _, _letters) = self.worker();
+        let (worker, _letter_box) = self.worker();
         tokio::select! {
             () = worker.run(Some(idle)) => {}
             () = post.serve(&self.bell) => {}
@@ -150,7 +150,7 @@ impl Parts {
         )
     }
 
-    fn worker(&self) -> (Worker, Arc<str>, tokio::sync::mpsc::Sender<crate::driver::HandOver>) {
+    fn worker(&self) -> (Worker, LetterBox) {
         Worker::new(
             self.store.clone(),
             self.tool_servers.clone(),
@@ -162,9 +162,9 @@ impl Parts {
     }
 
     fn start_worker(&self, idle: Option<Duration>) -> LetterBox {
-        let (worker, id, letters) = self.worker();
+        let (worker, letter_box) = self.worker();
         keep(&self.workers, tokio::spawn(worker.run(idle)));
-        LetterBox { worker: id, letters }
+        letter_box
     }
 
     fn detached(&self) -> Driver {

@@ -101,7 +101,7 @@ pub enum Error {
     #[error("{}", explain(.0))]
     Database(#[from] sqlx::Error),
     /// The schema could not be brought up to date.
-    #[error("the database's schema cannot be brought up to date")]
+    #[error("the database's schema cannot be brought up to date: {}", why(.0))]
     Migration(#[from] sqlx::migrate::MigrateError),
 }
 
@@ -111,11 +111,40 @@ impl Error {
     /// Whether the same statement may succeed later without anybody changing the request.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Error::Database(err) if !matches!(
-            err,
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_)
-        ))
+        match self {
+            Error::Database(sqlx::Error::Database(err)) => {
+                !err.code().is_some_and(|code| is_about_the_request(&code))
+            }
+            Error::Database(err) => !matches!(
+                err,
+                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::Encode(_)
+            ),
+            Error::Fenced(_)
+            | Error::Url
+            | Error::Folder { .. }
+            | Error::Unreadable { .. }
+            | Error::Migration(_) => false,
+        }
     }
+}
+
+/// What keeps a migration from being done: most often the database itself.
+fn why(err: &sqlx::migrate::MigrateError) -> String {
+    use sqlx::migrate::MigrateError;
+    match err {
+        MigrateError::Execute(err) | MigrateError::ExecuteMigration(err, _) => explain(err),
+        err => err.to_string(),
+    }
+}
+
+/// Codes that the same statement gets again and again: a value that cannot be stored, or a schema that is another.
+fn is_about_the_request(code: &str) -> bool {
+    if code.len() == 5 {
+        // Postgres: data, integrity, syntax and names, limits.
+        return ["22", "23", "42", "54"].iter().any(|class| code.starts_with(class));
+    }
+    // SQLite: its own word for a broken statement, too big, constraint, mismatch; the lowest byte is the kind.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 1 | 18..=20))
 }
 
 /// What a database error means for the person who runs Windlass.
@@ -135,7 +164,7 @@ fn explain(err: &sqlx::Error) -> String {
                 "the SQLite file cannot be opened; check that its folder exists and is yours"
             }
             Some("10" | "266" | "522" | "778" | "1802" | "4874") => {
-                "the disk does not answer as it should, or the file is gone"
+                "the disk is full, reached a limit or does not answer as it should, or the file is gone; nothing that was accepted is lost"
             }
             Some("11" | "26") => {
                 "the file is not a SQLite database, or it is damaged; restore it or set another database"
@@ -154,7 +183,9 @@ fn explain(err: &sqlx::Error) -> String {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) => {
             "the database cannot be reached; check that it runs and what the database setting names"
         }
-        sqlx::Error::PoolTimedOut => "the database did not give a connection in time",
+        sqlx::Error::PoolTimedOut => {
+            "the database did not give a connection in time; check that it runs and has connections left"
+        }
         sqlx::Error::PoolClosed => "this process is closing the database",
         _ => "the database failed",
     };

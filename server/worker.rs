@@ -5,7 +5,10 @@ mod leases;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,8 +22,9 @@ use tokio_util::sync::CancellationToken;
 use self::{drive::Drive, leases::Leases};
 use crate::{
     bell::{Bell, Ring},
+    clock::Moment,
     config::WorkerSettings,
-    driver::HandOver,
+    driver::{HandOver, LetterBox},
     revisions::Revisions,
     store::Store,
     tool_servers::ToolServers,
@@ -56,6 +60,8 @@ struct Shared {
     wakes: Mutex<BTreeSet<i64>>,
     /// `tool_servers` texts that this worker cannot serve.
     refused: Mutex<Vec<String>>,
+    /// Whether it may take on more; those who hand over look at it.
+    room: Arc<AtomicBool>,
 }
 
 impl Worker {
@@ -68,7 +74,7 @@ impl Worker {
         bell: Bell,
         settings: WorkerSettings,
         stop: CancellationToken,
-    ) -> (Worker, Arc<str>, mpsc::Sender<HandOver>) {
+    ) -> (Worker, LetterBox) {
         let id: Arc<str> = format!("worker_{:032x}", rand::random::<u128>()).into();
         let (sender, letters) = mpsc::channel(settings.max_executions.max(1));
         let shared = Shared {
@@ -82,8 +88,10 @@ impl Worker {
             stop,
             wakes: Mutex::default(),
             refused: Mutex::default(),
+            room: Arc::new(AtomicBool::new(true)),
         };
-        (Worker { shared: Arc::new(shared), letters }, id, sender)
+        let letter_box = LetterBox { worker: id, letters: sender, room: Arc::clone(&shared.room) };
+        (Worker { shared: Arc::new(shared), letters }, letter_box)
     }
 
     /// Drives executions until it is told to stop, or, with `idle`, until it has had nothing to do for so long.
@@ -94,6 +102,8 @@ impl Worker {
         let mut busy_at = Instant::now();
         while !self.shared.stop.is_cancelled() {
             let room = driving.len() < self.shared.settings.max_executions;
+            self.shared.room.store(room, Ordering::Relaxed);
+            let looked_at = self.shared.store.now();
             let found = if room { self.claim_due(&mut driving).await } else { false };
             if found || !driving.is_empty() {
                 busy_at = Instant::now();
@@ -105,17 +115,23 @@ impl Worker {
             {
                 break;
             }
-            let patience = self.patience();
+            let patience = self.patience(looked_at);
             tokio::select! {
-                letter = self.letters.recv(), if room => if let Some(letter) = letter {
+                // Also without room: its lease has begun, and is renewed only by a drive.
+                Some(letter) = self.letters.recv() => {
                     busy_at = Instant::now();
                     driving.spawn(Drive::from_hand_over(&self.shared, letter).run());
-                },
+                }
                 () = next_due(&mut rings) => {}
                 Some(ended) = driving.join_next() => report(ended),
                 () = tokio::time::sleep(patience) => {}
                 () = self.shared.stop.cancelled() => {}
             }
+        }
+        // Their first calls are written as begun: to leave them now would make them uncertain.
+        self.letters.close();
+        while let Ok(letter) = self.letters.try_recv() {
+            driving.spawn(Drive::from_hand_over(&self.shared, letter).run());
         }
         drain(driving).await;
         renewing.abort();
@@ -127,12 +143,13 @@ impl Worker {
         let mut found = false;
         while driving.len() < self.shared.settings.max_executions {
             let refused = lock(&self.shared.refused).clone();
+            let claimed_at = Moment::now();
             match self.shared.store.claim(&self.shared.id, &refused).await {
                 Ok(Some(claim)) => {
                     found = true;
                     let shared = Arc::clone(&self.shared);
-                    self.shared.leases.begin(&claim.execution_id);
-                    driving.spawn(async move { drive::claimed(shared, claim).await });
+                    let held = shared.leases.begin(&claim.execution_id);
+                    driving.spawn(drive::claimed(shared, claim, claimed_at, held));
                 }
                 Ok(None) => break,
                 Err(err) => {
@@ -146,13 +163,14 @@ impl Worker {
     }
 
     /// How long to sleep when nobody rings: until the next timer that this worker knows of, at most a poll.
-    fn patience(&self) -> Duration {
-        let now = self.shared.store.now();
+    ///
+    /// What was to wake before `looked_at` was looked for since, and is not waited for again.
+    fn patience(&self, looked_at: i64) -> Duration {
         let mut wakes = lock(&self.shared.wakes);
-        while wakes.first().is_some_and(|at| *at + 1_000 < now) {
+        while wakes.first().is_some_and(|at| *at <= looked_at) {
             wakes.pop_first();
         }
-        let next = wakes.first().map_or(i64::MAX, |at| at - now);
+        let next = wakes.first().map_or(i64::MAX, |at| at - self.shared.store.now());
         Duration::from_millis(u64::try_from(next).unwrap_or_default().max(1)).min(POLL)
     }
 

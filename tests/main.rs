@@ -12,5 +12,6 @@ mod harness;
 mod harness_itself;
 mod mcp;
 mod sdk;
+mod store;
 mod tidy;
 mod tool_servers;

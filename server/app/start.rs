@@ -10,6 +10,7 @@ use windlass_engine::{Event, State, Turn, Workflow, advance};
 use super::{App, Caller, Detail, Error, Execution, RunRequest, catalogue::Entry};
 use crate::{
     bell::Ring,
+    clock::Moment,
     driver::HandOver,
     store::{Created, NewExecution},
     tool_servers,
@@ -39,6 +40,7 @@ impl App {
         // Whoever drives it must live before the row does, or its first moments are nobody's.
         self.inner.driver.ensure().await;
 
+        let claimed_at = Moment::now();
         let at = self.inner.store.now();
         let mut state = State::new(&workflow, &id, &caller.name);
         let happened = vec![Event::ExecutionStarted { input }];
@@ -72,6 +74,7 @@ impl App {
         match claim {
             Some(claim) => self.inner.driver.hand_over(HandOver {
                 claim,
+                claimed_at,
                 workflow,
                 state,
                 calls: turn.calls,

@@ -173,6 +173,8 @@ fn postgres<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Postgres, PgArgument
     let (Sql::Both(text) | Sql::Each { postgres: text, .. }) = sql;
     args.iter().fold(sqlx::query(text), |query, arg| match arg {
         Arg::Int(int) => query.bind(*int),
+        // Postgres keeps no U+0000. In JSON it is an escape; anywhere else it is nobody's intent.
+        Arg::Text(Some(text)) if text.contains('\0') => query.bind(text.replace('\0', "\u{fffd}")),
         Arg::Text(text) => query.bind(text.as_deref()),
     })
 }

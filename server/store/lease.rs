@@ -136,7 +136,7 @@ impl Store {
     /// When the database fails; the lease then runs out by itself.
     pub async fn release(&self, claim: &Claim, wake_at: i64) -> Result<()> {
         let sql = "UPDATE executions SET lease_owner = NULL, lease_until = 0, wake_at = $1
-                   WHERE id = $2 AND lease_epoch = $3";
+                   WHERE id = $2 AND lease_epoch = $3 AND ended_at IS NULL";
         let mut tx = self.db.begin().await?;
         tx.execute(sql, args![wake_at, &claim.execution_id, claim.epoch]).await?;
         Ok(tx.commit().await?)

@@ -1,8 +1,14 @@
 //! Opens a database and brings its schema up to date.
 
-use std::{fs, path::Path, str::FromStr, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use sqlx::{
+    Connection, PgConnection,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -59,22 +65,38 @@ async fn migrate_sqlite(path: &Path, pool: &sqlx::SqlitePool) -> Result<()> {
     if done.is_ok_and(|(version,)| version.is_some_and(|version| newest <= version)) {
         return Ok(());
     }
-    let lock = path.with_added_extension("migrating");
-    let file =
-        fs::File::create(&lock).map_err(|source| Error::Folder { path: lock.clone(), source })?;
-    // Blocks for as long as another process migrates: a few milliseconds, once in a release.
-    file.lock().map_err(|source| Error::Folder { path: lock, source })?;
+    let _lock = lock(path.with_added_extension("migrating")).await?;
     migrator(&SQLITE).run(pool).await?;
     Ok(())
 }
 
+/// Waits for as long as another process migrates: a few milliseconds, once in a release.
+///
+/// On a thread of its own: whoever holds the lock may need this one to go on.
+async fn lock(path: PathBuf) -> Result<fs::File> {
+    let wait = {
+        let path = path.clone();
+        move || {
+            let file = fs::File::create(&path)?;
+            file.lock()?;
+            Ok(file)
+        }
+    };
+    let locked = tokio::task::spawn_blocking(wait).await.map_err(std::io::Error::other);
+    locked.and_then(|locked| locked).map_err(|source| Error::Folder { path, source })
+}
+
 async fn open_postgres(url: &str) -> Result<Db> {
     let options = PgConnectOptions::from_str(url)?.application_name("windlass");
-    let pool = PgPoolOptions::new()
-        .max_connections(16)
-        .acquire_timeout(CONNECT)
-        .connect_with(options)
-        .await?;
+    let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(CONNECT);
+    let pool = match pool.connect_with(options.clone()).await {
+        // The pool was patient with a server that may be starting, and has forgotten why it had to be.
+        Err(timed_out @ sqlx::Error::PoolTimedOut) => {
+            let reason = PgConnection::connect_with(&options).await.err();
+            return Err(reason.unwrap_or(timed_out).into());
+        }
+        connected => connected?,
+    };
     migrator(&POSTGRES).run(&pool).await?;
     Ok(Db::Postgres(pool))
 }

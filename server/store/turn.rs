@@ -59,24 +59,23 @@ impl Store {
         let mut tx = self.db.begin().await?;
         let updated = update(&mut tx, claim, commit, last_seq).await?;
         let Some(signals_in) = updated else {
-            return self.committed_before(claim, last_seq).await;
+            return committed_before(&mut tx, claim, last_seq).await;
         };
         write_events(&mut tx, &claim.execution_id, claim.last_seq, commit).await?;
         tx.commit().await?;
         Ok(Committed { last_seq, signals_in })
     }
+}
 
-    /// The commit may have happened although its answer was lost.
-    async fn committed_before(&self, claim: &Claim, last_seq: i64) -> Result<Committed> {
-        let sql = "SELECT signals_in FROM executions WHERE id = $1 AND lease_epoch = $2 AND last_seq = $3";
-        let row: Option<(i64,)> =
-            self.db.optional(sql, args![&claim.execution_id, claim.epoch, last_seq]).await?;
-        match row {
-            Some((signals_in,)) if claim.last_seq < last_seq => {
-                Ok(Committed { last_seq, signals_in })
-            }
-            Some(_) | None => Err(Error::Fenced(claim.execution_id.clone())),
-        }
+/// The commit may have happened although its answer was lost.
+async fn committed_before(tx: &mut Tx, claim: &Claim, last_seq: i64) -> Result<Committed> {
+    let sql =
+        "SELECT signals_in FROM executions WHERE id = $1 AND lease_epoch = $2 AND last_seq = $3";
+    let row: Option<(i64,)> =
+        tx.optional(sql, args![&claim.execution_id, claim.epoch, last_seq]).await?;
+    match row {
+        Some((signals_in,)) if claim.last_seq < last_seq => Ok(Committed { last_seq, signals_in }),
+        Some(_) | None => Err(Error::Fenced(claim.execution_id.clone())),
     }
 }
 

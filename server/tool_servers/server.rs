@@ -453,7 +453,8 @@ fn invalid(call: &Call, problems: &[String]) -> Failure {
 
 fn still_broken(failure: &Failure, until: Instant) -> Failure {
     let wait = until.saturating_duration_since(Instant::now());
-    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+    // Rounded up: who waits so long must not come too early.
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
     let message = format!("{}; it is tried again in {wait_ms} ms", failure.message);
     match failure.retryable {
         Some(false) => Failure { message, ..failure.clone() },

@@ -16,7 +16,7 @@ use windlass_engine::{
 
 use super::{
     DRAIN, SET_ASIDE_MS, Shared,
-    leases::{FRESH, Renewal},
+    leases::{FRESH, Held, Renewal},
     lock,
 };
 use crate::{
@@ -50,6 +50,7 @@ pub(super) struct Drive {
     cancels: HashMap<String, CancellationToken>,
     /// When the lease was last known to hold.
     held_at: Moment,
+    _held: Held,
     renewals: watch::Receiver<Renewal>,
     rings: broadcast::Receiver<Ring>,
 }
@@ -68,13 +69,10 @@ enum Error {
 }
 
 /// Drives an execution that was claimed.
-pub(super) async fn claimed(shared: Arc<Shared>, claim: Claim) {
-    match Drive::from_claim(&shared, claim.clone()).await {
+pub(super) async fn claimed(shared: Arc<Shared>, claim: Claim, claimed_at: Moment, held: Held) {
+    match Drive::from_claim(&shared, claim.clone(), claimed_at, held).await {
         Ok(drive) => drive.run().await,
-        Err(err) => {
-            set_aside(&shared, &claim, &err).await;
-            shared.leases.end(&claim.execution_id);
-        }
+        Err(err) => set_aside(&shared, &claim, &err).await,
     }
 }
 
@@ -104,21 +102,28 @@ async fn set_aside(shared: &Shared, claim: &Claim, err: &Error) {
 impl Drive {
     /// Goes on where the process that created the execution stopped.
     pub(super) fn from_hand_over(shared: &Arc<Shared>, letter: HandOver) -> Drive {
-        shared.leases.begin(&letter.claim.execution_id);
-        let mut drive = Drive::new(shared, letter.claim, letter.workflow, letter.state, 0);
+        let held = shared.leases.begin(&letter.claim.execution_id);
+        let HandOver { claim, claimed_at, workflow, state, .. } = letter;
+        let mut drive = Drive::new(shared, claim, (claimed_at, held), workflow, state, 0);
         drive.to_call = letter.calls;
         drive.wake_at = letter.wake_at;
         drive
     }
 
-    async fn from_claim(shared: &Arc<Shared>, claim: Claim) -> Result<Drive, Error> {
+    async fn from_claim(
+        shared: &Arc<Shared>,
+        claim: Claim,
+        claimed_at: Moment,
+        held: Held,
+    ) -> Result<Drive, Error> {
         let loaded = shared.store.load(&claim).await?;
         if !shared.serves(&loaded.tool_servers) {
             return Err(Error::Elsewhere(loaded.tool_servers));
         }
         let workflow = shared.revisions.read(&loaded.revision, &loaded.document)?;
         let state = fold(&workflow, &claim, &loaded)?;
-        let mut drive = Drive::new(shared, claim, workflow, state, loaded.signals_done);
+        let lease = (claimed_at, held);
+        let mut drive = Drive::new(shared, claim, lease, workflow, state, loaded.signals_done);
         drive.happened = drive.interrupted().await;
         drive.hear(loaded.signals);
         Ok(drive)
@@ -127,6 +132,7 @@ impl Drive {
     fn new(
         shared: &Arc<Shared>,
         claim: Claim,
+        (held_at, held): (Moment, Held),
         workflow: Arc<Workflow>,
         state: State,
         signals_done: i64,
@@ -143,7 +149,8 @@ impl Drive {
             wake_at: None,
             out: JoinSet::new(),
             cancels: HashMap::new(),
-            held_at: Moment::now(),
+            held_at,
+            _held: held,
             renewals: shared.leases.listen(),
             rings: shared.bell.listen(),
         }
@@ -157,7 +164,6 @@ impl Drive {
             self.out.shutdown().await;
             set_aside(&self.shared, &self.claim, &err).await;
         }
-        self.shared.leases.end(&self.claim.execution_id);
     }
 
     async fn go_on(&mut self) -> Result<(), Error> {
@@ -232,6 +238,12 @@ impl Drive {
             let cancel = CancellationToken::new();
             self.cancels.insert(call.step.clone(), cancel.clone());
             let step = call.step.clone();
+            let now = self.shared.store.now();
+            if call.deadline.is_some_and(|deadline| deadline <= now) {
+                // The database took that long. A call without time would be sent only to be lost.
+                self.out.spawn(async move { (step, too_late()) });
+                continue;
+            }
             let call = self.address(call, cancel);
             let tool_servers = self.shared.tool_servers.clone();
             self.out.spawn(async move {
@@ -442,6 +454,15 @@ fn event(step: String, outcome: Outcome) -> Event {
 fn step_error(failure: Failure) -> StepError {
     let Failure { code, message, retryable, retry_after_ms } = failure;
     StepError { code, message, retryable, retry_after_ms }
+}
+
+fn too_late() -> Outcome {
+    Outcome::Failed(Failure {
+        code: "timeout".to_owned(),
+        message: "the time was over before the call could go out; it was not made".to_owned(),
+        retryable: None,
+        retry_after_ms: None,
+    })
 }
 
 fn panicked() -> Outcome {

@@ -1,7 +1,7 @@
 //! Keeps the leases of one worker alive, and tells their holders when they are not.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -16,12 +16,22 @@ const EVERY: Duration = Duration::from_secs(5);
 /// A holder starts no call when its lease was last known to hold so long ago.
 pub(super) const FRESH: Duration = Duration::from_secs(12);
 
+/// How many drives of this worker hold each execution. More than one only after a stall: the lease ran out, this
+/// worker claimed it again, and the earlier drive has yet to notice.
+type Holders = Arc<Mutex<HashMap<String, usize>>>;
+
 /// The leases of one worker.
 pub(super) struct Leases {
     store: Store,
     worker: Arc<str>,
-    held: Arc<Mutex<HashSet<String>>>,
+    holders: Holders,
     news: watch::Sender<Renewal>,
+}
+
+/// One drive's part in a lease: it is renewed until this is dropped, also when the drive panics.
+pub(super) struct Held {
+    holders: Holders,
+    execution_id: String,
 }
 
 /// What the last renewal found.
@@ -36,17 +46,13 @@ pub(super) struct Renewal {
 impl Leases {
     pub(super) fn new(store: Store, worker: Arc<str>) -> Leases {
         let renewal = Renewal { sent: Moment::now(), held: Arc::default() };
-        Leases { store, worker, held: Arc::default(), news: watch::Sender::new(renewal) }
+        Leases { store, worker, holders: Arc::default(), news: watch::Sender::new(renewal) }
     }
 
     /// An execution is driven here from now on.
-    pub(super) fn begin(&self, execution_id: &str) {
-        self.held().insert(execution_id.to_owned());
-    }
-
-    /// An execution is not driven here any more.
-    pub(super) fn end(&self, execution_id: &str) {
-        self.held().remove(execution_id);
+    pub(super) fn begin(&self, execution_id: &str) -> Held {
+        *lock(&self.holders).entry(execution_id.to_owned()).or_default() += 1;
+        Held { holders: Arc::clone(&self.holders), execution_id: execution_id.to_owned() }
     }
 
     pub(super) fn listen(&self) -> watch::Receiver<Renewal> {
@@ -56,13 +62,13 @@ impl Leases {
     /// Renews every few seconds; the task ends when it is aborted.
     pub(super) fn keep_renewed(&self) -> JoinHandle<()> {
         let (store, worker) = (self.store.clone(), Arc::clone(&self.worker));
-        let (held, news) = (Arc::clone(&self.held), self.news.clone());
+        let (holders, news) = (Arc::clone(&self.holders), self.news.clone());
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(EVERY);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                renew(&store, &worker, &held, &news).await;
+                renew(&store, &worker, &holders, &news).await;
             }
         })
     }
@@ -73,27 +79,31 @@ impl Leases {
             tracing::debug!("the worker's row stays until it is old: {err}");
         }
     }
+}
 
-    fn held(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut holders = lock(&self.holders);
+        if let Some(count) = holders.get_mut(&self.execution_id) {
+            *count -= 1;
+            if *count == 0 {
+                holders.remove(&self.execution_id);
+            }
+        }
     }
 }
 
-async fn renew(
-    store: &Store,
-    worker: &str,
-    held: &Mutex<HashSet<String>>,
-    news: &watch::Sender<Renewal>,
-) {
+fn lock(holders: &Holders) -> std::sync::MutexGuard<'_, HashMap<String, usize>> {
+    holders.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn renew(store: &Store, worker: &str, holders: &Holders, news: &watch::Sender<Renewal>) {
     if let Err(err) = store.measure_clock().await.and(store.worker_seen(worker).await) {
         tracing::warn!("the database does not hear that this worker lives: {err}");
     }
     // Before the list is made: a lease that begins after it is not expected in the answer.
     let sent = Moment::now();
-    let ids: Vec<String> = {
-        let held = held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.iter().cloned().collect()
-    };
+    let ids: Vec<String> = lock(holders).keys().cloned().collect();
     if ids.is_empty() {
         return;
     }

@@ -48,7 +48,8 @@ while read -r order; do
     esac
     echo "$order"
 done
-end INT
+# Nothing of it is wanted any more, so nothing is written out first.
+end QUIT
 rm -rf "$folder"
 "#;
 
