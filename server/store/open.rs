@@ -50,7 +50,14 @@ async fn open_sqlite(url: &str) -> Result<Db> {
             .map_err(|source| Error::Folder { path: folder.into(), source })?;
     }
     let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(BUSY * 2);
-    let write = pool(1).connect_with(options.clone()).await?;
+    // A COMMIT that fails on a full disk has already rolled back; sqlx then believes that the
+    // transaction goes on, and such a connection never begins another one.
+    let write = pool(1)
+        .before_acquire(|connection, _| {
+            Box::pin(async move { Ok(!Connection::is_in_transaction(connection)) })
+        })
+        .connect_with(options.clone())
+        .await?;
     migrate_sqlite(&path, &write).await?;
     Ok(Db::Sqlite { write, read: pool(4).connect_lazy_with(options) })
 }
