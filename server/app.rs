@@ -6,7 +6,7 @@ mod shipped;
 mod start;
 mod views;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -31,6 +31,9 @@ use crate::{
 
 /// How long a caller who waits goes without looking, in case a ring was lost.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long an execution may be due before somebody is told that nobody drives it, in milliseconds.
+const OVERDUE_MS: i64 = 5_000;
 
 /// How long a signal's sender waits to see what came of it.
 const SIGNAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -207,7 +210,7 @@ impl App {
                 known: names(&workflow),
             });
         };
-        self.check_uncertain(&row, step).await?;
+        let started_at = self.check_uncertain(&row, step).await?;
         let resolution = match resolution {
             Resolution::Completed(output) => {
                 self.check_result(&described.tool, &output).await?;
@@ -216,7 +219,8 @@ impl App {
             Resolution::Retry => Settled::Retry,
             Resolution::Failed(message) => Settled::Failed { message },
         };
-        let signal = Signal::Resolve { step: step.to_owned(), resolution, by: caller.name.clone() };
+        let (step, by) = (step.to_owned(), caller.name.clone());
+        let signal = Signal::Resolve { step, started_at, resolution, by };
         self.signal(&row, &signal).await
     }
 
@@ -252,8 +256,9 @@ impl App {
         if let Some(warning) = self.inner.driver.ensure().await {
             return Ok(Some(warning));
         }
-        let here = matches!(self.inner.driver, Driver::InProcess(_) | Driver::Detached { .. });
-        if here || self.inner.store.worker_lives().await? {
+        if matches!(self.inner.driver, Driver::Detached { .. })
+            || self.inner.store.worker_lives().await?
+        {
             return Ok(None);
         }
         Ok(Some(
@@ -292,17 +297,18 @@ impl App {
         self.changed(&row.id, row.last_seq, SIGNAL_PATIENCE, Detail::Steps).await
     }
 
-    async fn check_uncertain(&self, row: &ExecutionRow, step: &str) -> Result<(), Error> {
+    /// When the call of an uncertain step first went out.
+    async fn check_uncertain(&self, row: &ExecutionRow, step: &str) -> Result<Option<i64>, Error> {
         if row.ended_at.is_some() {
             return Err(has_ended(&row.id, &row.status));
         }
         let rows = self.inner.store.steps(&row.id).await?;
-        let status =
-            rows.iter().find(|known| known.step == step).map_or("pending", |row| &row.status);
-        if status == StepStatus::Uncertain.as_str() {
-            return Ok(());
-        }
         let uncertain = StepStatus::Uncertain.as_str();
+        let begun = rows.iter().find(|known| known.step == step);
+        let status = begun.map_or(StepStatus::Pending.as_str(), |row| &row.status);
+        if status == uncertain {
+            return Ok(begun.and_then(|row| row.started_at));
+        }
         let open: Vec<&str> = rows
             .iter()
             .filter(|row| row.status == uncertain)
@@ -344,12 +350,13 @@ impl App {
                 begun.iter().position(|row| row.step == step.name).map(|at| begun.swap_remove(at));
             steps.push(self.step_view(&row, step, known, detail).await?);
         }
+        let unserved = self.unserved(&row);
         let output = if row.status == "completed" { self.output(&row).await? } else { None };
         Ok(Execution {
             version: row.last_seq,
             output,
             error: row.error.as_deref().and_then(read_error),
-            waiting_for: row.waiting_for,
+            waiting_for: row.waiting_for.or(unserved),
             steps,
             input: serde_json::from_str(&row.input).unwrap_or_default(),
             execution_id: row.id,
@@ -358,6 +365,28 @@ impl App {
             requested_by: row.requested_by,
             created_at: row.created_at,
             ended_at: row.ended_at,
+        })
+    }
+
+    /// What to tell of an execution that has been due for a while and that nobody here can drive.
+    fn unserved(&self, row: &ExecutionRow) -> Option<String> {
+        let now = self.inner.store.now();
+        let overdue = row.wake_at.is_some_and(|at| at + OVERDUE_MS < now) && row.lease_until < now;
+        if !overdue || row.ended_at.is_some() {
+            return None;
+        }
+        let wanted: BTreeMap<String, String> = serde_json::from_str(&row.tool_servers).ok()?;
+        let own = self.inner.tool_servers.identities();
+        let differs = |(name, identity): (String, String)| {
+            (own.get(&name) != Some(&identity)).then_some(name)
+        };
+        let changed: Vec<String> = wanted.into_iter().filter_map(differs).collect();
+        (!changed.is_empty()).then(|| {
+            format!(
+                "a worker whose tool servers are configured as when it started; here {} changed since: \
+                 put the configuration back, or cancel the execution and run it again",
+                changed.join(", ")
+            )
         })
     }
 

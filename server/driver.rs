@@ -1,8 +1,11 @@
 //! How an application gets its executions driven: by a row, and a nudge to whoever reads rows.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::sync::mpsc;
@@ -37,7 +40,12 @@ pub struct LetterBox {
     pub letters: mpsc::Sender<HandOver>,
     /// Whether the worker may take on more.
     pub room: Arc<AtomicBool>,
+    /// Where the worker drives only some executions: their ids.
+    pub own: Option<Own>,
 }
+
+/// The executions that a worker drives, where it drives only some.
+pub type Own = Arc<Mutex<BTreeSet<String>>>;
 
 /// Starts a worker in this process.
 pub type Fallback = Arc<dyn Fn() -> LetterBox + Send + Sync>;
@@ -73,8 +81,16 @@ impl Driver {
     /// Hands an execution to the worker of this process.
     pub fn hand_over(&self, execution: HandOver) {
         if let Some(letter_box) = self.letter_box() {
+            letter_box.adopt(&execution.claim.execution_id);
             // A full box is no loss: the lease runs out and the row is claimed.
             _ = letter_box.letters.try_send(execution);
+        }
+    }
+
+    /// Has a worker that drives only some executions drive this one too, when it is due.
+    pub fn adopt(&self, execution_id: &str) {
+        if let Some(letter_box) = self.letter_box() {
+            letter_box.adopt(execution_id);
         }
     }
 
@@ -98,6 +114,14 @@ impl Driver {
             Driver::InProcess(letter_box) => Some(letter_box),
             Driver::Detached { instead, .. } => instead.get().map(|(letter_box, _)| letter_box),
             Driver::Nobody => None,
+        }
+    }
+}
+
+impl LetterBox {
+    fn adopt(&self, execution_id: &str) {
+        if let Some(own) = &self.own {
+            own.lock().unwrap_or_else(PoisonError::into_inner).insert(execution_id.to_owned());
         }
     }
 }

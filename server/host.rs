@@ -14,7 +14,7 @@ use crate::{
     app::App,
     bell::Bell,
     config::Config,
-    driver::{Driver, LetterBox},
+    driver::{Driver, LetterBox, Own},
     link::{Link, Place, Post},
     revisions::Revisions,
     store::Store,
@@ -35,6 +35,8 @@ const STOP: Duration = Duration::from_secs(12);
 pub enum Drive {
     /// A worker inside this process.
     InProcess,
+    /// A worker inside this process that drives what this process starts, and nothing else.
+    Own,
     /// A detached process, started on demand, that outlives this one; in-process where none can be started.
     Detached,
     /// Nobody: this process only asks.
@@ -73,6 +75,7 @@ impl Host {
         parts.carry_rings();
         let driver = match drive {
             Drive::InProcess => Driver::InProcess(parts.start_worker(None)),
+            Drive::Own => Driver::InProcess(parts.start_worker(Some(Own::default()))),
             Drive::Detached => parts.detached(),
             Drive::Nobody => Driver::Nobody,
         };
@@ -95,21 +98,21 @@ impl Host {
 /// # Errors
 /// When the database cannot be opened.
 pub async fn work(config: &Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let place = Place::of(config);
-    while let Some(post) =
-        Post::take(place.clone()).context("the worker's socket cannot be made")?
-    {
+    loop {
         let parts = Parts { stop: stop.child_token(), ..Parts::open(config).await? };
-        parts.work_until_idle(post).await;
+        let post = Post::take(parts.place()).context("the worker's socket cannot be made")?;
+        let Some(post) = post else {
+            tracing::info!("another worker drives this workspace");
+            return Ok(());
+        };
+        let refused = parts.work_until_idle(post).await;
         // Doors that connect now start another worker; what came in before is still this one's.
-        let left = !stop.is_cancelled() && matches!(parts.store.has_work().await, Ok(true));
+        let left = matches!(parts.store.has_work(&refused).await, Ok(true));
         parts.stop().await;
-        if !left {
+        if !left || stop.is_cancelled() {
             return Ok(());
         }
     }
-    tracing::info!("another worker drives this workspace");
-    Ok(())
 }
 
 impl Parts {
@@ -128,13 +131,19 @@ impl Parts {
         })
     }
 
-    async fn work_until_idle(&self, post: Post) {
+    /// Where the detached worker of this configuration is found.
+    fn place(&self) -> Place {
+        Place::of(&self.config, &self.tool_servers.identities())
+    }
+
+    /// What could not be served, in the end.
+    async fn work_until_idle(&self, post: Post) -> Vec<String> {
         self.carry_rings();
         let idle = Duration::from_millis(self.config.worker.idle_ms);
-        let (worker, _letter_box) = self.worker();
+        let (worker, _letter_box) = self.worker(None);
         tokio::select! {
-            () = worker.run(Some(idle)) => {}
-            () = post.serve(&self.bell) => {}
+            refused = worker.run(Some(idle)) => refused,
+            never = post.serve(&self.bell) => match never {},
         }
     }
 
@@ -150,7 +159,7 @@ impl Parts {
         )
     }
 
-    fn worker(&self) -> (Worker, LetterBox) {
+    fn worker(&self, own: Option<Own>) -> (Worker, LetterBox) {
         Worker::new(
             self.store.clone(),
             self.tool_servers.clone(),
@@ -158,19 +167,20 @@ impl Parts {
             self.bell.clone(),
             self.config.worker.clone(),
             self.stop.clone(),
+            own,
         )
     }
 
-    fn start_worker(&self, idle: Option<Duration>) -> LetterBox {
-        let (worker, letter_box) = self.worker();
-        keep(&self.workers, tokio::spawn(worker.run(idle)));
+    fn start_worker(&self, own: Option<Own>) -> LetterBox {
+        let (worker, letter_box) = self.worker(own);
+        keep(&self.workers, tokio::spawn(async move { drop(worker.run(None).await) }));
         letter_box
     }
 
     fn detached(&self) -> Driver {
         let parts = self.clone();
         Driver::Detached {
-            link: Link::new(&self.config, self.bell.clone()),
+            link: Link::new(self.place(), &self.config, self.bell.clone()),
             fallback: Arc::new(move || parts.start_worker(None)),
             instead: Arc::new(OnceLock::new()),
         }
@@ -180,7 +190,7 @@ impl Parts {
     fn take_up_what_is_left(&self, app: App) {
         let store = self.store.clone();
         let task = async move {
-            if matches!(store.has_work().await, Ok(true)) {
+            if matches!(store.has_work(&[]).await, Ok(true)) {
                 app.ensure_worker().await;
             }
         };

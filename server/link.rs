@@ -1,6 +1,8 @@
 //! The wire between doors and the detached worker of their workspace: a socket that carries rings.
 
 use std::{
+    collections::BTreeMap,
+    convert::Infallible,
     fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
@@ -56,8 +58,11 @@ struct Inner {
 }
 
 impl Place {
-    pub(crate) fn of(config: &Config) -> Place {
-        let digest = Sha256::digest(format!("{}\n{}", config.database, config.workspace));
+    /// The place of a configuration. One worker serves one set of tool servers: with others, another one is needed.
+    pub(crate) fn of(config: &Config, tool_servers: &BTreeMap<String, String>) -> Place {
+        let folder = config.data_dir.to_string_lossy();
+        let what = serde_json::json!([config.database, config.workspace, folder, tool_servers]);
+        let digest = Sha256::digest(what.to_string());
         let name: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let file = |ending: &str| config.data_dir.join(format!("worker-{name}.{ending}"));
         let mut socket = file("sock");
@@ -70,9 +75,9 @@ impl Place {
 }
 
 impl Link {
-    pub(crate) fn new(config: &Config, bell: Bell) -> Link {
+    pub(crate) fn new(place: Place, config: &Config, bell: Bell) -> Link {
         let inner = Inner {
-            place: Place::of(config),
+            place,
             config: config.clone(),
             bell,
             connected: AtomicBool::new(false),
@@ -188,7 +193,7 @@ impl Post {
     }
 
     /// Serves every door that connects.
-    pub(crate) async fn serve(&self, bell: &Bell) {
+    pub(crate) async fn serve(&self, bell: &Bell) -> Infallible {
         // They end with this future, so that doors notice at once when nobody drives here any more.
         let mut doors = JoinSet::new();
         loop {

@@ -61,6 +61,8 @@ pub enum Signal {
     Resolve {
         /// The step.
         step: String,
+        /// When the call that is settled first went out: an answer that comes late settles no later call.
+        started_at: Option<i64>,
         /// What became of it.
         resolution: Resolution,
         /// Who says so.

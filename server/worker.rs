@@ -24,9 +24,9 @@ use crate::{
     bell::{Bell, Ring},
     clock::Moment,
     config::WorkerSettings,
-    driver::{HandOver, LetterBox},
+    driver::{HandOver, LetterBox, Own},
     revisions::Revisions,
-    store::Store,
+    store::{self, Claim, Store},
     tool_servers::ToolServers,
 };
 
@@ -62,10 +62,12 @@ struct Shared {
     refused: Mutex<Vec<String>>,
     /// Whether it may take on more; those who hand over look at it.
     room: Arc<AtomicBool>,
+    /// Where it drives only some executions: their ids.
+    own: Option<Own>,
 }
 
 impl Worker {
-    /// A worker that is ready to run, and its letter box.
+    /// A worker that is ready to run, and its letter box. With `own` it drives nothing but those executions.
     #[must_use]
     pub fn new(
         store: Store,
@@ -74,6 +76,7 @@ impl Worker {
         bell: Bell,
         settings: WorkerSettings,
         stop: CancellationToken,
+        own: Option<Own>,
     ) -> (Worker, LetterBox) {
         let id: Arc<str> = format!("worker_{:032x}", rand::random::<u128>()).into();
         let (sender, letters) = mpsc::channel(settings.max_executions.max(1));
@@ -89,13 +92,17 @@ impl Worker {
             wakes: Mutex::default(),
             refused: Mutex::default(),
             room: Arc::new(AtomicBool::new(true)),
+            own,
         };
-        let letter_box = LetterBox { worker: id, letters: sender, room: Arc::clone(&shared.room) };
+        let (room, own) = (Arc::clone(&shared.room), shared.own.clone());
+        let letter_box = LetterBox { worker: id, letters: sender, room, own };
         (Worker { shared: Arc::new(shared), letters }, letter_box)
     }
 
     /// Drives executions until it is told to stop, or, with `idle`, until it has had nothing to do for so long.
-    pub async fn run(mut self, idle: Option<Duration>) {
+    ///
+    /// Says in the end what it could not serve: the `tool_servers` texts of those executions.
+    pub async fn run(mut self, idle: Option<Duration>) -> Vec<String> {
         let renewing = self.shared.leases.keep_renewed();
         let mut rings = self.shared.bell.listen();
         let mut driving = JoinSet::new();
@@ -136,15 +143,15 @@ impl Worker {
         drain(driving).await;
         renewing.abort();
         self.shared.leases.give_up().await;
+        lock(&self.shared.refused).clone()
     }
 
     /// Claims what is due, one after the other, until there is no more; whether there was any.
     async fn claim_due(&self, driving: &mut JoinSet<()>) -> bool {
         let mut found = false;
         while driving.len() < self.shared.settings.max_executions {
-            let refused = lock(&self.shared.refused).clone();
             let claimed_at = Moment::now();
-            match self.shared.store.claim(&self.shared.id, &refused).await {
+            match self.claim().await {
                 Ok(Some(claim)) => {
                     found = true;
                     let shared = Arc::clone(&self.shared);
@@ -162,6 +169,21 @@ impl Worker {
         found
     }
 
+    async fn claim(&self) -> Result<Option<Claim>, store::Error> {
+        let Shared { store, id, own, refused, leases, .. } = &*self.shared;
+        let Some(own) = own else {
+            let refused = lock(refused).clone();
+            return store.claim(id, &refused).await;
+        };
+        let own: Vec<String> = lock(own).iter().filter(|id| !leases.holds(id)).cloned().collect();
+        for execution_id in own {
+            if let Some(claim) = store.claim_only(id, &execution_id).await? {
+                return Ok(Some(claim));
+            }
+        }
+        Ok(None)
+    }
+
     /// How long to sleep when nobody rings: until the next timer that this worker knows of, at most a poll.
     ///
     /// What was to wake before `looked_at` was looked for since, and is not waited for again.
@@ -175,7 +197,8 @@ impl Worker {
     }
 
     async fn has_nothing_to_come(&self) -> bool {
-        matches!(self.shared.store.has_work().await, Ok(false))
+        let refused = lock(&self.shared.refused).clone();
+        matches!(self.shared.store.has_work(&refused).await, Ok(false))
     }
 }
 

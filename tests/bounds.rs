@@ -324,7 +324,7 @@ fn a_file_that_may_not_grow_says_so_and_loses_nothing() {
     assert!(refused.contains("the disk"), "{refused}");
     assert!(refused.contains("Nothing that was accepted is lost"), "{refused}");
     process.stderr_line(SOON, "about the commit that waits", |line| {
-        line.contains("a commit waits for the database").then_some(())
+        line.contains("the database is asked again").then_some(())
     });
 
     limit_files(&process, usual);

@@ -290,7 +290,7 @@ on_both! {
         assert!(away.document(&workflow().hash).await.unwrap().is_none());
         assert!(away.executions("ada", 10).await.unwrap().is_empty());
         assert!(!away.signal("exec_1", &cancel()).await.unwrap());
-        assert!(!away.has_work().await.unwrap());
+        assert!(!away.has_work(&[]).await.unwrap());
         assert!(nothing_is_due(&away).await);
         create_due(&away, "exec_2").await;
         assert_eq!(claim(&away, "worker_1").await.execution_id, "exec_2");
@@ -483,7 +483,7 @@ on_both! {
         let mut driven = driven(&store, "exec_1", "worker_1").await;
         driven.hears(&store, vec![]).await;
         assert!(nothing_is_due(&store).await);
-        assert!(store.has_work().await.unwrap());
+        assert!(store.has_work(&[]).await.unwrap());
         database.let_the_lease_run_out("exec_1").await;
         assert_eq!(claim(&store, "worker_2").await.last_seq, 2);
     }
@@ -495,12 +495,12 @@ on_both! {
         let turn = Turn { wake_at: Some(store.now() + DAY_MS), ..driven.advance(store.now(), vec![]) };
         driven.commit(&store, &turn, true).await.unwrap();
         assert!(nothing_is_due(&store).await);
-        assert_eq!(store.next_wake().await.unwrap(), turn.wake_at);
-        assert!(store.has_work().await.unwrap());
+        assert_eq!(store.next_wake(&[]).await.unwrap(), turn.wake_at);
+        assert!(store.has_work(&[]).await.unwrap());
         let turn = Turn { wake_at: None, ..turn };
         driven.commit(&store, &turn, true).await.unwrap();
-        assert_eq!(store.next_wake().await.unwrap(), None);
-        assert!(!store.has_work().await.unwrap());
+        assert_eq!(store.next_wake(&[]).await.unwrap(), None);
+        assert!(!store.has_work(&[]).await.unwrap());
     }
 
     async fn a_signal_during_a_lease_keeps_the_execution_due(database) {
@@ -533,6 +533,7 @@ on_both! {
         assert!(nothing_is_due(&store).await);
         let resolve = Signal::Resolve {
             step: "a".into(),
+            started_at: Some(7),
             resolution: Resolution::Completed { output: json!({ "nul": "\u{0}" }) },
             by: "bob".into(),
         };

@@ -8,7 +8,7 @@ use crate::{
     State, Step, ToolName, Workflow,
     event::{Again, Event, StepError},
     retry,
-    state::{StepState, UnexpectedEvent},
+    state::{StepState, StepStatus, UnexpectedEvent},
 };
 
 #[cfg(test)]
@@ -145,17 +145,12 @@ pub fn decide(workflow: &Workflow, state: &State, execution_id: &str, now: i64) 
 /// Ends an execution that goes no further: nothing new starts, what is out comes home.
 fn wind_up(workflow: &Workflow, state: &State) -> Vec<Command> {
     let open = |(index, step): &(usize, &StepState)| {
-        !state.running.contains(index) && step.ended_at.is_none()
+        let settled = step.ended_at.is_some() || step.status == StepStatus::Uncertain;
+        !state.running.contains(index) && !settled
     };
-    let mut commands: Vec<Command> = state
-        .steps
-        .iter()
-        .enumerate()
-        .filter(open)
-        .map(|(index, _)| {
-            Command::Record(Event::StepCancelled { step: workflow.steps[index].name.clone() })
-        })
-        .collect();
+    let steps = state.steps.iter().enumerate().filter(open);
+    let mut commands: Vec<Command> =
+        steps.map(|(index, step)| Command::Record(left(&workflow.steps[index], step))).collect();
     if state.running.is_empty() {
         commands.push(Command::Record(ending(workflow, state)));
     } else if state.cancel.is_some() || state.deadline_passed {
@@ -163,6 +158,15 @@ fn wind_up(workflow: &Workflow, state: &State) -> Vec<Command> {
         commands.extend(running.map(|step| Command::CancelCall { step: step.to_owned() }));
     }
     commands
+}
+
+/// What becomes of a step that the execution ends without. A call that may have happened stays one.
+fn left(step: &Step, standing: &StepState) -> Event {
+    let name = step.name.clone();
+    match standing.lost {
+        Some(false) => Event::StepUncertain { step: name, error: last_error(standing) },
+        Some(true) | None => Event::StepCancelled { step: name },
+    }
 }
 
 fn ending(workflow: &Workflow, state: &State) -> Event {
@@ -224,7 +228,9 @@ fn verdict(step: &Step, standing: &StepState, key: &str, now: i64) -> Event {
         Some(true) if standing.repeats < retry::MAX_REPEATS => {
             (Again::SameAttempt, retry::repeat_delay_ms(standing.repeats, &error))
         }
-        Some(true) => return Event::StepFailed { step: name, error },
+        Some(true) => {
+            return Event::StepFailed { step: name, error: never_answered(standing, error) };
+        }
         None if retry::allows(&step.retry, standing.attempts, &error) => {
             (Again::NextAttempt, retry::delay_ms(&step.retry, standing.attempts, &error, key))
         }
@@ -235,6 +241,16 @@ fn verdict(step: &Step, standing: &StepState, key: &str, now: i64) -> Event {
         return Event::StepFailed { step: name, error };
     }
     Event::CallScheduled { step: name, again, at }
+}
+
+/// Nobody should take the last error for the whole story.
+fn never_answered(standing: &StepState, error: StepError) -> StepError {
+    let times = standing.calls;
+    let message = format!(
+        "{} (the call went out {times} times and was never answered; it may have happened)",
+        error.message
+    );
+    StepError { message, ..error }
 }
 
 fn last_error(standing: &StepState) -> StepError {

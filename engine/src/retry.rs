@@ -9,6 +9,9 @@ use crate::{Backoff, Retry, StepError};
 /// Beyond it the outside is not having a hiccup: the step fails, and says so.
 pub const MAX_REPEATS: u32 = 8;
 
+/// The longest wait a tool can ask for, in milliseconds: a day. More is a mistake, or a way to be rid of us.
+const LONGEST_ASKED_MS: u64 = 24 * 3_600_000;
+
 /// Whether `retry` allows another attempt after this error.
 pub(crate) fn allows(retry: &Retry, attempt: u32, error: &StepError) -> bool {
     let named = retry.on.contains(&error.code);
@@ -22,7 +25,7 @@ pub(crate) fn allows(retry: &Retry, attempt: u32, error: &StepError) -> bool {
 /// key, so that the same history leads to the same time.
 pub(crate) fn delay_ms(retry: &Retry, attempt: u32, error: &StepError, key: &str) -> u64 {
     if let Some(asked) = error.retry_after_ms {
-        return asked;
+        return asked.min(LONGEST_ASKED_MS);
     }
     let grown = match retry.backoff {
         Backoff::Fixed => retry.initial_delay_ms as f64,
@@ -39,7 +42,7 @@ pub(crate) fn delay_ms(retry: &Retry, attempt: u32, error: &StepError, key: &str
 /// How long to wait before a call whose answer was lost is repeated, in milliseconds.
 pub(crate) fn repeat_delay_ms(repeats: u32, error: &StepError) -> u64 {
     match (error.retry_after_ms, error.code.as_str()) {
-        (Some(asked), _) => asked,
+        (Some(asked), _) => asked.min(LONGEST_ASKED_MS),
         // The process died, not the tool: there is nothing to wait for.
         (None, INTERRUPTED) => 0,
         (None, _) => 250u64 << repeats.min(7),
@@ -100,6 +103,13 @@ mod tests {
             assert!((100..=125).contains(&delay), "{delay}");
             assert_eq!(delay, delay_ms(&retry, 1, &error(), key));
         }
+    }
+
+    #[test]
+    fn no_tool_can_ask_for_more_than_a_day() {
+        let error = StepError { retry_after_ms: Some(u64::MAX), ..error() };
+        assert_eq!(delay_ms(&retry(Backoff::Fixed), 1, &error, "k"), 86_400_000);
+        assert_eq!(repeat_delay_ms(1, &error), 86_400_000);
     }
 
     #[test]

@@ -64,7 +64,10 @@ impl App {
         };
         let claim = match self.inner.store.create(&new).await? {
             Created::New(claim) => claim,
-            Created::Known(id) => return self.status(&id, Detail::Steps).await,
+            Created::Known(id) => {
+                self.inner.driver.adopt(&id);
+                return self.status(&id, Detail::Steps).await;
+            }
             Created::KeyReused(execution_id) => {
                 let key = request.idempotency_key.unwrap_or_default();
                 return Err(Error::KeyReused { key, execution_id });

@@ -31,7 +31,7 @@ enum Subject {
 
 pub(super) async fn run(session: &Session, arguments: Run) -> Result<Exit, Failure> {
     let subject = subject(&arguments.workflow)?;
-    let drive = if arguments.detach { Drive::Detached } else { Drive::InProcess };
+    let drive = if arguments.detach { Drive::Detached } else { Drive::Own };
     let host = session.host(drive).await?;
     let ran = begin_and_watch(session, &host.app, subject, &arguments).await;
     stop(host).await;

@@ -78,6 +78,8 @@ pub struct ExecutionRow {
     pub tool_servers: String,
     /// When somebody looks at it next, in milliseconds since 1970.
     pub wake_at: Option<i64>,
+    /// Until when a worker holds it, in milliseconds since 1970.
+    pub lease_until: i64,
     /// The sequence number of its newest event.
     pub last_seq: i64,
     /// Milliseconds since 1970.
@@ -109,7 +111,7 @@ pub struct StepRow {
 
 const COLUMNS: &str =
     "SELECT id, workflow, revision, status, input, error, waiting_for, requested_by, tool_servers,
-        wake_at, last_seq, created_at, ended_at FROM executions WHERE id = $1 AND workspace = $2";
+        wake_at, lease_until, last_seq, created_at, ended_at FROM executions WHERE id = $1 AND workspace = $2";
 
 impl Store {
     /// Writes an execution, its revision and its first events; or finds the one its key stands for.
@@ -290,7 +292,7 @@ impl Store {
     /// When the database fails.
     pub async fn executions(&self, caller: &str, limit: u32) -> Result<Vec<ExecutionRow>> {
         const COLUMNS: &str = "SELECT id, workflow, revision, status, '' AS input, error, waiting_for, requested_by,
-                tool_servers, wake_at, last_seq, created_at, ended_at FROM executions
+                tool_servers, wake_at, lease_until, last_seq, created_at, ended_at FROM executions
             WHERE id IN (SELECT id FROM (SELECT id FROM executions WHERE workspace = $1 AND requested_by = $2
                                          ORDER BY created_at DESC LIMIT $3) AS own)
                OR id IN (SELECT id FROM (SELECT id FROM executions WHERE workspace = $1 AND waiting_for IS NOT NULL
@@ -345,12 +347,12 @@ impl Store {
         Ok(row.map(|(document,)| document))
     }
 
-    /// Whether any execution has not ended and wants to be looked at some time.
+    /// Whether any execution that a worker can serve has not ended and wants to be looked at some time.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn has_work(&self) -> Result<bool> {
-        Ok(self.next_wake().await?.is_some())
+    pub async fn has_work(&self, refused: &[String]) -> Result<bool> {
+        Ok(self.next_wake(refused).await?.is_some())
     }
 }
 

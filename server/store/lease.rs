@@ -84,6 +84,27 @@ impl Store {
         Ok(claimed.map(|(execution_id, epoch, last_seq)| Claim { execution_id, last_seq, epoch }))
     }
 
+    /// Claims this very execution, if it is due.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim_only(&self, worker: &str, execution_id: &str) -> Result<Option<Claim>> {
+        let sql = "UPDATE executions
+            SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1
+            WHERE id = $3 AND workspace = $4 AND wake_at <= $5 AND lease_until <= $5 AND min_engine <= $6
+            RETURNING lease_epoch, last_seq";
+        let now = self.now();
+        let until = now + LEASE_MS;
+        let args = args![worker, until, execution_id, &*self.workspace, now, ENGINE];
+        let rows: Vec<(i64, i64)> = self.db.write(sql, args).await?;
+        let claimed = rows.into_iter().next();
+        Ok(claimed.map(|(epoch, last_seq)| Claim {
+            execution_id: execution_id.to_owned(),
+            last_seq,
+            epoch,
+        }))
+    }
+
     async fn is_due(&self, now: i64, refused: &[String]) -> Result<bool> {
         const DUE: Sql = Sql::Each {
             sqlite: "SELECT 1 AS due FROM executions
@@ -99,14 +120,24 @@ impl Store {
         Ok(row.is_some())
     }
 
-    /// When the next execution wants to be looked at, in milliseconds since 1970.
+    /// When the next execution that a worker can serve wants to be looked at, in milliseconds since 1970.
+    ///
+    /// `refused` lists the `tool_servers` texts that it cannot serve.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn next_wake(&self) -> Result<Option<i64>> {
-        let sql =
-            "SELECT MIN(wake_at) FROM executions WHERE workspace = $1 AND wake_at IS NOT NULL";
-        let row: Option<(Option<i64>,)> = self.db.optional(sql, args![&*self.workspace]).await?;
+    pub async fn next_wake(&self, refused: &[String]) -> Result<Option<i64>> {
+        const NEXT: Sql = Sql::Each {
+            sqlite:
+                "SELECT MIN(wake_at) FROM executions WHERE workspace = $1 AND wake_at IS NOT NULL
+                AND tool_servers NOT IN (SELECT value FROM json_each($2))",
+            postgres:
+                "SELECT MIN(wake_at) FROM executions WHERE workspace = $1 AND wake_at IS NOT NULL
+                AND tool_servers NOT IN (SELECT json_array_elements_text($2::json))",
+        };
+        let refused = serde_json::json!(refused).to_string();
+        let row: Option<(Option<i64>,)> =
+            self.db.optional(NEXT, args![&*self.workspace, refused]).await?;
         Ok(row.and_then(|(wake_at,)| wake_at))
     }
 

@@ -31,7 +31,10 @@ use crate::{
 /// How often a worker asks what an interrupted call's tool allows before it takes the careful answer.
 const LOOKUPS: u32 = 5;
 
-/// How long a commit that the database did not take waits before it is sent again, at most.
+/// When an execution is looked at again that the database did not give out, in milliseconds.
+const LOOK_AGAIN_MS: i64 = 1_000;
+
+/// How long something that the database did not do waits before it is asked again, at most.
 const COMMIT_BACKOFF: Duration = Duration::from_secs(5);
 
 /// One execution that is driven by this worker.
@@ -84,6 +87,10 @@ async fn set_aside(shared: &Shared, claim: &Claim, err: &Error) {
         Error::Store(store::Error::Fenced(_)) => {
             tracing::debug!(execution.id = %id, "another worker drives the execution now");
             return;
+        }
+        Error::Store(err) if err.is_passing() => {
+            tracing::warn!(execution.id = %id, "the execution waits for the database: {err}");
+            wake_at = shared.store.now() + LOOK_AGAIN_MS;
         }
         Error::Elsewhere(tool_servers) => {
             lock(&shared.refused).push(tool_servers.clone());
@@ -214,7 +221,7 @@ impl Drive {
         };
         fault::point("before_commit");
         let Committed { last_seq, signals_in } =
-            persist(&self.shared, &self.claim, &commit).await?;
+            patiently(&self.shared, || self.shared.store.commit(&self.claim, &commit)).await?;
         fault::point("after_commit");
         self.claim.last_seq = last_seq;
         self.heard = false;
@@ -275,7 +282,9 @@ impl Drive {
     async fn renew(&mut self) -> Result<(), Error> {
         let sent = Moment::now();
         let id = &self.claim.execution_id;
-        let held = self.shared.store.renew(&self.shared.id, std::slice::from_ref(id)).await?;
+        let ids = std::slice::from_ref(id);
+        let held =
+            patiently(&self.shared, || self.shared.store.renew(&self.shared.id, ids)).await?;
         match held.get(id) {
             Some((epoch, _)) if self.claim.is_epoch(*epoch) => {
                 self.held_at = sent;
@@ -339,7 +348,9 @@ impl Drive {
                 Signal::Cancel { by, reason } => {
                     self.happened.push(Event::CancelRequested { by, reason });
                 }
-                Signal::Resolve { step, resolution, by } if self.may_resolve(&step) => {
+                Signal::Resolve { step, started_at, resolution, by }
+                    if self.may_resolve(&step, started_at) =>
+                {
                     self.happened.push(Event::StepResolved { step, resolution, by });
                 }
                 // Somebody else settled it first.
@@ -348,9 +359,10 @@ impl Drive {
         }
     }
 
-    fn may_resolve(&self, step: &str) -> bool {
-        let uncertain =
-            self.state.step(step).is_some_and(|step| step.status == StepStatus::Uncertain);
+    fn may_resolve(&self, step: &str, started_at: Option<i64>) -> bool {
+        let uncertain = self.state.step(step).is_some_and(|step| {
+            step.status == StepStatus::Uncertain && step.started_at == started_at
+        });
         let resolved = |event: &Event| matches!(event, Event::StepResolved { step: settled, .. } if settled == step);
         uncertain && !self.happened.iter().any(resolved)
     }
@@ -385,6 +397,8 @@ impl Drive {
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.out.join_next()).await {
             self.note(ended);
         }
+        // Nothing of it may still act when the lease is given back.
+        self.out.shutdown().await;
         let now = self.shared.store.now();
         let events = mem::take(&mut self.happened);
         for event in &events {
@@ -475,22 +489,28 @@ fn panicked() -> Outcome {
     Outcome::Uncertain { failure, repeatable: false }
 }
 
-/// A database that is gone, full or locked keeps nothing from being done: the turn waits for it.
-async fn persist(
-    shared: &Shared,
-    claim: &Claim,
-    commit: &Commit<'_>,
-) -> Result<Committed, store::Error> {
+/// A database that is gone, full or locked keeps nothing from being done: what it is asked is asked again.
+/// A worker that is to stop asks for a bounded time.
+async fn patiently<T, F>(shared: &Shared, ask: impl Fn() -> F) -> Result<T, store::Error>
+where
+    F: Future<Output = Result<T, store::Error>>,
+{
     let mut delay = Duration::from_millis(50);
+    let mut give_up = None;
     loop {
-        match shared.store.commit(claim, commit).await {
-            Err(err) if err.is_passing() && !shared.stop.is_cancelled() => {
-                tracing::warn!(execution.id = %claim.execution_id, "a commit waits for the database: {err}");
-                tokio::time::sleep(delay).await;
-                delay = (delay * 2).min(COMMIT_BACKOFF);
-            }
+        let err = match ask().await {
+            Err(err) if err.is_passing() => err,
             other => return other,
+        };
+        if shared.stop.is_cancelled() {
+            let give_up = *give_up.get_or_insert_with(|| Instant::now() + COMMIT_BACKOFF);
+            if give_up <= Instant::now() {
+                return Err(err);
+            }
         }
+        tracing::warn!("the database is asked again in {} ms: {err}", delay.as_millis());
+        tokio::time::sleep(delay).await;
+        delay = (delay * 2).min(COMMIT_BACKOFF);
     }
 }
 

@@ -55,6 +55,11 @@ impl Leases {
         Held { holders: Arc::clone(&self.holders), execution_id: execution_id.to_owned() }
     }
 
+    /// Whether an execution is driven here.
+    pub(super) fn holds(&self, execution_id: &str) -> bool {
+        lock(&self.holders).contains_key(execution_id)
+    }
+
     pub(super) fn listen(&self) -> watch::Receiver<Renewal> {
         self.news.subscribe()
     }
@@ -68,7 +73,12 @@ impl Leases {
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
+                // Leases first: what follows may take its time.
                 renew(&store, &worker, &holders, &news).await;
+                if let Err(err) = store.measure_clock().await.and(store.worker_seen(&worker).await)
+                {
+                    tracing::warn!("the database does not hear that this worker lives: {err}");
+                }
             }
         })
     }
@@ -98,9 +108,6 @@ fn lock(holders: &Holders) -> std::sync::MutexGuard<'_, HashMap<String, usize>> 
 }
 
 async fn renew(store: &Store, worker: &str, holders: &Holders, news: &watch::Sender<Renewal>) {
-    if let Err(err) = store.measure_clock().await.and(store.worker_seen(worker).await) {
-        tracing::warn!("the database does not hear that this worker lives: {err}");
-    }
     // Before the list is made: a lease that begins after it is not expected in the answer.
     let sent = Moment::now();
     let ids: Vec<String> = lock(holders).keys().cloned().collect();

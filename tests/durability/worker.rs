@@ -12,6 +12,8 @@ on_both!(
     a_killed_worker_is_replaced_and_what_it_called_is_called_again,
     two_doors_share_one_worker_which_goes_when_idle_and_comes_back,
     the_same_key_from_two_doors_at_once_is_one_execution,
+    a_run_from_the_terminal_drives_nothing_but_its_own,
+    a_changed_tool_server_stops_only_what_was_started_with_the_other,
 );
 
 /// Counts, sleeps for as long as it is told, and counts again.
@@ -91,6 +93,52 @@ fn the_same_key_from_two_doors_at_once_is_one_execution(scene: &Scene) {
     assert_eq!(executions[0]["execution_id"], executions[1]["execution_id"]);
     assert_eq!(executions[0]["output"], json!({ "counted": 2 }), "{answers:#?}");
     assert_eq!(scene.statuses(), ["completed"]);
+}
+
+fn a_run_from_the_terminal_drives_nothing_but_its_own(scene: &Scene) {
+    scene.project.write("workflows/slow.yaml", SLOW);
+    let mut door = scene.door();
+    let id = begin(&mut door, "slow", json!({ "file": scene.ledger("slow"), "ms": 1000 }));
+    step_is(&mut door, &id, "nap", "running");
+    door.kill();
+    scene.project.kill_workers();
+    scene.let_leases_run_out();
+    scene.project.run_ok(&["run", "hello"]);
+    assert_eq!(scene.statuses(), ["running", "completed"]);
+    assert_eq!(settled(&mut scene.door(), &id)["output"], json!({ "counted": 2 }));
+}
+
+/// The server is never called: what counts is how it is configured.
+fn a_changed_tool_server_stops_only_what_was_started_with_the_other(scene: &Scene) {
+    let configure = |argument: &str| {
+        let text = format!("[mcpServers.other]\ncommand = \"cat\"\nargs = [\"{argument}\"]\n");
+        scene.project.write("windlass.toml", &text);
+    };
+    let text = SLOW.replace(
+        "output:",
+        "  - { name: never, tool: other.tool, params: {}, if: \"${input.ms < 0}\" }\noutput:",
+    );
+    scene.project.write("workflows/slow.yaml", &text);
+    configure("first");
+    let mut door = scene.door();
+    let id = begin(&mut door, "slow", json!({ "file": scene.ledger("slow"), "ms": 1000 }));
+    step_is(&mut door, &id, "nap", "running");
+    door.kill();
+    scene.project.kill_workers();
+    scene.let_leases_run_out();
+
+    configure("second");
+    let mut door = scene.door();
+    let other = begin(&mut door, "hello", json!({}));
+    assert_eq!(settled(&mut door, &other)["status"], "completed");
+    let told = eventually(SOON, "somebody to say why it does not move", || {
+        let status = door.call_ok("workflow.status", json!({ "execution_id": id }));
+        status["waiting_for"].as_str().map(str::to_owned)
+    });
+    assert!(told.contains("here other changed since"), "{told}");
+
+    configure("first");
+    assert_eq!(settled(&mut scene.door(), &id)["output"], json!({ "counted": 2 }));
 }
 
 /// The processes that work for a project, found without the files they leave.
