@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     State, Step, ToolName, Workflow,
     event::{Again, Event, StepError},
+    expr::Reference,
     retry,
     state::{StepState, StepStatus, UnexpectedEvent},
 };
@@ -300,6 +301,9 @@ fn begin(
         None => match prepare(step, state, now) {
             Ok(Some(params)) => Arc::new(params),
             Ok(None) => return Command::Record(Event::StepSkipped { step: step.name.clone() }),
+            Err(_) if needs_what_was_skipped(step, state) => {
+                return Command::Record(Event::StepSkipped { step: step.name.clone() });
+            }
             Err(error) => {
                 return Command::Record(Event::StepFailed { step: step.name.clone(), error });
             }
@@ -334,6 +338,19 @@ fn prepare(step: &Step, state: &State, now: i64) -> Result<Option<Value>, StepEr
         Value::Object(_) => Ok(Some(params)),
         _ => Err(StepError::permanent("expression", "params must be an object")),
     }
+}
+
+/// Whether a step asks, without a default, for the result of one that was skipped: then it is skipped too.
+fn needs_what_was_skipped(step: &Step, state: &State) -> bool {
+    let mut needs = false;
+    let mut look = |reference: &Reference| {
+        needs |= !reference.guarded && state.was_skipped(&reference.root);
+    };
+    if let Some(condition) = &step.condition {
+        condition.visit(&mut |_, reference| look(reference));
+    }
+    step.params.visit(&mut |_, _, reference| look(reference));
+    needs
 }
 
 fn expression_error(place: &str, err: &crate::expr::Error) -> StepError {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     Workflow,
     event::{Again, Event, Resolution, StepError},
+    expr::Root,
 };
 
 #[cfg(test)]
@@ -478,6 +479,16 @@ impl State {
     #[must_use]
     pub fn step(&self, name: &str) -> Option<&StepState> {
         self.index.get(name).map(|index| &self.steps[*index])
+    }
+
+    /// Whether a reference begins at the result of a step that was skipped.
+    pub(crate) fn was_skipped(&self, root: &Root) -> bool {
+        let index = match root {
+            Root::Step(name) => self.index.get(name),
+            Root::Name(name) => self.assigned.get(name),
+            Root::Status(_) | Root::Error(_) => None,
+        };
+        index.is_some_and(|index| self.steps[*index].status == StepStatus::Skipped)
     }
 
     /// The names of the steps that a person has to settle, in the order of the document.

@@ -257,6 +257,24 @@ fn a_step_whose_condition_is_false_is_skipped_and_its_dependants_run() {
 }
 
 #[test]
+fn a_step_that_needs_the_result_of_a_skipped_one_is_skipped_too() {
+    let skipped =
+        json!({ "name": "a", "tool": "x.y", "if": "input.on", "assign": "found", "needs": [] });
+    let by_step = json!({ "name": "b", "tool": "x.y", "params": { "n": "${steps.a.n}" } });
+    let by_name = json!({ "name": "c", "tool": "x.y", "needs": ["a"], "if": "found.n == 1" });
+    // What is not evaluated is not needed.
+    let other = json!({
+        "name": "d", "tool": "x.y", "needs": ["a", "b"],
+        "params": { "n": "${status('a') == 'completed' ? steps.a.n : 0}" },
+    });
+    let document = workflow(json!([skipped, by_step, by_name, other]));
+    let play = Play::start_with(&document, json!({ "on": false }));
+    assert_eq!(["a", "b", "c"].map(|step| play.status(step)), [StepStatus::Skipped; 3]);
+    assert_eq!(play.called(), ["d"]);
+    assert_eq!(*play.call().params, json!({ "n": 0 }));
+}
+
+#[test]
 fn an_execution_whose_steps_are_all_skipped_completes_with_nothing() {
     let step = json!({ "name": "a", "tool": "x.y", "if": "input.on" });
     let play = Play::start_with(&workflow(json!([step])), json!({ "on": false }));
