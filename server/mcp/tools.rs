@@ -66,7 +66,7 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
         ),
         ToolId::Control => (
             "Cancel or resolve an execution",
-            "Cancel an execution, or resolve (settle by hand) a step that failed or whose outcome is uncertain.".to_owned(),
+            "Cancel an execution, or resolve (settle by hand) a step whose outcome is uncertain.".to_owned(),
         ),
     };
     Tool::new(tool.listed(names), description, object(input_schema(tool)))
