@@ -6,7 +6,12 @@ mod shipped;
 mod start;
 mod views;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -343,11 +348,12 @@ impl App {
     /// An execution as its callers see it.
     async fn view(&self, row: ExecutionRow, detail: Detail) -> Result<Execution, Error> {
         let workflow = self.inner.revisions.get(&self.inner.store, &row.revision).await?;
-        let mut begun = self.inner.store.steps(&row.id).await?;
+        let begun = self.inner.store.steps(&row.id).await?.into_iter();
+        let mut begun: HashMap<String, StepRow> =
+            begun.map(|row| (row.step.clone(), row)).collect();
         let mut steps = Vec::with_capacity(workflow.steps.len());
         for step in &workflow.steps {
-            let known =
-                begun.iter().position(|row| row.step == step.name).map(|at| begun.swap_remove(at));
+            let known = begun.remove(&step.name);
             steps.push(self.step_view(&row, step, known, detail).await?);
         }
         let unserved = self.unserved(&row);

@@ -28,6 +28,12 @@ impl Moment {
         Moment(Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default()))
     }
 
+    /// Milliseconds since this machine started.
+    #[must_use]
+    pub fn millis(self) -> i64 {
+        i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// How long ago it was.
     #[must_use]
     pub fn elapsed(self) -> Duration {

@@ -222,6 +222,16 @@ impl Config {
     }
 }
 
+/// Makes a folder, and those above it, for this user's eyes only: it will hold what workflows are given and result in.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn create_folder(folder: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
+        .recursive(true)
+        .create(folder)
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {

@@ -69,22 +69,17 @@ pub enum Driver {
 }
 
 impl Driver {
-    /// The worker that new executions are leased to at once, if it is in this process and has room.
+    /// A place in the letter box of this process's worker, if it has one and room; new executions are leased to it.
+    ///
+    /// Taken before the row is written: an execution whose first calls are written as begun must reach the worker.
     #[must_use]
-    pub fn worker(&self) -> Option<&str> {
+    pub fn place(&self) -> Option<Place> {
         let letter_box = self.letter_box()?;
-        let letters = &letter_box.letters;
-        let takes = !letters.is_closed() && 0 < letters.capacity();
-        (takes && letter_box.room.load(Ordering::Relaxed)).then_some(&*letter_box.worker)
-    }
-
-    /// Hands an execution to the worker of this process.
-    pub fn hand_over(&self, execution: HandOver) {
-        if let Some(letter_box) = self.letter_box() {
-            letter_box.adopt(&execution.claim.execution_id);
-            // A full box is no loss: the lease runs out and the row is claimed.
-            _ = letter_box.letters.try_send(execution);
+        if !letter_box.room.load(Ordering::Relaxed) {
+            return None;
         }
+        let permit = letter_box.letters.clone().try_reserve_owned().ok()?;
+        Some(Place { letter_box: letter_box.clone(), permit })
     }
 
     /// Has a worker that drives only some executions drive this one too, when it is due.
@@ -115,6 +110,26 @@ impl Driver {
             Driver::Detached { instead, .. } => instead.get().map(|(letter_box, _)| letter_box),
             Driver::Nobody => None,
         }
+    }
+}
+
+/// A place that is kept in a letter box.
+pub struct Place {
+    letter_box: LetterBox,
+    permit: mpsc::OwnedPermit<HandOver>,
+}
+
+impl Place {
+    /// The worker that owns the lease.
+    #[must_use]
+    pub fn worker(&self) -> &str {
+        &self.letter_box.worker
+    }
+
+    /// Hands an execution to the worker.
+    pub fn hand_over(self, execution: HandOver) {
+        self.letter_box.adopt(&execution.claim.execution_id);
+        self.permit.send(execution);
     }
 }
 

@@ -27,6 +27,12 @@ type Tasks = Arc<Mutex<Vec<JoinHandle<()>>>>;
 /// Rings that come within this time of each other share a notification.
 const COALESCE: Duration = Duration::from_millis(5);
 
+/// How long the database's connections may take to close.
+const CLOSE: Duration = Duration::from_secs(3);
+
+/// How often a door sees whether what it is owed is driven: the worker may have been killed.
+const SEE_AFTER: Duration = Duration::from_secs(30);
+
 /// How long a worker may take to end.
 const STOP: Duration = Duration::from_secs(12);
 
@@ -186,12 +192,16 @@ impl Parts {
         }
     }
 
-    /// What an earlier process left undone gets a worker as soon as somebody is there to start one.
+    /// What an earlier process, or a worker that was killed, left undone gets a worker for as long as somebody is
+    /// there to start one.
     fn take_up_what_is_left(&self, app: App) {
         let store = self.store.clone();
         let task = async move {
-            if matches!(store.has_work(&[]).await, Ok(true)) {
-                app.ensure_worker().await;
+            loop {
+                if matches!(store.has_work(&[]).await, Ok(true)) {
+                    app.ensure_worker().await;
+                }
+                tokio::time::sleep(SEE_AFTER).await;
             }
         };
         keep(&self.carriers, tokio::spawn(task));
@@ -254,7 +264,8 @@ impl Parts {
             carrier.abort();
         }
         self.tool_servers.shutdown().await;
-        self.store.close().await;
+        // What is not closed in time ends with the process.
+        _ = tokio::time::timeout(CLOSE, self.store.close()).await;
     }
 }
 

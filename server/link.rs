@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     fs::{self, File, TryLockError},
     io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -25,7 +26,7 @@ use tokio::{
 
 use crate::{
     bell::{Bell, Ring},
-    config::Config,
+    config::{Config, create_folder},
 };
 
 /// How long a door waits for a worker that it started.
@@ -67,11 +68,32 @@ impl Place {
         let file = |ending: &str| config.data_dir.join(format!("worker-{name}.{ending}"));
         let mut socket = file("sock");
         if SOCKET_PATH_LIMIT < socket.as_os_str().len() {
-            let user = rustix::process::getuid().as_raw();
-            socket = std::env::temp_dir().join(format!("windlass-{user}-{name}.sock"));
+            socket = short_folder().join(format!("{name}.sock"));
         }
         Place { socket, lock: file("lock"), pid: file("pid"), log: file("log") }
     }
+}
+
+/// Where sockets go whose paths would be too long: the user's own folder for such things, or one in the temporary one.
+fn short_folder() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(folder) if !folder.is_empty() => Path::new(&folder).join("windlass"),
+        _ => {
+            let user = rustix::process::getuid().as_raw();
+            std::env::temp_dir().join(format!("windlass-{user}"))
+        }
+    }
+}
+
+/// Refuses a socket in a folder where others could have put it.
+fn trusted(socket: &Path) -> io::Result<()> {
+    let Some(folder) = socket.parent() else { return Ok(()) };
+    let owner = fs::metadata(folder)?.uid();
+    if owner == rustix::process::getuid().as_raw() {
+        return Ok(());
+    }
+    let message = format!("{} belongs to another user", folder.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
 impl Link {
@@ -112,6 +134,7 @@ impl Link {
     }
 
     async fn connect(&self) -> io::Result<()> {
+        trusted(&self.inner.place.socket)?;
         let stream = UnixStream::connect(&self.inner.place.socket).await?;
         self.inner.connected.store(true, Ordering::Release);
         let inner = Arc::clone(&self.inner);
@@ -146,9 +169,9 @@ async fn carry(stream: UnixStream, bell: &Bell) {
 /// Starts a detached worker: its own session, its own log, the same configuration.
 fn start(place: &Place, config: &Config) -> io::Result<()> {
     if let Some(folder) = place.log.parent() {
-        fs::create_dir_all(folder)?;
+        create_folder(folder)?;
     }
-    let log = File::options().create(true).append(true).open(&place.log)?;
+    let log = File::options().create(true).append(true).mode(0o600).open(&place.log)?;
     let mut child = Command::new(std::env::current_exe()?)
         .arg("worker")
         .current_dir(&config.project)
@@ -176,9 +199,10 @@ pub(crate) struct Post {
 impl Post {
     /// Takes the place; `None` when another worker has it.
     pub(crate) fn take(place: Place) -> io::Result<Option<Post>> {
-        if let Some(folder) = place.lock.parent() {
-            fs::create_dir_all(folder)?;
+        for folder in [place.lock.parent(), place.socket.parent()].into_iter().flatten() {
+            create_folder(folder)?;
         }
+        trusted(&place.socket)?;
         let lock = File::options().create(true).append(true).open(&place.lock)?;
         match lock.try_lock() {
             Ok(()) => {}

@@ -30,6 +30,7 @@ pub use self::{
     notify::Notifications,
     turn::{Commit, Committed},
 };
+use crate::clock::Moment;
 
 /// Events whose JSON is longer have a row of their own, so that reading a history's outline stays cheap. In bytes.
 const INLINE_LIMIT: usize = 64 * 1024;
@@ -42,7 +43,7 @@ pub const ENGINE: i64 = 1;
 pub struct Store {
     db: Db,
     workspace: Arc<str>,
-    /// How far the database's clock is ahead of this machine's, in milliseconds.
+    /// What to add to this machine's uptime to get the database's time, in milliseconds.
     offset: Arc<AtomicI64>,
 }
 
@@ -215,7 +216,11 @@ impl Store {
     /// Milliseconds since 1970, by the database's clock on Postgres, so that leases mean the same to all replicas.
     #[must_use]
     pub fn now(&self) -> i64 {
-        crate::clock::now() + self.offset.load(Ordering::Relaxed)
+        match &self.db {
+            Db::Sqlite { .. } => crate::clock::now(),
+            // This machine's wall clock is not asked: somebody may set it.
+            Db::Postgres(_) => Moment::now().millis() + self.offset.load(Ordering::Relaxed),
+        }
     }
 
     /// Measures how far the database's clock is ahead.
@@ -224,11 +229,13 @@ impl Store {
     /// When the database does not answer.
     pub async fn measure_clock(&self) -> Result<()> {
         if let Db::Postgres(_) = &self.db {
-            let before = crate::clock::now();
+            let before = Moment::now().millis();
             let sql = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT";
             let row: Option<(i64,)> = self.db.optional(sql, args![]).await?;
-            let middle = before + (crate::clock::now() - before) / 2;
-            self.offset.store(row.map_or(0, |(now,)| now - middle), Ordering::Relaxed);
+            let middle = before + (Moment::now().millis() - before) / 2;
+            if let Some((now,)) = row {
+                self.offset.store(now - middle, Ordering::Relaxed);
+            }
         }
         Ok(())
     }

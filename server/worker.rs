@@ -36,6 +36,9 @@ const POLL: Duration = Duration::from_secs(1);
 /// How long a worker that is told to stop waits for calls that are out.
 const DRAIN: Duration = Duration::from_secs(8);
 
+/// How long a worker that is told to stop waits for executions that are just being handed to it.
+const LAST_LETTERS: Duration = Duration::from_secs(2);
+
 /// How long a row is left alone after this worker found that it cannot drive it, in milliseconds.
 const SET_ASIDE_MS: i64 = 30_000;
 
@@ -137,7 +140,8 @@ impl Worker {
         }
         // Their first calls are written as begun: to leave them now would make them uncertain.
         self.letters.close();
-        while let Ok(letter) = self.letters.try_recv() {
+        let deadline = Instant::now() + LAST_LETTERS;
+        while let Ok(Some(letter)) = tokio::time::timeout_at(deadline, self.letters.recv()).await {
             driving.spawn(Drive::from_hand_over(&self.shared, letter).run());
         }
         drain(driving).await;
@@ -206,6 +210,17 @@ impl Shared {
     /// Remembers when a parked execution wants to be looked at.
     fn wake(&self, at: Option<i64>) {
         lock(&self.wakes).extend(at);
+    }
+
+    /// Leaves an execution, and all with the same tool servers, to other workers.
+    fn refuse(&self, execution_id: &str, tool_servers: &str) {
+        let mut refused = lock(&self.refused);
+        if !refused.iter().any(|known| known == tool_servers) {
+            refused.push(tool_servers.to_owned());
+        }
+        if let Some(own) = &self.own {
+            lock(own).remove(execution_id);
+        }
     }
 
     /// Whether this worker has every tool server the execution was started with, configured the same.

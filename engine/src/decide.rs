@@ -7,13 +7,15 @@ use serde_json::{Value, json};
 use crate::{
     State, Step, ToolName, Workflow,
     event::{Again, Event, StepError},
-    expr::Reference,
     retry,
     state::{StepState, StepStatus, UnexpectedEvent},
 };
 
 #[cfg(test)]
 mod tests;
+
+/// How long a person has to settle an uncertain step, in milliseconds: 7 days.
+const ANSWER_MS: i64 = 7 * 24 * 3_600_000;
 
 /// Something to do. Its outcome, if it has one, comes back as an event.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,6 +134,9 @@ pub fn decide(workflow: &Workflow, state: &State, execution_id: &str, now: i64) 
     }
     if state.cancel.is_some() || state.deadline_passed || state.fatal.is_some() {
         return wind_up(workflow, state);
+    }
+    if let Some(expired) = expired(workflow, state, now) {
+        return vec![Command::Record(expired)];
     }
     if state.open == 0 {
         return vec![Command::Record(finish(workflow, state, now))];
@@ -301,9 +306,6 @@ fn begin(
         None => match prepare(step, state, now) {
             Ok(Some(params)) => Arc::new(params),
             Ok(None) => return Command::Record(Event::StepSkipped { step: step.name.clone() }),
-            Err(_) if needs_what_was_skipped(step, state) => {
-                return Command::Record(Event::StepSkipped { step: step.name.clone() });
-            }
             Err(error) => {
                 return Command::Record(Event::StepFailed { step: step.name.clone(), error });
             }
@@ -323,34 +325,33 @@ fn begin(
     })
 }
 
-/// What the tool is given; `None` when the step's condition is false.
+/// What the tool is given; `None` when the step is skipped: its condition is false, or it needs the result of a
+/// step that was skipped and gives no default.
 fn prepare(step: &Step, state: &State, now: i64) -> Result<Option<Value>, StepError> {
     let names = state.names(now);
-    if let Some(condition) = &step.condition {
-        let holds = condition.evaluate(&names);
-        if !holds.map_err(|err| expression_error("if", &err))? {
-            return Ok(None);
-        }
+    let holds = step.condition.as_ref().map(|condition| condition.evaluate(&names));
+    match holds.transpose() {
+        Ok(Some(false)) => return Ok(None),
+        Ok(Some(true) | None) => {}
+        Err(err) => return unless_skipped(state, "if", &err),
     }
-    let params = step.params.evaluate(&names).map_err(|err| expression_error("params", &err))?;
-    match params {
-        Value::Null => Ok(Some(json!({}))),
-        Value::Object(_) => Ok(Some(params)),
-        _ => Err(StepError::permanent("expression", "params must be an object")),
+    match step.params.evaluate(&names) {
+        Ok(Value::Null) => Ok(Some(json!({}))),
+        Ok(params @ Value::Object(_)) => Ok(Some(params)),
+        Ok(_) => Err(StepError::permanent("expression", "params must be an object")),
+        Err(err) => unless_skipped(state, "params", &err),
     }
 }
 
-/// Whether a step asks, without a default, for the result of one that was skipped: then it is skipped too.
-fn needs_what_was_skipped(step: &Step, state: &State) -> bool {
-    let mut needs = false;
-    let mut look = |reference: &Reference| {
-        needs |= !reference.guarded && state.was_skipped(&reference.root);
-    };
-    if let Some(condition) = &step.condition {
-        condition.visit(&mut |_, reference| look(reference));
+fn unless_skipped(
+    state: &State,
+    place: &str,
+    err: &crate::expr::Error,
+) -> Result<Option<Value>, StepError> {
+    if err.needed.as_ref().is_some_and(|root| state.was_skipped(root)) {
+        return Ok(None);
     }
-    step.params.visit(&mut |_, _, reference| look(reference));
-    needs
+    Err(expression_error(place, err))
 }
 
 fn expression_error(place: &str, err: &crate::expr::Error) -> StepError {
@@ -359,6 +360,16 @@ fn expression_error(place: &str, err: &crate::expr::Error) -> StepError {
 
 fn idempotency_key(execution_id: &str, step: &Step, standing: &StepState) -> String {
     format!("{execution_id}/{}#0~{}", step.name, standing.generation)
+}
+
+/// An execution that nobody answers ends: it does not wait for ever.
+fn expired(workflow: &Workflow, state: &State, now: i64) -> Option<Event> {
+    let since = |index: &usize| state.steps[*index].uncertain_since;
+    let mut waiting = state.uncertain.iter();
+    let index = waiting.find(|index| since(index).is_some_and(|at| at + ANSWER_MS <= now))?;
+    let message = "nobody said within 7 days whether the call happened";
+    let error = StepError::permanent("expired", message);
+    Some(Event::StepFailed { step: workflow.steps[*index].name.clone(), error })
 }
 
 fn step_deadline(step: &Step, standing: &StepState) -> Option<i64> {
@@ -381,5 +392,7 @@ fn wake_at(workflow: &Workflow, state: &State) -> Option<i64> {
     // A timer that finds no place waits for a call to come home, not for a time.
     let timer = state.timers.first().filter(|_| 0 < places(workflow, state)).map(|(at, _)| *at);
     let deadline = deadline(workflow, state).filter(|_| !state.deadline_passed);
-    timer.into_iter().chain(deadline).min()
+    let uncertain = state.uncertain.iter().filter_map(|index| state.steps[*index].uncertain_since);
+    let expiry = uncertain.min().map(|since| since + ANSWER_MS);
+    timer.into_iter().chain(deadline).chain(expiry).min()
 }

@@ -59,6 +59,8 @@ pub struct Error {
     pub expression: String,
     /// What is wrong with it, naming what does not exist and what does.
     pub message: String,
+    /// Whose result it needed that has none.
+    pub(crate) needed: Option<Root>,
 }
 
 /// A compiled JSON value: what holds no expression is kept as it is.
@@ -118,15 +120,14 @@ impl Condition {
     /// Whether the condition holds; anything but a boolean is an error.
     pub fn evaluate(&self, names: &dyn Names) -> Result<bool, Error> {
         let value = self.expression.evaluate(names)?;
-        value.as_bool().ok_or_else(|| Error {
-            expression: self.expression.source.clone(),
-            message: format!(
-                "a condition must be true or false, and `{}` is {}; compare it with something, \
-                 for instance `{} != null`",
-                self.expression.source,
+        value.as_bool().ok_or_else(|| {
+            let source = &self.expression.source;
+            let message = format!(
+                "a condition must be true or false, and `{source}` is {}; compare it with something, \
+                 for instance `{source} != null`",
                 value::with_article(&value),
-                self.expression.source,
-            ),
+            );
+            Error::new(source, message)
         })
     }
 
@@ -138,7 +139,7 @@ impl Condition {
 
 impl Error {
     fn new(expression: &str, message: impl Into<String>) -> Error {
-        Error { expression: expression.to_owned(), message: message.into() }
+        Error { expression: expression.to_owned(), message: message.into(), needed: None }
     }
 }
 

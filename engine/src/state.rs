@@ -139,6 +139,8 @@ pub struct StepState {
     pub(crate) repeats: u32,
     /// When it is called again.
     timer: Option<i64>,
+    /// Since when a person has had to settle it.
+    pub(crate) uncertain_since: Option<i64>,
     /// `error` as expressions see it.
     pub(crate) error_value: Option<Value>,
 }
@@ -360,6 +362,7 @@ impl State {
             Event::StepUncertain { error, .. } => {
                 step.set_error(error);
                 step.status = StepStatus::Uncertain;
+                step.uncertain_since = Some(at);
                 self.uncertain.insert(index);
             }
             Event::StepCancelled { .. } => self.end(index, StepStatus::Cancelled, at),

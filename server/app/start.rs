@@ -11,7 +11,7 @@ use super::{App, Caller, Detail, Error, Execution, RunRequest, catalogue::Entry}
 use crate::{
     bell::Ring,
     clock::Moment,
-    driver::HandOver,
+    driver::{HandOver, Place},
     store::{Created, NewExecution},
     tool_servers,
 };
@@ -44,7 +44,8 @@ impl App {
         let at = self.inner.store.now();
         let mut state = State::new(&workflow, &id, &caller.name);
         let happened = vec![Event::ExecutionStarted { input }];
-        let worker = self.inner.driver.worker();
+        let place = self.inner.driver.place();
+        let worker = place.as_ref().map(Place::worker);
         let turn = first_turn(&workflow, &mut state, &id, happened, at, worker.is_some())?;
         let new = NewExecution {
             id: &id,
@@ -74,8 +75,8 @@ impl App {
             }
         };
         self.inner.revisions.keep(Arc::clone(&workflow));
-        match claim {
-            Some(claim) => self.inner.driver.hand_over(HandOver {
+        match place.zip(claim) {
+            Some((place, claim)) => place.hand_over(HandOver {
                 claim,
                 claimed_at,
                 workflow,

@@ -167,7 +167,7 @@ pub struct ExecutionSummary {
 pub enum Resolution {
     /// It happened, and this is its result (checked against the tool's output schema).
     Completed(Value),
-    /// It did not happen: call it again with the same key.
+    /// It did not happen: call it again, with a new key.
     Retry,
     /// It failed for good.
     Failed(String),

@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::answer::{progress, step_has_ended, step_line};
 use crate::app::{Execution, StepView};
 
+/// How long a client may take to take a progress notification.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// A client hears something at least this often while it waits; some give up on a silent server.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -78,8 +81,8 @@ impl Progress {
             let message = ProgressNotificationParam::new(token.clone(), self.told)
                 .with_total(as_number(total))
                 .with_message(line.clone());
-            // A client that is gone is noticed elsewhere.
-            _ = self.peer.notify_progress(message).await;
+            // A client that is gone is noticed elsewhere; one that does not read keeps nobody waiting.
+            _ = tokio::time::timeout(PATIENCE, self.peer.notify_progress(message)).await;
         }
     }
 }

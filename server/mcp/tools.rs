@@ -44,11 +44,15 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
     let (title, description) = match tool {
         ToolId::List => (
             "List workflows",
-            format!("List the workflows (automations, pipelines, runbooks) that {run} can start, with the input each takes."),
+            format!(
+                "List the workflows (automations, pipelines, runbooks) that {run} can start, with the input each takes."
+            ),
         ),
         ToolId::Describe => (
             "Describe a workflow",
-            format!("Show one workflow: its input schema, its steps and the tools they call, and what is wrong with its file, if anything. For the input of {run}."),
+            format!(
+                "Show one workflow: its input schema, its steps and the tools they call, and what is wrong with its file, if anything. For the input of {run}."
+            ),
         ),
         ToolId::Run => (
             "Run a workflow",
@@ -66,7 +70,8 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
         ),
         ToolId::Control => (
             "Cancel or resolve an execution",
-            "Cancel an execution, or resolve (settle by hand) a step whose outcome is uncertain.".to_owned(),
+            "Cancel an execution, or resolve (settle by hand) a step whose outcome is uncertain."
+                .to_owned(),
         ),
     };
     Tool::new(tool.listed(names), description, object(input_schema(tool)))

@@ -3,7 +3,7 @@
 //! Statements are written once, with `$1` parameters, in the SQL that SQLite and
 //! Postgres share. Where they differ the caller passes one text for each.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io, time::Duration};
 
 use sqlx::{
     FromRow, PgPool, Postgres, Sqlite, SqlitePool,
@@ -11,6 +11,9 @@ use sqlx::{
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
 };
+
+/// How long Postgres has for one statement. A connection whose other end is gone says nothing for a quarter of an hour.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub(crate) enum Db {
@@ -63,7 +66,7 @@ impl Db {
                 rows.iter().map(T::from_row).collect()
             }
             Db::Postgres(pool) => {
-                let rows = postgres(sql.into(), args).fetch_all(pool).await?;
+                let rows = bounded(postgres(sql.into(), args).fetch_all(pool)).await?;
                 rows.iter().map(T::from_row).collect()
             }
         }
@@ -85,7 +88,7 @@ impl Db {
     pub(crate) async fn begin(&self) -> sqlx::Result<Tx> {
         match self {
             Db::Sqlite { write, .. } => Ok(Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)),
-            Db::Postgres(pool) => Ok(Tx::Postgres(pool.begin().await?)),
+            Db::Postgres(pool) => Ok(Tx::Postgres(bounded(pool.begin()).await?)),
         }
     }
 
@@ -123,7 +126,7 @@ impl Tx {
                 Ok(sqlite(sql.into(), args).execute(&mut **tx).await?.rows_affected())
             }
             Tx::Postgres(tx) => {
-                Ok(postgres(sql.into(), args).execute(&mut **tx).await?.rows_affected())
+                Ok(bounded(postgres(sql.into(), args).execute(&mut **tx)).await?.rows_affected())
             }
         }
     }
@@ -139,7 +142,7 @@ impl Tx {
                 rows.iter().map(T::from_row).collect()
             }
             Tx::Postgres(tx) => {
-                let rows = postgres(sql.into(), args).fetch_all(&mut **tx).await?;
+                let rows = bounded(postgres(sql.into(), args).fetch_all(&mut **tx)).await?;
                 rows.iter().map(T::from_row).collect()
             }
         }
@@ -156,9 +159,17 @@ impl Tx {
     pub(crate) async fn commit(self) -> sqlx::Result<()> {
         match self {
             Tx::Sqlite(tx) => tx.commit().await,
-            Tx::Postgres(tx) => tx.commit().await,
+            Tx::Postgres(tx) => bounded(tx.commit()).await,
         }
     }
+}
+
+async fn bounded<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    let late = |_| {
+        let message = format!("no answer within {} s", PATIENCE.as_secs());
+        sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
+    };
+    tokio::time::timeout(PATIENCE, work).await.map_err(late)?
 }
 
 fn sqlite<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Sqlite, SqliteArguments> {

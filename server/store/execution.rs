@@ -6,7 +6,7 @@ use super::{
     ENGINE, Error, Result, Signal, Store,
     db::{Tx, args},
     lease::{Claim, LEASE_MS},
-    turn::{Commit, write_events},
+    turn::{Commit, error_text, write_events},
 };
 
 /// How long an idempotency key is remembered, in milliseconds: 30 days.
@@ -146,7 +146,8 @@ impl Store {
         write_events(&mut tx, new.id, 0, &commit).await?;
         self.insert_key(&mut tx, new).await?;
         tx.commit().await?;
-        Ok(Created::New(new.worker.map(|_| Claim {
+        let leased = new.worker.filter(|_| !new.state.status.is_final());
+        Ok(Created::New(leased.map(|_| Claim {
             execution_id: new.id.to_owned(),
             last_seq: i64::try_from(new.events.len()).unwrap_or(i64::MAX),
             epoch: 1,
@@ -191,9 +192,12 @@ impl Store {
         let execution = "INSERT INTO executions
             (id, workspace, workflow, revision, status, input, requested_by, on_behalf_of, client_name,
              client_version, tool_servers, min_engine, wake_at, lease_owner, lease_until, lease_epoch,
-             last_seq, created_at, updated_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18)";
-        let leased = new.worker.is_some();
+             last_seq, created_at, updated_at, error, ended_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20)";
+        // Its first turn may have been its last one, when no step has to call anything.
+        let ended = new.state.status.is_final();
+        let worker = new.worker.filter(|_| !ended);
+        let leased = worker.is_some();
         tx.execute(
             execution,
             args![
@@ -209,12 +213,14 @@ impl Store {
                 new.client_version,
                 new.tool_servers,
                 ENGINE,
-                new.at,
-                new.worker,
+                (!ended).then_some(new.at),
+                worker,
                 if leased { new.at + LEASE_MS } else { 0 },
                 i64::from(leased),
                 i64::try_from(new.events.len()).unwrap_or(i64::MAX),
                 new.at,
+                error_text(new.state),
+                ended.then_some(new.at),
             ],
         )
         .await?;

@@ -122,6 +122,8 @@ impl Store {
 
     /// When the next execution that a worker can serve wants to be looked at, in milliseconds since 1970.
     ///
+    /// What waits for a person is left out: no worker has to stay for the day on which the time to answer is over.
+    ///
     /// `refused` lists the `tool_servers` texts that it cannot serve.
     ///
     /// # Errors
@@ -130,10 +132,10 @@ impl Store {
         const NEXT: Sql = Sql::Each {
             sqlite:
                 "SELECT MIN(wake_at) FROM executions WHERE workspace = $1 AND wake_at IS NOT NULL
-                AND tool_servers NOT IN (SELECT value FROM json_each($2))",
+                 AND waiting_for IS NULL AND tool_servers NOT IN (SELECT value FROM json_each($2))",
             postgres:
                 "SELECT MIN(wake_at) FROM executions WHERE workspace = $1 AND wake_at IS NOT NULL
-                AND tool_servers NOT IN (SELECT json_array_elements_text($2::json))",
+                 AND waiting_for IS NULL AND tool_servers NOT IN (SELECT json_array_elements_text($2::json))",
         };
         let refused = serde_json::json!(refused).to_string();
         let row: Option<(Option<i64>,)> =
@@ -151,8 +153,11 @@ impl Store {
             sqlite: "UPDATE executions SET lease_until = $1
                 WHERE lease_owner = $2 AND id IN (SELECT value FROM json_each($3))
                 RETURNING id, lease_epoch, signals_in",
+            // A row that is just being committed is ours still; to wait for it would keep the others waiting.
             postgres: "UPDATE executions SET lease_until = $1
-                WHERE lease_owner = $2 AND id IN (SELECT json_array_elements_text($3::json))
+                WHERE id IN (SELECT id FROM executions
+                             WHERE lease_owner = $2 AND id IN (SELECT json_array_elements_text($3::json))
+                             FOR UPDATE SKIP LOCKED)
                 RETURNING id, lease_epoch, signals_in",
         };
         let ids = serde_json::json!(ids).to_string();

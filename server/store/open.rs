@@ -46,7 +46,7 @@ async fn open_sqlite(url: &str) -> Result<Db> {
         .foreign_keys(true);
     let path = options.get_filename().to_owned();
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)
+        crate::config::create_folder(folder)
             .map_err(|source| Error::Folder { path: folder.into(), source })?;
     }
     let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(BUSY * 2);
@@ -64,12 +64,7 @@ async fn open_sqlite(url: &str) -> Result<Db> {
 
 /// Two processes may open a new file at once, and SQLite's migrations take no lock of their own.
 async fn migrate_sqlite(path: &Path, pool: &sqlx::SqlitePool) -> Result<()> {
-    let newest = SQLITE.iter().map(|migration| migration.version).max().unwrap_or_default();
-    let done: std::result::Result<(Option<i64>,), _> =
-        sqlx::query_as("SELECT MAX(version) FROM _sqlx_migrations WHERE success")
-            .fetch_one(pool)
-            .await;
-    if done.is_ok_and(|(version,)| version.is_some_and(|version| newest <= version)) {
+    if is_migrated(sqlx::query_as(NEWEST).fetch_one(pool).await, &SQLITE) {
         return Ok(());
     }
     let _lock = lock(path.with_added_extension("migrating")).await?;
@@ -104,8 +99,18 @@ async fn open_postgres(url: &str) -> Result<Db> {
         }
         connected => connected?,
     };
-    migrator(&POSTGRES).run(&pool).await?;
+    // The migrator takes a session's lock even when there is nothing to do, which a transaction pooler may lose.
+    if !is_migrated(sqlx::query_as(NEWEST).fetch_one(&pool).await, &POSTGRES) {
+        migrator(&POSTGRES).run(&pool).await?;
+    }
     Ok(Db::Postgres(pool))
+}
+
+const NEWEST: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";
+
+fn is_migrated(newest: sqlx::Result<(Option<i64>,)>, migrator: &Migrator) -> bool {
+    let wanted = migrator.iter().map(|migration| migration.version).max();
+    newest.is_ok_and(|(newest,)| newest.is_some() && wanted <= newest)
 }
 
 /// A database that a newer release has migrated still serves this one: migrations only expand.

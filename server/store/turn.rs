@@ -1,12 +1,14 @@
 //! The one write that matters: everything a turn decided, in one transaction, behind the fence.
 
+use std::collections::BTreeMap;
+
 use windlass_engine::{Event, State, Status, StepState, Workflow};
 
 use super::{
     ENGINE, Error, INLINE_LIMIT, Result, Store,
     db::{Tx, args},
     event_data,
-    lease::Claim,
+    lease::{Claim, LEASE_MS},
 };
 
 /// Everything one turn decided.
@@ -40,7 +42,7 @@ const UPDATE: &str = "UPDATE executions SET
         status = $1, error = $2, waiting_for = $3, last_seq = $4, signals_done = $5,
         wake_at = CASE WHEN $6 = 1 THEN NULL WHEN signals_in > $5 THEN $7 ELSE $8 END,
         lease_owner = CASE WHEN $9 = 1 THEN NULL ELSE lease_owner END,
-        lease_until = CASE WHEN $9 = 1 THEN 0 ELSE lease_until END,
+        lease_until = CASE WHEN $9 = 1 THEN 0 WHEN lease_until < $14 THEN $14 ELSE lease_until END,
         updated_at = $7, ended_at = CASE WHEN $6 = 1 THEN $7 ELSE NULL END,
         min_engine = $10
     WHERE id = $11 AND lease_epoch = $12 AND last_seq = $13
@@ -105,13 +107,14 @@ async fn update(
                 &claim.execution_id,
                 claim.epoch,
                 claim.last_seq,
+                commit.at + LEASE_MS,
             ],
         )
         .await?;
     Ok(row.map(|(signals_in,)| signals_in))
 }
 
-fn error_text(state: &State) -> Option<String> {
+pub(super) fn error_text(state: &State) -> Option<String> {
     let (step, error) = state.failure.as_ref()?;
     let mut value = serde_json::json!({ "code": error.code, "message": error.message });
     if let Some(step) = step {
@@ -137,15 +140,13 @@ pub(super) async fn write_events(
     last_seq: i64,
     commit: &Commit<'_>,
 ) -> Result<()> {
-    let mut touched: Vec<(&str, Option<i64>)> = Vec::new();
+    let mut touched: BTreeMap<&str, Option<i64>> = BTreeMap::new();
     for (seq, event) in (last_seq + 1..).zip(commit.events) {
         write_event(tx, execution_id, seq, commit.at, event).await?;
         let Some(step) = event.step() else { continue };
         let output_seq = has_output(event).then_some(seq);
-        match touched.iter_mut().find(|(name, _)| *name == step) {
-            Some((_, known)) => *known = output_seq.or(*known),
-            None => touched.push((step, output_seq)),
-        }
+        let known = touched.entry(step).or_default();
+        *known = output_seq.or(*known);
     }
     for (step, output_seq) in touched {
         let (Some(described), Some(state)) = (commit.workflow.step(step), commit.state.step(step))

@@ -17,7 +17,6 @@ use windlass_engine::{
 use super::{
     DRAIN, SET_ASIDE_MS, Shared,
     leases::{FRESH, Held, Renewal},
-    lock,
 };
 use crate::{
     bell::Ring,
@@ -67,6 +66,8 @@ enum Error {
     Revision(#[from] revisions::Error),
     #[error(transparent)]
     History(#[from] UnexpectedEvent),
+    #[error("what its interrupted calls allow cannot be asked: {0}")]
+    Unreachable(tool_servers::Error),
     #[error("this worker has not the tool servers it was started with, configured the same: {0}")]
     Elsewhere(String),
 }
@@ -93,10 +94,11 @@ async fn set_aside(shared: &Shared, claim: &Claim, err: &Error) {
             wake_at = shared.store.now() + LOOK_AGAIN_MS;
         }
         Error::Elsewhere(tool_servers) => {
-            lock(&shared.refused).push(tool_servers.clone());
+            shared.refuse(id, tool_servers);
             wake_at = shared.store.now();
             tracing::warn!(execution.id = %id, "left to another worker: {err}");
         }
+        Error::Unreachable(_) => tracing::warn!(execution.id = %id, "the execution waits: {err}"),
         Error::Store(_) | Error::Revision(_) | Error::History(_) => {
             tracing::error!(execution.id = %id, "the execution cannot be driven: {err}");
         }
@@ -131,7 +133,7 @@ impl Drive {
         let state = fold(&workflow, &claim, &loaded)?;
         let lease = (claimed_at, held);
         let mut drive = Drive::new(shared, claim, lease, workflow, state, loaded.signals_done);
-        drive.happened = drive.interrupted().await;
+        drive.happened = drive.interrupted(!loaded.signals.is_empty()).await?;
         drive.hear(loaded.signals);
         Ok(drive)
     }
@@ -376,10 +378,9 @@ impl Drive {
                 if self.signals_done < *signals_in { self.listen().await } else { Ok(()) }
             }
             Some(_) => Err(store::Error::Fenced(id.clone()).into()),
-            // A renewal that was on its way before this claim existed says nothing about it.
-            None if renewal.sent.elapsed() < self.held_at.elapsed() => {
-                Err(store::Error::Fenced(id.clone()).into())
-            }
+            // Its row was just being written, or the lease is lost, or the renewal was on its way before
+            // this claim existed: asked for itself, it is one or the other.
+            None if renewal.sent.elapsed() < self.held_at.elapsed() => self.renew().await,
             None => Ok(()),
         }
     }
@@ -409,12 +410,20 @@ impl Drive {
     }
 
     /// What to make of calls that were out when the process that made them ended.
-    async fn interrupted(&self) -> Vec<Event> {
+    ///
+    /// A tool server that does not answer now may answer later, so that nobody has to be asked; unless somebody has
+    /// already said something, which must not wait for it.
+    async fn interrupted(&self, is_urgent: bool) -> Result<Vec<Event>, Error> {
         let steps = self.state.running_steps(&self.workflow);
         let questions = steps.into_iter().filter_map(|name| {
             let tool = &self.workflow.step(name)?.tool;
             Some(async move {
-                let repeatable = self.is_repeatable(tool).await;
+                let repeatable = match self.is_repeatable(tool).await {
+                    Err(err) if !is_urgent => return Err(Error::Unreachable(err)),
+                    // Nobody can say that it is harmless, so a person has to.
+                    Err(_) => false,
+                    Ok(repeatable) => repeatable,
+                };
                 let message = "the process that made the call ended before the answer was recorded";
                 let error = StepError {
                     code: INTERRUPTED.to_owned(),
@@ -422,24 +431,33 @@ impl Drive {
                     retryable: None,
                     retry_after_ms: None,
                 };
-                Event::AttemptUncertain { step: name.to_owned(), error, repeatable }
+                Ok(Event::AttemptUncertain { step: name.to_owned(), error, repeatable })
             })
         });
-        futures::future::join_all(questions).await
+        futures::future::try_join_all(questions).await
     }
 
-    async fn is_repeatable(&self, tool: &ToolName) -> bool {
-        for attempt in 1..=LOOKUPS {
+    async fn is_repeatable(&self, tool: &ToolName) -> Result<bool, tool_servers::Error> {
+        for attempt in 1..LOOKUPS {
             match self.shared.tool_servers.tool(tool).await {
-                Ok(tool) => return tool.retry_class != RetryClass::Unsafe,
-                Err(tool_servers::Error::Unreachable { .. }) if attempt < LOOKUPS => {
+                Err(tool_servers::Error::Unreachable { .. }) => {
                     tokio::time::sleep(Duration::from_millis(250) * 2u32.pow(attempt)).await;
                 }
-                Err(_) => break,
+                answer => return is_harmless(answer),
             }
         }
-        // Nobody can say that it is harmless, so a person has to.
-        false
+        is_harmless(self.shared.tool_servers.tool(tool).await)
+    }
+}
+
+fn is_harmless(
+    answer: Result<tool_servers::ToolInfo, tool_servers::Error>,
+) -> Result<bool, tool_servers::Error> {
+    match answer {
+        Ok(tool) => Ok(tool.retry_class != RetryClass::Unsafe),
+        Err(err @ tool_servers::Error::Unreachable { .. }) => Err(err),
+        // A tool that is not there any more says nothing for itself.
+        Err(_) => Ok(false),
     }
 }
 

@@ -14,6 +14,7 @@ on_both!(
     the_same_key_from_two_doors_at_once_is_one_execution,
     a_run_from_the_terminal_drives_nothing_but_its_own,
     a_changed_tool_server_stops_only_what_was_started_with_the_other,
+    an_execution_that_ends_in_its_first_turn_says_why,
 );
 
 /// Counts, sleeps for as long as it is told, and counts again.
@@ -106,6 +107,21 @@ fn a_run_from_the_terminal_drives_nothing_but_its_own(scene: &Scene) {
     scene.project.run_ok(&["run", "hello"]);
     assert_eq!(scene.statuses(), ["running", "completed"]);
     assert_eq!(settled(&mut scene.door(), &id)["output"], json!({ "counted": 2 }));
+}
+
+fn an_execution_that_ends_in_its_first_turn_says_why(scene: &Scene) {
+    let text = "name: short\ninput: { type: object }\nsteps:\n  \
+                - { name: a, tool: demo.echo, params: { x: \"${input.missing.key}\" } }\n";
+    scene.project.write("workflows/short.yaml", text);
+    let failed = scene.project.run(&["run", "short", "--json"]).stdout;
+    let failed: serde_json::Value = serde_json::from_str(&failed).unwrap();
+    assert_eq!((&failed["status"], &failed["error"]["step"]), (&json!("failed"), &json!("a")));
+    assert!(failed["ended_at"].is_i64(), "{failed:#}");
+    let id = failed["execution_id"].as_str().unwrap();
+    let refused = scene
+        .door()
+        .call_err("workflow.control", json!({ "execution_id": id, "action": "cancel" }));
+    assert!(refused.contains("has ended as failed"), "{refused}");
 }
 
 /// The server is never called: what counts is how it is configured.

@@ -539,9 +539,18 @@ fn a_lost_call_that_is_not_harmless_waits_for_a_person() {
     assert_eq!(play.status("a"), StepStatus::Uncertain);
     assert_eq!(play.state.status, Status::Waiting);
     assert_eq!(play.state.uncertain_steps(&play.workflow), ["a"]);
-    assert_eq!(play.last.wake_at, None);
-    play.passes(1_000_000_000);
+    play.passes(600_000_000);
     assert!(play.called().is_empty(), "neither time nor retry repeats it");
+}
+
+#[test]
+fn an_execution_that_nobody_answers_ends_after_a_week() {
+    let mut play = Play::start(&workflow(json!([free("a")])));
+    play.is_lost("a", false);
+    assert_eq!(play.last.wake_at, Some(play.now + 7 * 24 * 3_600_000));
+    play.wakes();
+    assert_eq!(play.kinds(), ["step_failed", "execution_failed"]);
+    assert_eq!(play.failure(), (Some("a"), "expired"));
 }
 
 #[test]
@@ -612,7 +621,8 @@ fn a_persons_time_does_not_count() {
     let mut play = Play::start(&document);
     play.passes(2_000);
     play.is_lost("a", false);
-    assert_eq!(play.last.wake_at, None, "a person may take as long as they like");
+    let a_week = 7 * 24 * 3_600_000;
+    assert_eq!(play.last.wake_at, Some(play.now + a_week), "not after config.timeoutMs");
     play.passes(1_000_000);
     assert_eq!(play.state.status, Status::Waiting);
     play.resolves("a", Resolution::Completed { output: json!(1) });

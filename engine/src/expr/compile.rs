@@ -209,7 +209,10 @@ impl Expression {
         let spent = evaluate::Spent::default();
         match evaluate::evaluate(&self.root, &Scope::new(names, &spent)) {
             Ok(value) => Ok(then(value)),
-            Err(failure) => Err(Error::new(&self.source, failure.into_message())),
+            Err(failure) => {
+                let needed = failure.needed().cloned();
+                Err(Error { needed, ..Error::new(&self.source, failure.into_message()) })
+            }
         }
     }
 

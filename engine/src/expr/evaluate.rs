@@ -25,6 +25,8 @@ const MAX_KEYS_SHOWN: usize = 10;
 pub(super) enum Failure {
     /// A name or a key does not exist; `default` and `has` catch this.
     Missing(String),
+    /// A step has no result; `default` and `has` catch this too.
+    NoResult(Root, String),
     /// Anything else.
     Other(String),
 }
@@ -55,7 +57,17 @@ impl Failure {
 
     pub(super) fn into_message(self) -> String {
         match self {
-            Failure::Missing(message) | Failure::Other(message) => message,
+            Failure::Missing(message) | Failure::NoResult(_, message) | Failure::Other(message) => {
+                message
+            }
+        }
+    }
+
+    /// Whose result it was that did not exist.
+    pub(super) fn needed(&self) -> Option<&Root> {
+        match self {
+            Failure::NoResult(root, _) => Some(root),
+            Failure::Missing(_) | Failure::Other(_) => None,
         }
     }
 }
@@ -133,7 +145,7 @@ pub(super) fn evaluate<'s>(expr: &'s Expr, scope: &'s Scope<'s>) -> Outcome<Cow<
         Expr::Binary { operator, left, right } => binary(*operator, left, right, scope),
         Expr::Call { function, arguments } => functions::call(function, arguments, scope),
         Expr::Default { of, fallback } => match evaluate(of, scope) {
-            Err(Failure::Missing(_)) => evaluate(fallback, scope),
+            Err(Failure::Missing(_) | Failure::NoResult(..)) => evaluate(fallback, scope),
             outcome => outcome,
         },
         Expr::Comprehension(comprehension) => walk(comprehension, scope).map(Cow::Owned),
@@ -153,10 +165,11 @@ fn unwrapped() -> Failure {
 fn global<'s>(root: &'s Root, scope: &Scope<'s>) -> Outcome<&'s Value> {
     match root {
         Root::Name(name) => scope.names.name(name).ok_or_else(|| {
-            Failure::Missing(format!(
+            let message = format!(
                 "`{name}` does not exist yet: a name comes from a step with `assign: {name}` that \
                  has completed; for a fallback write `default({name}, …)`"
-            ))
+            );
+            Failure::NoResult(root.clone(), message)
         }),
         Root::Step(step) => scope.names.step(step).ok_or_else(|| no_result(step, scope)),
         Root::Status(step) => status(step, scope),
@@ -179,10 +192,11 @@ fn no_result(step: &str, scope: &Scope<'_>) -> Failure {
         Some("failed") => "it failed".to_owned(),
         Some(status) => format!("its status is {status}"),
     };
-    Failure::Missing(format!(
+    let message = format!(
         "step `{step}` has no result, because {why}; for a fallback write \
          `default(steps.{step}, …)`"
-    ))
+    );
+    Failure::NoResult(Root::Step(step.to_owned()), message)
 }
 
 /// The status of a step. The value must outlive the call, and there are only so many.
@@ -326,7 +340,7 @@ fn path_text(expr: &Expr) -> Option<String> {
 fn has<'s>(of: &'s Expr, scope: &'s Scope<'s>) -> Outcome<bool> {
     match evaluate(of, scope) {
         Ok(_) => Ok(true),
-        Err(Failure::Missing(_)) => Ok(false),
+        Err(Failure::Missing(_) | Failure::NoResult(..)) => Ok(false),
         Err(failure) => Err(failure),
     }
 }

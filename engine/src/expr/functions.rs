@@ -192,7 +192,7 @@ pub(super) fn call<'s>(
 
 fn named(function: Function, failure: Failure) -> Failure {
     match failure {
-        Failure::Missing(message) => Failure::Missing(message),
+        Failure::Missing(_) | Failure::NoResult(..) => failure,
         Failure::Other(message) => Failure::Other(format!("{}: {message}", function.usage)),
     }
 }
