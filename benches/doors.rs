@@ -4,6 +4,7 @@
 
 #[path = "../tests"]
 mod tests {
+    #[allow(dead_code, unused_imports, reason = "only the tests use all of it")]
     pub(crate) mod harness;
 }
 

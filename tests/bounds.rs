@@ -13,8 +13,8 @@ use sqlx::{Connection, Executor, SqliteConnection};
 use tokio::runtime::Runtime;
 
 use crate::{
-    durability::{LEASE, Run, SLOW, Scene, begin, counted, execution_of, settled, step_is},
-    harness::{Client, Ended, HttpServer, Running, SOON, eventually, text_of},
+    durability::{LEASE, Run, SLOW, Scene, counted, execution_of, step_is},
+    harness::{Client, Ended, HttpServer, Running, SOON, begin, eventually, settled, text_of},
 };
 
 on_both!(

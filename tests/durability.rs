@@ -17,13 +17,7 @@ mod pull_request;
 mod replicas;
 mod worker;
 
-use std::{
-    fs,
-    os::unix::process::ExitStatusExt,
-    path::PathBuf,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, os::unix::process::ExitStatusExt, path::PathBuf, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, SqliteConnection};
@@ -134,7 +128,7 @@ pub(crate) fn was_killed(ended: &Ended) -> bool {
 
 /// The execution that `windlass run --json` printed.
 pub(crate) fn execution_of(ended: &Ended) -> Value {
-    serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("no execution: {ended:#?}"))
+    ended.json()
 }
 
 /// The lines of a ledger: the idempotency key of each call that was counted.
@@ -150,29 +144,4 @@ pub(crate) fn step_is(door: &mut Client, execution_id: &str, step: &str, status:
         let steps = known["steps"].as_array().unwrap();
         steps.iter().any(|known| known["name"] == step && known["status"] == status).then_some(())
     });
-}
-
-/// Starts a workflow without waiting for it, and returns the execution's id.
-pub(crate) fn begin(door: &mut Client, workflow: &str, input: Value) -> String {
-    let arguments = json!({ "workflow": workflow, "input": input, "wait_seconds": 0 });
-    let begun = door.call_ok("workflow.run", arguments);
-    begun["execution_id"].as_str().unwrap().to_owned()
-}
-
-/// Waits through a door until an execution has ended or needs somebody.
-pub(crate) fn settled(door: &mut Client, execution_id: &str) -> Value {
-    let until = Instant::now() + LEASE;
-    let mut since = 0;
-    loop {
-        let arguments = json!({ "execution_id": execution_id, "since": since, "wait_seconds": 20 });
-        let known = door.call_ok("workflow.status", arguments);
-        let status = known["status"].as_str().unwrap();
-        if ["completed", "failed", "cancelled"].contains(&status)
-            || known["waiting_for"].is_string()
-        {
-            return known;
-        }
-        assert!(Instant::now() < until, "it does not end: {known:#}");
-        since = known["version"].as_i64().unwrap();
-    }
 }

@@ -6,9 +6,9 @@
 //! client.initialize();
 //! let result = client.call("workflow.run", json!({ "workflow": "hello" }));
 //! ```
-#![allow(dead_code, unused_imports, reason = "each promise uses its own part of this")]
 
 mod client;
+mod executions;
 mod http;
 mod postgres;
 mod process;
@@ -19,7 +19,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use client::{Client, text_of};
+pub use client::{Client, signed, text_of};
+pub use executions::{begin, settled};
 pub use http::{Answer, get, post};
 pub use postgres::{Cluster, database};
 pub use process::{Ended, Running, run};

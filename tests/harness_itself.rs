@@ -103,10 +103,14 @@ while read -r line; do
     case $line in
         *silence*) ;;
         *noise*) echo 'hello, world' ;;
+        *twice*)
+            echo '{"jsonrpc":"2.0","id":'$id',"result":{}}'
+            echo '{"jsonrpc":"2.0","id":'$id',"result":{}}' ;;
+        *torn*) echo '{"jsonrpc":"2.0","id":'$id',"result":{"content":[{"type":"text","text":"1"}],"structuredContent":2}}' ;;
         *unknown*) echo '{"jsonrpc":"2.0","id":'$id',"error":{"code":-32601,"message":"no"}}' ;;
         *)
             echo '{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"n":1}}'
-            echo '{"jsonrpc":"2.0","id":'$id',"result":{"structuredContent":{"id":'$id'}}}' ;;
+            echo '{"jsonrpc":"2.0","id":'$id',"result":{"content":[{"type":"text","text":"{\"id\":'$id'}"}],"structuredContent":{"id":'$id'}}}' ;;
     esac
 done
 echo bye >&2
@@ -144,6 +148,34 @@ fn a_stdio_client_notices_noise_on_standard_output() {
 }
 
 #[test]
+fn a_client_notices_an_answer_that_nobody_waits_for() {
+    let mut client = shell_client();
+    client.ask("twice", json!({}));
+    let said = panic_of(move || client.ask("tools/list", json!({})));
+    assert!(said.starts_with("nobody waits for an answer to 1"), "{said}");
+}
+
+#[test]
+fn a_client_notices_a_result_whose_text_says_something_else() {
+    let mut client = shell_client();
+    let said = panic_of(move || client.call_ok("torn", json!({})));
+    assert!(said.contains("clients see the one or the other"), "{said}");
+}
+
+#[test]
+fn a_client_is_silent_when_nothing_is_left_over() {
+    let mut client = shell_client();
+    client.begin("silence", json!({}));
+    assert!(client.is_silent(MOMENT));
+    let (first, second) = (client.begin("unknown", json!({})), client.begin("unknown", json!({})));
+    client.answer(second).unwrap_err();
+    assert!(!client.is_silent(MOMENT));
+    client.answer(first).unwrap_err();
+    assert!(client.close().success());
+    assert!(client.is_silent(MOMENT * 25));
+}
+
+#[test]
 fn a_stdio_client_notices_a_killed_server() {
     let mut client = shell_client();
     client.kill();
@@ -172,9 +204,9 @@ async fn http_server(
                 .collect();
             let progress =
                 json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": {} });
-            let result = answer(
-                json!({ "structuredContent": { "headers": seen, "params": asked["params"] } }),
-            );
+            let seen = json!({ "headers": seen, "params": asked["params"] });
+            let text = json!([{ "type": "text", "text": seen.to_string() }]);
+            let result = answer(json!({ "content": text, "structuredContent": seen }));
             let body = format!(": hello\r\n\r\ndata: {progress}\n\nid: 7\ndata: {result}\n\n");
             ([("Content-Type", "text/event-stream")], body).into_response()
         }

@@ -81,7 +81,7 @@ fn said_by(project: &Project, client: &mut Command) -> Value {
     project.isolate(client);
     let ended = run(client, 3 * SOON);
     assert!(ended.status.success(), "{client:?} failed: {ended:#?}");
-    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:#?}"))
+    ended.json()
 }
 
 fn check(said: &Value, protocol_version: &str) {

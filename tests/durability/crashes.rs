@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Run, Scene, begin, counted, execution_of, settled, was_killed};
-use crate::harness::{Client, Ended};
+use super::{Run, Scene, counted, execution_of, was_killed};
+use crate::harness::{Client, Ended, begin, settled};
 
 /// Where a driven execution can die.
 pub(crate) const POINTS: [&str; 4] = ["before_commit", "after_commit", "before_call", "after_call"];

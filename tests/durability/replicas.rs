@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{LEASE, Scene, begin, counted, settled, step_is, worker::SLOW};
-use crate::harness::{Client, Cluster, HttpServer, Project, SOON, eventually};
+use super::{LEASE, Scene, counted, step_is, worker::SLOW};
+use crate::harness::{Client, Cluster, HttpServer, Project, SOON, begin, eventually, settled};
 
 on_both!(
     another_replica_finishes_what_a_killed_one_began,

@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{LEASE, Scene, begin, counted, settled, step_is};
-use crate::harness::{SOON, eventually};
+use super::{LEASE, Scene, counted, step_is};
+use crate::harness::{SOON, begin, eventually, settled};
 
 on_both!(
     an_execution_outlives_the_window_it_was_started_from,

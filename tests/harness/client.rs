@@ -4,6 +4,7 @@ mod http;
 mod stdio;
 
 use std::{
+    collections::HashSet,
     process::{Command, ExitStatus},
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
@@ -20,14 +21,14 @@ const MODERN: &str = "2026-07-28";
 pub struct Client {
     wire: Wire,
     incoming: Receiver<Incoming>,
+    /// The requests that have no answer yet.
+    unanswered: HashSet<u64>,
     /// Answers that came before somebody waited for them.
     answers: Vec<(u64, Result<Value, Value>)>,
     notifications: Vec<Value>,
-    /// What the server asked of the client (a form to fill in, say).
-    requests: Vec<Value>,
     next_id: u64,
+    accepted: bool,
     deadline: Duration,
-    capabilities: Value,
     modern: bool,
 }
 
@@ -43,6 +44,8 @@ enum Incoming {
     Broken(String),
     /// An HTTP status without a JSON-RPC answer, for the request of this id.
     Refused(Option<u64>, Value),
+    /// A notification was taken, which only HTTP says.
+    Accepted,
 }
 
 impl Client {
@@ -62,12 +65,12 @@ impl Client {
         Client {
             wire,
             incoming,
+            unanswered: HashSet::new(),
             answers: Vec::new(),
             notifications: Vec::new(),
-            requests: Vec::new(),
             next_id: 1,
+            accepted: false,
             deadline: SOON,
-            capabilities: json!({}),
             modern: false,
         }
     }
@@ -89,13 +92,6 @@ impl Client {
         self
     }
 
-    /// Says that the client can do this, such as `{"elicitation": {}}`; by default it can do nothing.
-    #[must_use]
-    pub fn with_capabilities(mut self, capabilities: Value) -> Client {
-        self.capabilities = capabilities;
-        self
-    }
-
     /// Speaks protocol 2026-07-28: no `initialize`, and each request says who asks. Otherwise it is 2025-11-25.
     #[must_use]
     pub fn modern(mut self) -> Client {
@@ -107,12 +103,24 @@ impl Client {
     pub fn initialize(&mut self) -> Value {
         let params = json!({
             "protocolVersion": LEGACY,
-            "capabilities": self.capabilities,
+            "capabilities": {},
             "clientInfo": client_info(),
         });
         let said = self.ask("initialize", params);
         self.notify("notifications/initialized", json!({}));
+        if let Wire::Http(_) = self.wire {
+            // The next request goes its own way and could be there first.
+            self.wait_for("the handshake to be accepted", |client| client.accepted.then_some(()));
+        }
         said
+    }
+
+    /// The session that a legacy HTTP server gave, if it gave one.
+    pub fn session(&self) -> Option<&str> {
+        match &self.wire {
+            Wire::Http(wire) => wire.session(),
+            Wire::Stdio(_) => None,
+        }
     }
 
     /// Calls a tool and returns its result, which may be one with `isError`.
@@ -120,14 +128,19 @@ impl Client {
         self.ask("tools/call", json!({ "name": tool, "arguments": arguments }))
     }
 
-    /// Calls a tool that must succeed, and returns its structured result.
+    /// Calls a tool that must succeed, and returns its structured result, which its text must repeat.
+    #[track_caller]
     pub fn call_ok(&mut self, tool: &str, arguments: Value) -> Value {
         let mut result = self.call(tool, arguments);
         assert!(result["isError"] != true, "{tool} failed: {}", text_of(&result));
+        let repeated = serde_json::from_str(&text_of(&result));
+        let repeated: Value = repeated.unwrap_or_else(|error| panic!("{error}: {result:#}"));
+        assert_eq!(repeated, result["structuredContent"], "clients see the one or the other");
         result["structuredContent"].take()
     }
 
     /// Calls a tool that must fail, and returns the text of its error.
+    #[track_caller]
     pub fn call_err(&mut self, tool: &str, arguments: Value) -> String {
         let result = self.call(tool, arguments);
         assert!(result["isError"] == true, "{tool} should have failed, but said: {result}");
@@ -155,19 +168,11 @@ impl Client {
         let id = self.next_id;
         self.next_id += 1;
         if self.modern {
-            self.sign(&mut params);
+            params = signed(params);
         }
+        self.unanswered.insert(id);
         self.send(json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
         id
-    }
-
-    /// In 2026-07-28 every request says which protocol it speaks and what its client can do.
-    fn sign(&self, params: &mut Value) {
-        let meta = params.as_object_mut().expect("parameters are an object");
-        let meta = meta.entry("_meta").or_insert_with(|| Value::Object(Map::new()));
-        meta["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);
-        meta["io.modelcontextprotocol/clientCapabilities"] = self.capabilities.clone();
-        meta["io.modelcontextprotocol/clientInfo"] = client_info();
     }
 
     /// Waits for the answer to a request that was begun.
@@ -194,13 +199,6 @@ impl Client {
         self.send(json!({ "jsonrpc": "2.0", "method": method, "params": params }));
     }
 
-    /// Opens the stream on which a legacy HTTP server sends what belongs to no request. On stdio there is no need.
-    pub fn listen(&mut self) {
-        if let Wire::Http(wire) = &mut self.wire {
-            wire.listen();
-        }
-    }
-
     /// The notifications that have been read so far, oldest first. Reading goes on while something is waited for.
     pub fn notifications(&self) -> &[Value] {
         &self.notifications
@@ -215,21 +213,7 @@ impl Client {
         })
     }
 
-    /// Waits for a request that the server makes, and takes it out; answer it with [`Client::reply`].
-    pub fn server_request(&mut self, method: &str) -> Value {
-        self.wait_for(&format!("the server to ask {method}"), |client| {
-            let index = client.requests.iter().position(|request| request["method"] == method)?;
-            Some(client.requests.remove(index))
-        })
-    }
-
-    /// Answers a request of the server.
-    pub fn reply(&mut self, request: &Value, result: Value) {
-        self.send(json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }));
-    }
-
-    /// Sends a message as it is, right or wrong.
-    pub fn send(&mut self, message: Value) {
+    fn send(&mut self, message: Value) {
         match &mut self.wire {
             Wire::Stdio(wire) => wire.send(&message),
             Wire::Http(wire) => wire.send(message, self.modern),
@@ -249,8 +233,13 @@ impl Client {
         self.process().kill();
     }
 
+    /// Whether no answer is left over and nothing else comes in for a while, or ever if the server is gone.
+    pub fn is_silent(&self, time: Duration) -> bool {
+        self.answers.is_empty() && self.incoming.recv_timeout(time).is_err()
+    }
+
     /// Closes the server's standard input, which tells it to end, and waits until it has.
-    pub fn close(mut self) -> ExitStatus {
+    pub fn close(&mut self) -> ExitStatus {
         match &mut self.wire {
             Wire::Stdio(wire) => wire.close(self.deadline),
             Wire::Http(_) => panic!("over HTTP there is nothing to close"),
@@ -280,8 +269,9 @@ impl Client {
     fn sort(&mut self, incoming: Incoming) {
         match incoming {
             Incoming::Message(message) => self.sort_message(message),
-            Incoming::Refused(Some(id), refusal) => self.answers.push((id, Err(refusal))),
+            Incoming::Refused(Some(id), refusal) => self.sort_answer(id, Err(refusal)),
             Incoming::Refused(None, refusal) => panic!("a notification was refused: {refusal}"),
+            Incoming::Accepted => self.accepted = true,
             Incoming::Broken(how) => panic!("{how}{}", self.said()),
         }
     }
@@ -291,13 +281,18 @@ impl Client {
             (true, None) if message.get("id").is_none_or(Value::is_null) => {
                 self.notifications.push(message);
             }
-            (true, _) => self.requests.push(message),
+            (true, _) => panic!("a client that can do nothing was asked: {message}"),
             (false, Some(id)) if message.get("error").is_some() => {
-                self.answers.push((id, Err(message["error"].take())));
+                self.sort_answer(id, Err(message["error"].take()));
             }
-            (false, Some(id)) => self.answers.push((id, Ok(message["result"].take()))),
+            (false, Some(id)) => self.sort_answer(id, Ok(message["result"].take())),
             (false, None) => panic!("an answer to nothing: {message}"),
         }
+    }
+
+    fn sort_answer(&mut self, id: u64, answer: Result<Value, Value>) {
+        assert!(self.unanswered.remove(&id), "nobody waits for an answer to {id}: {answer:?}");
+        self.answers.push((id, answer));
     }
 
     fn said(&self) -> String {
@@ -313,6 +308,16 @@ pub fn text_of(result: &Value) -> String {
     let blocks = result["content"].as_array().map(Vec::as_slice).unwrap_or_default();
     let texts: Vec<&str> = blocks.iter().filter_map(|block| block["text"].as_str()).collect();
     texts.join("\n")
+}
+
+/// The parameters of a request in 2026-07-28, where each says which protocol it speaks and what its client can do.
+pub fn signed(mut params: Value) -> Value {
+    let meta = params.as_object_mut().expect("parameters are an object");
+    let meta = meta.entry("_meta").or_insert_with(|| Value::Object(Map::new()));
+    meta["io.modelcontextprotocol/protocolVersion"] = json!(MODERN);
+    meta["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    meta["io.modelcontextprotocol/clientInfo"] = client_info();
+    params
 }
 
 fn client_info() -> Value {

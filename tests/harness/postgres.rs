@@ -165,12 +165,6 @@ impl Cluster {
         assert!(self.order_start(), "PostgreSQL's port {} was taken while it was down", self.port);
     }
 
-    /// Ends it as a crash would and starts it again.
-    pub fn restart(&self) {
-        self.kill();
-        self.start_again();
-    }
-
     /// Starts it and waits until it takes connections; false when its port is somebody else's.
     fn order_start(&self) -> bool {
         let before = self.log().len();

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
+
 use super::eventually;
 
 /// A command that has ended, and everything it said.
@@ -19,6 +21,21 @@ pub struct Ended {
     pub stdout: String,
     /// What it wrote to standard error.
     pub stderr: String,
+}
+
+impl Ended {
+    /// The same, which must have ended with this code.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Ended {
+        assert_eq!(self.status.code(), Some(code), "{self:#?}");
+        self
+    }
+
+    /// What it wrote to standard output, which must be one JSON document.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
 }
 
 /// Runs a command to its end; kills it and panics when the deadline passes first.
@@ -39,7 +56,7 @@ fn read_all(mut from: impl Read + Send + 'static) -> thread::JoinHandle<String> 
     thread::spawn(move || {
         let mut bytes = Vec::new();
         _ = from.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
+        String::from_utf8(bytes).unwrap_or_else(|error| panic!("this is no text: {error:?}"))
     })
 }
 
@@ -109,6 +126,12 @@ impl Running {
     /// Asks it to end, as a service manager does, and waits until it has.
     pub fn stop(&mut self, deadline: Duration) -> ExitStatus {
         signal(self.child.id(), rustix::process::Signal::TERM);
+        self.ended(deadline)
+    }
+
+    /// Interrupts it, as Ctrl-C does, and waits until it has ended.
+    pub fn interrupt(&mut self, deadline: Duration) -> ExitStatus {
+        signal(self.child.id(), rustix::process::Signal::INT);
         self.ended(deadline)
     }
 

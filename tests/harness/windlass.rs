@@ -92,7 +92,8 @@ impl Project {
         self.folder.path().join("home")
     }
 
-    fn temporary(&self) -> PathBuf {
+    /// What everything that it starts takes for the machine's folder of temporary files.
+    pub fn temporary(&self) -> PathBuf {
         self.folder.path().join("tmp")
     }
 

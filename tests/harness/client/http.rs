@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use reqwest::{RequestBuilder, Response, header::CONTENT_TYPE};
+use reqwest::{RequestBuilder, Response, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, task::AbortHandle};
 
@@ -46,6 +46,10 @@ impl Wire {
         self.headers.push((name.to_owned(), value.to_owned()));
     }
 
+    pub(super) fn session(&self) -> Option<&str> {
+        self.session.get().map(String::as_str)
+    }
+
     pub(super) fn send(&mut self, message: Value, modern: bool) {
         let id = message["id"].as_u64().filter(|_| message.get("method").is_some());
         let mut request = self.with_headers(self.client.post(&self.url), &message, modern);
@@ -58,11 +62,6 @@ impl Wire {
         if let Some(exchange) = self.exchanges.remove(&id) {
             exchange.abort();
         }
-    }
-
-    pub(super) fn listen(&mut self) {
-        let request = self.with_headers(self.client.get(&self.url), &Value::Null, false);
-        self.exchange(None, request);
     }
 
     fn with_headers(
@@ -161,7 +160,9 @@ async fn receive_whole(id: Option<u64>, response: Response, sender: &Sender<Inco
     let message = message.filter(|message| message["jsonrpc"] == "2.0" && message["id"].is_u64());
     match message {
         Some(message) => _ = sender.send(Incoming::Message(message)),
-        None if status.is_success() && id.is_none() => {}
+        None if status == StatusCode::ACCEPTED && id.is_none() => {
+            _ = sender.send(Incoming::Accepted);
+        }
         None => {
             let refusal =
                 json!({ "http_status": status.as_u16(), "headers": headers, "body": body });

@@ -49,10 +49,13 @@ impl Wire {
 }
 
 fn read(stdout: ChildStdout, sender: &Sender<Incoming>) {
-    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        let incoming = match serde_json::from_str(&line) {
+    for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
+        let incoming = match serde_json::from_slice(&line) {
             Ok(message) => Incoming::Message(message),
-            Err(_) => Incoming::Broken(format!("standard output is for messages, not {line:?}")),
+            Err(_) => {
+                let line = String::from_utf8_lossy(&line);
+                Incoming::Broken(format!("standard output is for messages, not {line:?}"))
+            }
         };
         if sender.send(incoming).is_err() {
             return;
