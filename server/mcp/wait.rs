@@ -52,7 +52,12 @@ pub(crate) async fn until_settled(
             () = progress.hung_up() => return Ok(execution),
             () = mcp.closing().cancelled() => return Ok(execution),
         };
-        progress.tell(&newer).await;
+        if has_ended(&newer.status) {
+            // The answer says that it has ended, and comes now.
+            progress.tell_news(&newer).await;
+        } else {
+            progress.tell(&newer).await;
+        }
         execution = newer;
     }
 }

@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     str::FromStr,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::{
@@ -50,16 +50,35 @@ async fn open_sqlite(url: &str) -> Result<Db> {
             .map_err(|source| Error::Folder { path: folder.into(), source })?;
     }
     let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(BUSY * 2);
-    // A COMMIT that fails on a full disk has already rolled back; sqlx then believes that the
-    // transaction goes on, and such a connection never begins another one.
-    let write = pool(1)
-        .before_acquire(|connection, _| {
+    let write = patiently(|| {
+        // A COMMIT that fails on a full disk has already rolled back; sqlx then believes that the
+        // transaction goes on, and such a connection never begins another one.
+        let pool = pool(1).before_acquire(|connection, _| {
             Box::pin(async move { Ok(!Connection::is_in_transaction(connection)) })
-        })
-        .connect_with(options.clone())
-        .await?;
+        });
+        pool.connect_with(options.clone())
+    })
+    .await?;
     migrate_sqlite(&path, &write).await?;
     Ok(Db::Sqlite { write, read: pool(4).connect_lazy_with(options) })
+}
+
+/// Turning a new file's log on needs it for oneself, and SQLite does not wait for that as it waits for other locks.
+async fn patiently<F>(connect: impl Fn() -> F) -> sqlx::Result<sqlx::SqlitePool>
+where
+    F: Future<Output = sqlx::Result<sqlx::SqlitePool>>,
+{
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match connect().await {
+            Err(sqlx::Error::Database(err))
+                if err.code().as_deref() == Some("5") && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            connected => return connected,
+        }
+    }
 }
 
 /// Two processes may open a new file at once, and SQLite's migrations take no lock of their own.
