@@ -84,8 +84,11 @@ pub trait EraMemory: Send + Sync {
     fn set(&self, identity: &str, era: Era);
 }
 
+/// Says whether a call may still go out.
+pub type MaySend = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// One call to one tool.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Call {
     /// The tool.
     pub tool: ToolName,
@@ -101,6 +104,9 @@ pub struct Call {
     pub timeout: Duration,
     /// Cancelling it cancels the tool.
     pub cancel: CancellationToken,
+    /// Asked last of all before the call goes out, after every wait for a place or a connection; where it says no,
+    /// the call is not made and fails as `lease_lost`.
+    pub may_send: Option<MaySend>,
 }
 
 /// What became of a call.
@@ -231,6 +237,20 @@ impl Settings {
     fn backoff(&self, failures: u32) -> Duration {
         let factor = 2_u32.saturating_pow(failures);
         self.first_backoff.saturating_mul(factor).min(self.longest_backoff)
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("tool", &self.tool)
+            .field("params", &self.params)
+            .field("idempotency_key", &self.idempotency_key)
+            .field("attempt", &self.attempt)
+            .field("first_started_at", &self.first_started_at)
+            .field("timeout", &self.timeout)
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
     }
 }
 

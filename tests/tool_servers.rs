@@ -7,7 +7,10 @@ mod harness;
 mod http;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -283,17 +286,49 @@ async fn a_tool_says_in_fields_or_in_words_how_it_failed() {
 async fn json_rpc_errors_have_codes_of_ours() {
     let fake = Fake::new("normal");
     let servers = fake.servers();
-    for (number, code) in [
-        (-32_602, "invalid_argument"),
-        (-32_601, "unknown_tool"),
-        (-32_603, "tool_error"),
-        (17, "tool_error"),
-    ] {
+    for (number, code) in
+        [(-32_602, "invalid_argument"), (-32_601, "unknown_tool"), (17, "tool_error")]
+    {
         let refuse = call("fake.refuse", json!({ "code": number }));
         let failure = failure(servers.call(refuse, silent()).await);
         assert_eq!(failure.code, code, "{number}");
         assert!(failure.message.contains("the server said no"), "{}", failure.message);
     }
+    for number in [-32_000, -32_001, -32_603] {
+        let refuse = call("fake.refuse", json!({ "code": number }));
+        let (failure, repeatable) = uncertain(servers.call(refuse, silent()).await);
+        assert_eq!((failure.code.as_str(), repeatable), ("tool_error", false), "{number}");
+        assert!(failure.message.contains("the server said no"), "{}", failure.message);
+    }
+    servers.shutdown().await;
+}
+
+#[tokio::test]
+async fn whether_a_call_may_go_out_is_asked_after_it_waited_for_a_place() {
+    let fake = Fake::new("normal").with(json!({ "max_in_flight": 1 }));
+    let servers = fake.servers();
+    let first = call("fake.never", json!({}));
+    let cancel = first.cancel.clone();
+    let out = tokio::spawn({
+        let servers = servers.clone();
+        async move { servers.call(first, silent()).await }
+    });
+    until("the first is out", || async { fake.children() == 1 }).await;
+    let ours = Arc::new(AtomicBool::new(true));
+    let mut second = call("fake.append", json!({ "text": "x" }));
+    second.may_send = Some(Arc::new({
+        let ours = ours.clone();
+        move || ours.load(Ordering::SeqCst)
+    }));
+    let second = servers.call(second, silent());
+    tokio::pin!(second);
+    assert!(futures::poll!(&mut second).is_pending());
+    ours.store(false, Ordering::SeqCst);
+    cancel.cancel();
+    let lost = failure(second.await);
+    assert_eq!((lost.code.as_str(), lost.retryable), ("lease_lost", Some(true)));
+    assert!(!fake.ledger().contains("append"), "{}", fake.ledger());
+    assert_eq!(uncertain(out.await.unwrap()).0.code, "cancelled");
     servers.shutdown().await;
 }
 

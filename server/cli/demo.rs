@@ -181,6 +181,7 @@ fn call() -> Call {
         first_started_at: clock::now(),
         timeout: PATIENCE,
         cancel: CancellationToken::new(),
+        may_send: None,
     }
 }
 

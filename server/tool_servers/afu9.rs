@@ -13,7 +13,7 @@ use super::{
     Failure, Outcome,
     answer::{self, Answer},
     catalogue::Entry,
-    failure,
+    failure::{self, Teller},
     http::{self, Trouble},
     pipe::{LONGEST_MESSAGE, TOO_LARGE, UNREADABLE},
 };
@@ -75,9 +75,13 @@ impl Afu9 {
         match self.ask("tools/call", params).await {
             Ok(result) => match Answer::of_json(result) {
                 Some(answer) => answer::outcome(answer, entry),
-                None => failure::of_rpc_error(&malformed("its result is no object"), entry),
+                None => failure::of_rpc_error(
+                    &malformed("its result is no object"),
+                    entry,
+                    Teller::Tool,
+                ),
             },
-            Err(Refusal::Rpc(error)) => failure::of_rpc_error(&error, entry),
+            Err(Refusal::Rpc(error)) => failure::of_rpc_error(&error, entry, Teller::Tool),
             Err(Refusal::Trouble(trouble)) => trouble.outcome(entry),
         }
     }
@@ -158,13 +162,7 @@ impl Refusal {
             Refusal::Rpc(error) => {
                 Failure::unavailable(format!("it does not list its tools: {}", error.message))
             }
-            Refusal::Trouble(trouble) => Failure {
-                code: match trouble.failure.code.as_str() {
-                    "connection_lost" => "unavailable".to_owned(),
-                    _ => trouble.failure.code,
-                },
-                ..trouble.failure
-            },
+            Refusal::Trouble(trouble) => trouble.before_a_call(),
         }
     }
 }

@@ -7,6 +7,8 @@ use rmcp::{ServerHandler, service::serve_server_with_ct};
 use tokio::io::DuplexStream;
 use tokio_util::sync::CancellationToken;
 
+use super::config;
+
 /// Serves one connection until it ends or the token is cancelled.
 pub(super) type Start =
     Box<dyn Fn(DuplexStream, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -15,16 +17,18 @@ pub(super) type Start =
 pub struct BuiltIn {
     /// What steps call it.
     pub name: String,
+    pub(super) identity: String,
     pub(super) start: Start,
 }
 
 impl BuiltIn {
-    /// A server of that name; a clone of the handler serves each connection.
+    /// A server of that name; a clone of the handler serves each connection. The settings identify it and hold
+    /// no secrets: an execution that began with others is not continued with it.
     #[must_use]
-    pub fn new(name: &str, handler: impl ServerHandler + Clone) -> BuiltIn {
+    pub fn new(name: &str, settings: &str, handler: impl ServerHandler + Clone) -> BuiltIn {
         let start: Start =
             Box::new(move |stream, stop| Box::pin(serve(handler.clone(), stream, stop)));
-        BuiltIn { name: name.to_owned(), start }
+        BuiltIn { name: name.to_owned(), identity: config::identity("built-in", settings), start }
     }
 }
 

@@ -139,13 +139,18 @@ impl ServerConfig {
                 ("http", json!([url, names]))
             }
         };
-        let digest = Sha256::digest(described.to_string());
-        digest.iter().take(8).fold(format!("{kind}:"), |mut text, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        identity(kind, &described.to_string())
     }
+}
+
+/// Stands for the settings of a server of some kind, and is short.
+pub(super) fn identity(kind: &str, settings: &str) -> String {
+    let digest = Sha256::digest(settings);
+    digest.iter().take(8).fold(format!("{kind}:"), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn parse_at(path: &str, name: &str, entry: &Value) -> Result<ServerConfig, ConfigError> {

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use serde_json::json;
 use windlass_tools::GithubConfig;
 
 use super::{BuiltIn, Era, EraMemory, ServerConfig, Settings, ToolServers, read_mcp_config};
@@ -41,6 +42,7 @@ pub async fn configured(config: &Config, store: &Store) -> anyhow::Result<ToolSe
 fn built_in(config: &Config) -> Vec<BuiltIn> {
     let github = &config.github;
     let token = github.token_env.iter().find_map(|name| std::env::var(name).ok());
+    let settings = json!([github.api_url, github.repos, github.read_only]).to_string();
     let github = GithubConfig {
         api_url: github.api_url.clone(),
         token: token.filter(|token| !token.is_empty()),
@@ -49,8 +51,8 @@ fn built_in(config: &Config) -> Vec<BuiltIn> {
         ..GithubConfig::default()
     };
     vec![
-        BuiltIn::new("demo", windlass_tools::demo()),
-        BuiltIn::new("github", windlass_tools::github(github)),
+        BuiltIn::new("demo", "", windlass_tools::demo()),
+        BuiltIn::new("github", &settings, windlass_tools::github(github)),
     ]
 }
 
@@ -86,5 +88,34 @@ impl EraMemory for Eras {
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identities(change: impl Fn(&mut Config)) -> BTreeMap<String, String> {
+        let mut config = Config::default();
+        change(&mut config);
+        let settings = Settings { environment: BTreeMap::new(), ..Settings::default() };
+        ToolServers::new(BTreeMap::new(), built_in(&config), settings).identities()
+    }
+
+    #[test]
+    fn a_built_in_server_is_another_one_with_other_settings() {
+        let own = identities(|_| {});
+        assert_eq!(identities(|_| {}), own);
+        let others = [
+            identities(|config| config.github.api_url = "http://127.0.0.1:1".to_owned()),
+            identities(|config| config.github.repos = vec!["octo/hello".to_owned()]),
+            identities(|config| config.github.read_only = !config.github.read_only),
+        ];
+        for other in others {
+            assert_ne!(other["github"], own["github"]);
+            assert_eq!(other["demo"], own["demo"]);
+        }
+        let (kind, digest) = own["github"].split_once(':').unwrap();
+        assert_eq!((kind, digest.len()), ("built-in", 16));
     }
 }

@@ -21,7 +21,7 @@ use super::{
     config::{Protocol, Transport},
     connection::{Connection, Mcp},
     environment::Resolved,
-    http,
+    http::{self, Happened},
     pipe::Pipe,
     process::{Launch, Process},
 };
@@ -283,7 +283,7 @@ fn next(target: &Target<'_>, tried: Handshake, broken: &Broken) -> Option<Handsh
 fn hopeless(error: &ClientInitializeError) -> bool {
     transport_error(error)
         .and_then(http_error)
-        .is_some_and(|error| !http::trouble(error, 0).may_have_happened)
+        .is_some_and(|error| http::trouble(error, 0).happened != Happened::Perhaps)
 }
 
 fn transport_error(error: &ClientInitializeError) -> Option<&DynamicTransportError> {
@@ -327,9 +327,7 @@ fn http_failure(broken: &Broken) -> Failure {
     };
     match trouble {
         None => Failure::unavailable(reason(broken)),
-        // Nothing was called yet.
-        Some(trouble) if trouble.may_have_happened => Failure::unavailable(trouble.failure.message),
-        Some(trouble) => trouble.failure,
+        Some(trouble) => trouble.before_a_call(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -60,9 +60,12 @@ pub(super) struct Mcp {
     pub(super) peer: Peer<RoleClient>,
     pub(super) progress: Arc<ProgressRoutes>,
     pub(super) process: Option<Arc<Process>>,
-    pub(super) over_http: bool,
-    /// Cancelled when the other side has gone, or the session is over.
+    /// Whether there is a session that the server may forget: over HTTP, in the legacy era.
+    pub(super) has_session: bool,
+    /// Cancelled when the other side has gone.
     pub(super) lost: CancellationToken,
+    /// Whether it takes no new calls; those that are out may still be answered.
+    retired: AtomicBool,
     changes: Arc<AtomicU64>,
     service: Mutex<Option<RunningService<RoleClient, Client>>>,
     server: Option<InProcess>,
@@ -97,10 +100,12 @@ impl Connection {
         Connection { wire: Wire::Afu9(server), listed: tokio::sync::Mutex::default() }
     }
 
-    /// Whether nothing can be sent any more.
-    pub(super) fn is_lost(&self) -> bool {
+    /// Whether nothing new can be sent any more.
+    pub(super) fn is_over(&self) -> bool {
         match &self.wire {
-            Wire::Mcp(mcp) => mcp.lost.is_cancelled() || mcp.peer.is_transport_closed(),
+            Wire::Mcp(mcp) => {
+                self.is_retired() || mcp.lost.is_cancelled() || mcp.peer.is_transport_closed()
+            }
             Wire::Afu9(_) => false,
         }
     }
@@ -139,7 +144,7 @@ impl Connection {
         let pages = match (self.pages().await, listed.as_ref()) {
             (Ok(pages), _) => pages,
             // What was known is better than nothing, as long as the server can be called.
-            (Err(failure), Some(listed)) if !self.is_lost() => {
+            (Err(failure), Some(listed)) if !self.is_over() => {
                 tracing::warn!("tool server {server} keeps its old list: {}", failure.message);
                 return Ok(listed.catalogue.clone());
             }
@@ -149,6 +154,14 @@ impl Connection {
         let at = Instant::now();
         *listed = Some(Listed { catalogue: catalogue.clone(), at, changes, ttl: pages.ttl });
         Ok(catalogue)
+    }
+
+    /// Whether the session is over; with a new one all may be well.
+    pub(super) fn is_retired(&self) -> bool {
+        match &self.wire {
+            Wire::Mcp(mcp) => mcp.retired.load(Ordering::Acquire),
+            Wire::Afu9(_) => false,
+        }
     }
 
     fn changes(&self) -> u64 {
@@ -208,8 +221,9 @@ impl Mcp {
             peer,
             progress: client.progress,
             process: None,
-            over_http: false,
+            has_session: false,
             lost,
+            retired: AtomicBool::new(false),
             changes: client.changes,
             service: Mutex::new(Some(running)),
             server: None,
@@ -227,8 +241,18 @@ impl Mcp {
     }
 
     pub(super) fn over_http(mut self) -> Mcp {
-        self.over_http = true;
+        let info = self.peer.peer_info();
+        self.has_session = info.is_none_or(|info| info.protocol_version.has_initialize());
         self
+    }
+
+    pub(super) fn is_built_in(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Lets the next call connect anew, without a word to those that are out.
+    pub(super) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
     }
 
     /// How the other side went, as the end of a sentence.
@@ -278,9 +302,9 @@ impl Mcp {
                 Some(error) => {
                     let trouble = http::trouble(error, crate::clock::now());
                     if trouble.session_over {
-                        self.lost.cancel();
+                        self.retire();
                     }
-                    trouble.failure
+                    trouble.before_a_call()
                 }
                 None => {
                     self.lost.cancel();

@@ -26,23 +26,39 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Trouble {
     pub(super) failure: Failure,
-    /// Whether the call may have happened in spite of it.
-    pub(super) may_have_happened: bool,
+    /// Whether the call happened in spite of it.
+    pub(super) happened: Happened,
     /// Whether the connection (the session) is of no further use.
     pub(super) session_over: bool,
 }
 
+/// Whether a call happened of which no result came.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Happened {
+    No,
+    Perhaps,
+    /// Only its result cannot be used.
+    Yes,
+}
+
 impl Trouble {
+    /// What it means where no tool was called yet.
+    pub(super) fn before_a_call(self) -> Failure {
+        match self.happened {
+            Happened::Perhaps => Failure::unavailable(self.failure.message),
+            Happened::No | Happened::Yes => self.failure,
+        }
+    }
+
     /// What it means for a call.
     pub(super) fn outcome(self, entry: &Entry) -> Outcome {
         let name = &entry.info.name;
-        if self.may_have_happened {
-            let failure = self.failure.told(|text| format!("{name} was called, but {text}"));
-            Outcome::uncertain(failure, entry)
-        } else {
-            let told =
-                |text: &str| format!("no result of {name} came from its tool server: {text}");
-            Outcome::Failed(self.failure.told(told))
+        let called = |text: &str| format!("{name} was called, but {text}");
+        let refused = |text: &str| format!("no result of {name} came from its tool server: {text}");
+        match self.happened {
+            Happened::No => Outcome::Failed(self.failure.told(refused)),
+            Happened::Perhaps => Outcome::uncertain(self.failure.told(called), entry),
+            Happened::Yes => Outcome::unusable(self.failure.told(called), entry),
         }
     }
 }
@@ -59,7 +75,8 @@ pub(super) fn transport(
     use_our_tls();
     let mut config = StreamableHttpClientTransportConfig::with_uri(url)
         .custom_headers(sendable(headers)?)
-        .reinit_on_expired_session(true)
+        // It would send calls again behind our back, which may no longer go out then.
+        .reinit_on_expired_session(false)
         .max_concurrent_requests(max_in_flight as usize);
     config.max_sse_event_size = LONGEST_MESSAGE;
     let mut backoff = ExponentialBackoff::default();
@@ -110,11 +127,12 @@ pub(super) fn trouble(error: &StreamableHttpError<reqwest::Error>, now_ms: i64) 
         },
         StreamableHttpError::ResponseBodyTooLarge { max_size } => {
             let mib = max_size / 1024 / 1024;
-            refused(Failure::new(
+            let failure = Failure::new(
                 "result_too_large",
                 format!("its answer is longer than {mib} MiB; ask it for less, or for pages"),
                 Some(false),
-            ))
+            );
+            Trouble { happened: Happened::Yes, ..refused(failure) }
         }
         StreamableHttpError::SessionExpired | StreamableHttpError::ReinitializationFailed(_) => {
             Trouble { session_over: true, ..refused(Failure::unavailable(error.to_string())) }
@@ -163,7 +181,8 @@ pub(super) fn of_status(status: u16, retry_after: Option<&str>, now_ms: i64) -> 
         )),
         429 => refused(limited(status, wait)),
         503 if wait.is_some() => refused(limited(status, wait)),
-        503 => refused(Failure::unavailable("it answered HTTP 503: it is not able to serve now")),
+        // What stands in between says so when it has waited for an answer in vain.
+        408 | 499 => lost(format!("it answered HTTP {status}")),
         400..=499 => refused(Failure::new(
             "unavailable",
             format!("it answered HTTP {status}: is `url` the address of its MCP endpoint?"),
@@ -184,13 +203,13 @@ fn limited(status: u16, wait: Option<u64>) -> Failure {
 }
 
 fn refused(failure: Failure) -> Trouble {
-    Trouble { failure, may_have_happened: false, session_over: false }
+    Trouble { failure, happened: Happened::No, session_over: false }
 }
 
 fn lost(text: String) -> Trouble {
     Trouble {
         failure: Failure::connection_lost(text),
-        may_have_happened: true,
+        happened: Happened::Perhaps,
         session_over: false,
     }
 }
@@ -273,19 +292,31 @@ mod tests {
 
     #[test]
     fn a_status_says_whether_the_call_may_have_happened() {
-        let check = |status, code: &str, may| {
-            let trouble = of_status(status, None, 0);
+        let check = |status, retry_after, code: &str, happened| {
+            let trouble = of_status(status, retry_after, 0);
             assert_eq!(
-                (trouble.failure.code.as_str(), trouble.may_have_happened),
-                (code, may),
+                (trouble.failure.code.as_str(), trouble.happened),
+                (code, happened),
                 "{status}"
             );
         };
-        check(401, "unauthenticated", false);
-        check(403, "unauthenticated", false);
-        check(404, "unavailable", false);
-        check(429, "rate_limited", false);
-        check(503, "unavailable", false);
-        check(502, "connection_lost", true);
+        check(401, None, "unauthenticated", Happened::No);
+        check(403, None, "unauthenticated", Happened::No);
+        check(404, None, "unavailable", Happened::No);
+        check(429, None, "rate_limited", Happened::No);
+        check(429, Some("7"), "rate_limited", Happened::No);
+        check(503, Some("7"), "rate_limited", Happened::No);
+        check(503, None, "connection_lost", Happened::Perhaps);
+        check(408, None, "connection_lost", Happened::Perhaps);
+        check(499, None, "connection_lost", Happened::Perhaps);
+        check(502, None, "connection_lost", Happened::Perhaps);
+    }
+
+    #[test]
+    fn what_may_have_happened_to_a_call_is_merely_unavailable_before_one() {
+        let failure = of_status(503, None, 0).before_a_call();
+        assert_eq!((failure.code.as_str(), failure.retryable), ("unavailable", Some(true)));
+        let failure = of_status(401, None, 0).before_a_call();
+        assert_eq!((failure.code.as_str(), failure.retryable), ("unauthenticated", Some(false)));
     }
 }

@@ -17,13 +17,14 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Failure, Outcome, ToolProgress,
+    Failure, MaySend, Outcome, ToolProgress,
     answer::{self, Answer},
     catalogue::Entry,
     client::ProgressOf,
     connect::http_error,
     connection::Mcp,
-    failure, http,
+    failure::{self, Teller},
+    http,
 };
 
 /// How long a goodbye to a call may take that nobody waits for any more.
@@ -31,6 +32,9 @@ const CANCEL: Duration = Duration::from_secs(1);
 const DEFAULT_POLL: Duration = Duration::from_secs(1);
 const SHORTEST_POLL: Duration = Duration::from_millis(50);
 const LONGEST_POLL: Duration = Duration::from_secs(30);
+/// How servers say that they do not know the session.
+const FORGOTTEN_SESSION: &[&str] =
+    &["session not found", "invalid session id", "no valid session id provided"];
 
 /// What a call is about, and what ends it.
 pub(super) struct Ask<'a> {
@@ -42,10 +46,16 @@ pub(super) struct Ask<'a> {
     pub(super) bound: Duration,
     pub(super) cancel: &'a CancellationToken,
     pub(super) shutdown: &'a CancellationToken,
+    pub(super) may_send: Option<&'a MaySend>,
     pub(super) progress: &'a (dyn Fn(ToolProgress) + Send + Sync),
 }
 
 impl Ask<'_> {
+    /// Whether the call may still go out.
+    pub(super) fn may_send(&self) -> bool {
+        self.may_send.is_none_or(|may_send| may_send())
+    }
+
     /// Waits until nobody wants the answer any more.
     pub(super) async fn stopped(&self) {
         tokio::select! {
@@ -173,23 +183,28 @@ impl Mcp {
         }
     }
 
-    /// Old HTTP servers tell only in words that they have forgotten the session, and then have not called anything.
     fn refusal(&self, ask: &Ask<'_>, error: &ErrorData) -> Outcome {
-        let of_session = error.message.to_ascii_lowercase().contains("session");
-        if self.over_http && of_session && error.code.0 != -32_602 {
-            self.lost.cancel();
+        if self.has_session && is_forgotten_session(error) {
+            self.retire();
             let text = format!("the tool server ended the session: {}", error.message);
             return Outcome::Failed(Failure::unavailable(text));
         }
-        failure::of_rpc_error(error, ask.entry)
+        failure::of_rpc_error(error, ask.entry, self.teller())
+    }
+
+    fn teller(&self) -> Teller {
+        if self.is_built_in() { Teller::Tool } else { Teller::Anybody }
     }
 
     fn http_error(&self, ask: &Ask<'_>, error: &StreamableHttpError<reqwest::Error>) -> Sent {
         let trouble = http::trouble(error, crate::clock::now());
         if trouble.session_over {
-            self.lost.cancel();
+            self.retire();
         }
-        Sent::Yes(trouble.outcome(ask.entry))
+        match error {
+            StreamableHttpError::SessionExpired => Sent::Not(trouble.failure),
+            _ => Sent::Yes(trouble.outcome(ask.entry)),
+        }
     }
 
     async fn lost(&self, ask: &Ask<'_>) -> Outcome {
@@ -257,7 +272,7 @@ impl Mcp {
                 let answer = Answer::of_json(Value::Object(result)).unwrap_or_default();
                 Some(answer::outcome(answer, ask.entry))
             }
-            TaskPayload::Failed { error } => Some(task_error(ask, error)),
+            TaskPayload::Failed { error } => Some(task_error(ask, error, self.teller())),
             TaskPayload::Cancelled => Some(Outcome::Failed(Failure::new(
                 "cancelled",
                 format!("{} was cancelled at the tool server: {words}", ask.entry.info.name),
@@ -276,6 +291,17 @@ impl Mcp {
         // Cancelling is a request to a server that may not care; there is nothing to do about it.
         let _ = timeout(CANCEL, self.peer.cancel_task(params)).await;
     }
+}
+
+/// Old HTTP servers tell only in words that they have forgotten the session, and then have not called anything.
+/// A tool may speak of sessions of its own, so the words must be the known ones.
+fn is_forgotten_session(error: &ErrorData) -> bool {
+    let text = error.message.trim().trim_end_matches('.').to_ascii_lowercase();
+    let text = ["bad request: ", "not found: "]
+        .iter()
+        .find_map(|prefix| text.strip_prefix(prefix))
+        .unwrap_or(&text);
+    matches!(error.code.0, -32_000 | -32_001 | -32_600) && FORGOTTEN_SESSION.contains(&text)
 }
 
 async fn say_goodbye(handle: RequestHandle<RoleClient>, reason: &str) {
@@ -305,9 +331,9 @@ fn lost_sight(ask: &Ask<'_>, why: &str) -> Outcome {
     Outcome::uncertain(Failure::connection_lost(message), ask.entry)
 }
 
-fn task_error(ask: &Ask<'_>, error: Map<String, Value>) -> Outcome {
+fn task_error(ask: &Ask<'_>, error: Map<String, Value>, teller: Teller) -> Outcome {
     match serde_json::from_value::<ErrorData>(Value::Object(error)) {
-        Ok(error) => failure::of_rpc_error(&error, ask.entry),
+        Ok(error) => failure::of_rpc_error(&error, ask.entry, teller),
         Err(_) => Outcome::Failed(Failure::new(
             "tool_error",
             format!("{} failed without a reason", ask.entry.info.name),
@@ -338,4 +364,28 @@ fn poll_interval(task: &Task) -> Duration {
     task.poll_interval_ms
         .map_or(DEFAULT_POLL, Duration::from_millis)
         .clamp(SHORTEST_POLL, LONGEST_POLL)
+}
+
+#[cfg(test)]
+mod tests {
+    use rmcp::model::ErrorCode;
+
+    use super::*;
+
+    #[test]
+    fn only_the_known_words_say_that_a_session_is_forgotten() {
+        let check = |code, text: &str, expect| {
+            let error = ErrorData::new(ErrorCode(code), text.to_owned(), None);
+            assert_eq!(is_forgotten_session(&error), expect, "{code} {text}");
+        };
+        check(-32_001, "Session not found", true);
+        check(-32_600, "Not Found: Session not found.", true);
+        check(-32_000, "Bad Request: No valid session ID provided", true);
+        check(-32_600, "Invalid session ID", true);
+        check(-32_602, "Invalid session ID", false);
+        check(-32_603, "Session not found", false);
+        check(-32_000, "Session not found in the browser pool", false);
+        check(-32_000, "the session of the user has expired", false);
+        check(-32_000, "payment session created, but the connection closed", false);
+    }
 }

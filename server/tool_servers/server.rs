@@ -84,7 +84,7 @@ impl Server {
     ) -> Server {
         Server {
             name: server.name.clone(),
-            identity: "built-in".to_owned(),
+            identity: server.identity.clone(),
             source: Source::BuiltIn(server),
             protocol: Protocol::Modern,
             bound: None,
@@ -188,6 +188,7 @@ impl Server {
                 bound,
                 cancel: &call.cancel,
                 shutdown: &self.shutdown,
+                may_send: call.may_send.as_ref(),
                 progress,
             };
             match send(&prepared.connection, &ask).await {
@@ -235,8 +236,13 @@ impl Server {
     }
 
     async fn listed(self: &Arc<Self>) -> Result<(Arc<Connection>, Arc<Catalogue>), Failure> {
-        let connection = self.connection().await?;
-        match connection.catalogue(&self.name).await {
+        let mut connection = self.connection().await?;
+        let mut catalogue = connection.catalogue(&self.name).await;
+        if catalogue.is_err() && connection.is_retired() {
+            connection = self.connection().await?;
+            catalogue = connection.catalogue(&self.name).await;
+        }
+        match catalogue {
             Ok(catalogue) => Ok((connection, catalogue)),
             Err(failure) => Err(failure.told(|text| self.redactor.redact(&self.sentence(text)))),
         }
@@ -253,7 +259,7 @@ impl Server {
         let attempt = {
             let mut link = self.link();
             match &*link {
-                Link::Open(connection) if !connection.is_lost() => return Ok(connection.clone()),
+                Link::Open(connection) if !connection.is_over() => return Ok(connection.clone()),
                 Link::Broken { failure, until, .. } if Instant::now() < *until => {
                     return Err(still_broken(failure, *until));
                 }
@@ -416,6 +422,10 @@ fn source(config: &ServerConfig, variables: &BTreeMap<String, String>) -> Source
 }
 
 async fn send(connection: &Connection, ask: &Ask<'_>) -> Sent {
+    // Asked when there is nothing left to wait for.
+    if !ask.may_send() {
+        return Sent::Yes(Outcome::Failed(Failure::lease_lost()));
+    }
     match &connection.wire {
         Wire::Mcp(mcp) => mcp.call(ask).await,
         Wire::Afu9(server) => {

@@ -278,6 +278,7 @@ impl Drive {
             first_started_at: call.first_started_at,
             timeout: Duration::from_millis(left),
             cancel,
+            may_send: None,
         }
     }
 

@@ -179,7 +179,7 @@ fn object(value: Value) -> JsonObject {
 }
 
 fn servers(double: &Double) -> ToolServers {
-    let built_in = vec![BuiltIn::new("own", double.clone())];
+    let built_in = vec![BuiltIn::new("own", "settings", double.clone())];
     ToolServers::new([].into(), built_in, settings())
 }
 
@@ -187,7 +187,8 @@ fn servers(double: &Double) -> ToolServers {
 async fn a_built_in_server_is_called_without_a_process() {
     let servers = servers(&Double::default());
     assert_eq!(servers.names(), ["own"]);
-    assert_eq!(servers.identities()["own"], "built-in");
+    // The beginning of the SHA-256 of `settings`.
+    assert_eq!(servers.identities()["own"], "built-in:cde0fb0dec1400c5");
     let result = succeeded(servers.call(call("own.echo", json!({ "a": 1 })), silent()).await);
     assert_eq!(result, json!({ "arguments": { "a": 1 }, "key": "exec_1/step" }));
     servers.shutdown().await;
@@ -198,7 +199,7 @@ async fn a_configured_server_replaces_a_built_in_one_of_its_name() {
     let fake = Fake::new("normal");
     let entry = fake.entries().remove("fake").unwrap();
     let config = ServerConfig::parse("own", &entry).unwrap();
-    let built_in = vec![BuiltIn::new("own", Double::default())];
+    let built_in = vec![BuiltIn::new("own", "", Double::default())];
     let servers = ToolServers::new([("own".to_owned(), config)].into(), built_in, settings());
     assert_eq!(servers.names(), ["own"]);
     assert!(servers.tool(&tool("own.crash_once")).await.is_ok());
@@ -282,5 +283,19 @@ async fn a_changed_list_is_heard_of_although_it_was_good_for_an_hour() {
         servers.tools("own").await.unwrap().len() == before + 1
     })
     .await;
+    servers.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_call_that_may_no_longer_go_out_does_not() {
+    let double = Double::default();
+    let servers = servers(&double);
+    let mut call = call("own.task", json!({}));
+    call.may_send = Some(Arc::new(|| false));
+    let lost = failure(servers.call(call.clone(), silent()).await);
+    assert_eq!((lost.code.as_str(), lost.retryable), ("lease_lost", Some(true)));
+    assert_eq!(double.0.looks.load(Ordering::SeqCst), 0);
+    call.may_send = Some(Arc::new(|| true));
+    succeeded(servers.call(call, silent()).await);
     servers.shutdown().await;
 }

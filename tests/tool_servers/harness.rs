@@ -146,6 +146,7 @@ pub(super) fn call(name: &str, params: Value) -> Call {
         first_started_at: 1_700_000_000_000,
         timeout: Duration::from_secs(60),
         cancel: CancellationToken::new(),
+        may_send: None,
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,7 +23,7 @@ use rmcp::transport::{
     streamable_http_server::session::local::LocalSessionManager,
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
 use windlass::tool_servers::{Era, Settings, ToolServers};
 
 use super::{
@@ -144,6 +147,111 @@ async fn a_session_that_was_forgotten_is_begun_again() {
     servers.shutdown().await;
 }
 
+/// MCP 2025-11-25 by hand: counts its sessions, and can be made to speak of them.
+#[derive(Clone, Default)]
+struct Talkative(Arc<Talk>);
+
+#[derive(Default)]
+struct Talk {
+    sessions: AtomicUsize,
+    waiting: AtomicUsize,
+    go_on: Notify,
+}
+
+impl Talkative {
+    fn router(&self) -> Router {
+        Router::new().route("/mcp", post(talk)).with_state(self.clone())
+    }
+}
+
+async fn talk(State(Talkative(talk)): State<Talkative>, body: String) -> Response {
+    let request: Value = serde_json::from_str(&body).unwrap();
+    let json = |body: Value| {
+        ([("content-type", "application/json"), ("mcp-session-id", "one")], body.to_string())
+    };
+    let answer = |key: &str, value: Value| {
+        json(json!({ "jsonrpc": "2.0", "id": request["id"], key: value })).into_response()
+    };
+    match request["method"].as_str().unwrap() {
+        "initialize" => {
+            talk.sessions.fetch_add(1, Ordering::SeqCst);
+            answer(
+                "result",
+                json!({
+                    "protocolVersion": "2025-11-25", "capabilities": { "tools": {} },
+                    "serverInfo": { "name": "talkative", "version": "1" },
+                }),
+            )
+        }
+        "tools/list" => {
+            let tools = ["wait", "say", "gone"]
+                .map(|name| json!({ "name": name, "inputSchema": { "type": "object" } }));
+            answer("result", json!({ "tools": tools }))
+        }
+        "tools/call" => match request["params"]["name"].as_str().unwrap() {
+            "wait" => {
+                talk.waiting.fetch_add(1, Ordering::SeqCst);
+                talk.go_on.notified().await;
+                answer("result", json!({ "content": [{ "type": "text", "text": "done" }] }))
+            }
+            "gone" if talk.sessions.load(Ordering::SeqCst) < 2 => {
+                axum::http::StatusCode::NOT_FOUND.into_response()
+            }
+            "gone" => answer("result", json!({ "content": [{ "type": "text", "text": "here" }] })),
+            _ => {
+                let text = request["params"]["arguments"]["text"].clone();
+                answer("error", json!({ "code": -32_000, "message": text }))
+            }
+        },
+        _ => axum::http::StatusCode::ACCEPTED.into_response(),
+    }
+}
+
+#[tokio::test]
+async fn a_forgotten_session_is_begun_again_without_harm_to_the_calls_that_are_out() {
+    let talkative = Talkative::default();
+    let web = Web::serve(talkative.router()).await;
+    let servers = web.servers(json!({ "protocol": "legacy" }));
+    let out = tokio::spawn({
+        let servers = servers.clone();
+        async move { servers.call(call("fake.wait", json!({})), silent()).await }
+    });
+    let waiting = || async { talkative.0.waiting.load(Ordering::SeqCst) == 1 };
+    until("a call is out", waiting).await;
+    let say =
+        async |text: &str| servers.call(call("fake.say", json!({ "text": text })), silent()).await;
+    // A tool may speak of sessions of its own.
+    let own = uncertain(say("the payment session broke off").await).0;
+    assert_eq!(own.code, "tool_error");
+    assert_eq!(talkative.0.sessions.load(Ordering::SeqCst), 1);
+    let forgotten = failure(say("Bad Request: No valid session ID provided").await);
+    assert_eq!((forgotten.code.as_str(), forgotten.retryable), ("unavailable", Some(true)));
+    uncertain(say("no").await);
+    assert_eq!(talkative.0.sessions.load(Ordering::SeqCst), 2);
+    talkative.0.go_on.notify_one();
+    assert_eq!(succeeded(out.await.unwrap()), json!("done"));
+    servers.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_call_to_a_forgotten_session_is_sent_again_only_if_it_still_may() {
+    let talkative = Talkative::default();
+    let web = Web::serve(talkative.router()).await;
+    let servers = web.servers(json!({ "protocol": "legacy" }));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut gone = call("fake.gone", json!({}));
+    gone.may_send = Some(Arc::new({
+        let asked = asked.clone();
+        move || asked.fetch_add(1, Ordering::SeqCst) == 0
+    }));
+    assert_eq!(failure(servers.call(gone, silent()).await).code, "lease_lost");
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    let here = succeeded(servers.call(call("fake.gone", json!({})), silent()).await);
+    assert_eq!(here, json!("here"));
+    assert_eq!(talkative.0.sessions.load(Ordering::SeqCst), 2);
+    servers.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_refused_connection_is_unavailable_until_somebody_listens() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -184,9 +292,17 @@ async fn misbehave(headers: HeaderMap, body: String) -> Response {
             "ttlMs": 0, "cacheScope": "private",
         })),
         "tools/list" => {
-            let names = ["401", "403", "429", "503", "502", "torn", "big", "bigger", "token"];
-            let tools =
-                names.map(|name| json!({ "name": name, "inputSchema": { "type": "object" } }));
+            let names = [
+                "401", "403", "408", "429", "499", "503", "busy", "502", "torn", "big", "bigger",
+                "token",
+            ];
+            let mut tools = names
+                .map(|name| json!({ "name": name, "inputSchema": { "type": "object" } }))
+                .to_vec();
+            let mut read = tools[names.len() - 2].clone();
+            read["name"] = json!("bigger_read");
+            read["annotations"] = json!({ "readOnlyHint": true });
+            tools.push(read);
             reply(json!({ "tools": tools, "ttlMs": 0, "cacheScope": "private" }))
         }
         _ => match request["params"]["name"].as_str().unwrap() {
@@ -194,7 +310,7 @@ async fn misbehave(headers: HeaderMap, body: String) -> Response {
                 let torn = futures::stream::iter([Ok("{\"json"), Err(io::Error::other("torn"))]);
                 ([("content-type", "application/json")], Body::from_stream(torn)).into_response()
             }
-            name @ ("big" | "bigger") => {
+            name @ ("big" | "bigger" | "bigger_read") => {
                 let size = if name == "big" { 5 } else { 33 };
                 let text = "x".repeat(size * 1024 * 1024);
                 reply(json!({ "content": [{ "type": "text", "text": text }] }))
@@ -203,6 +319,7 @@ async fn misbehave(headers: HeaderMap, body: String) -> Response {
                 let token = headers.get("authorization").map(|value| value.to_str().unwrap());
                 reply(json!({ "content": [], "structuredContent": { "token": token } }))
             }
+            "busy" => axum::http::StatusCode::SERVICE_UNAVAILABLE.into_response(),
             status => {
                 let status = axum::http::StatusCode::from_bytes(status.as_bytes()).unwrap();
                 let mut response = status.into_response();
@@ -232,7 +349,7 @@ async fn a_status_tells_whether_a_call_happened() {
         assert_eq!((failure.code.as_str(), failure.retryable), ("rate_limited", Some(true)));
         assert_eq!(failure.retry_after_ms, Some(7_000));
     }
-    for name in ["502", "torn"] {
+    for name in ["408", "499", "502", "busy", "torn"] {
         let outcome = servers.call(call(&format!("fake.{name}"), json!({})), silent()).await;
         let (failure, repeatable) = uncertain(outcome);
         assert_eq!((failure.code.as_str(), repeatable), ("connection_lost", false), "{name}");
@@ -246,8 +363,11 @@ async fn large_results_come_through_over_http_and_larger_ones_do_not() {
     let servers = web.servers(json!({}));
     let big = succeeded(servers.call(call("fake.big", json!({})), silent()).await);
     assert_eq!(big.as_str().unwrap().len(), 5 * 1024 * 1024);
-    let failure = failure(servers.call(call("fake.bigger", json!({})), silent()).await);
-    assert_eq!(failure.code, "result_too_large");
+    let (bigger, repeatable) =
+        uncertain(servers.call(call("fake.bigger", json!({})), silent()).await);
+    assert_eq!((bigger.code.as_str(), repeatable), ("result_too_large", false));
+    let read = failure(servers.call(call("fake.bigger_read", json!({})), silent()).await);
+    assert_eq!((read.code.as_str(), read.retryable), ("result_too_large", Some(false)));
     servers.shutdown().await;
 }
 
@@ -345,6 +465,12 @@ async fn an_afu9_server_is_called_in_its_own_way() {
         let refused = failure(refused);
         assert_eq!(refused.code, "tool_error");
         assert!(refused.message.contains("no such log group"), "{}", refused.message);
+
+        let made = double.calls().len();
+        let mut late = call("fake.logs.search", json!({ "limit": 5 }));
+        late.may_send = Some(Arc::new(|| false));
+        assert_eq!(failure(servers.call(late, silent()).await).code, "lease_lost");
+        assert_eq!(double.calls().len(), made);
 
         let mut slow = call("fake.slow", json!({}));
         slow.timeout = Duration::from_millis(200);

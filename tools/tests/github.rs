@@ -77,7 +77,9 @@ async fn every_tool_is_listed_with_schemas_hints_and_retry_class() {
             hints.idempotent_hint,
             hints.open_world_hint,
         );
-        assert_eq!(hints, (Some(read_only), Some(false), Some(true), Some(true)), "{name}");
+        // It can reset a branch.
+        let destructive = name == "createBranch";
+        assert_eq!(hints, (Some(read_only), Some(destructive), Some(true), Some(true)), "{name}");
         assert!(tool.title.is_some() && tool.output_schema.is_some());
         for schema in [&tool.input_schema, tool.output_schema.as_ref().unwrap()] {
             jsonschema::meta::validate(&Value::Object((**schema).clone())).unwrap();
@@ -418,6 +420,24 @@ async fn a_branch_based_on_something_else_is_a_conflict_until_it_is_reset() {
     let main =
         request("createBranch", json!({ "branch": "main", "from": "x~", "if_exists": "reset" }));
     assert_eq!(client.error(main).await["code"], "invalid_argument");
+}
+
+#[tokio::test]
+async fn a_later_attempt_to_reset_a_branch_keeps_what_was_pushed_since() {
+    let (emulator, client) = start_with_branch().await;
+    let moved = emulator.push("octo/hello", "main", "b.txt", "b\n").unwrap();
+    let given = json!({ "branch": "x", "if_exists": "reset" });
+    let reset = |attempt| request("createBranch", given.clone()).attempt(KEY, attempt);
+    emulator.faults().add(Action::DropAfterWork.on("PATCH", "/git/refs"));
+    client.call(reset(1)).await.ok();
+    assert_eq!(head(&emulator, "x"), moved);
+    let found = client.ok(reset(2)).await;
+    assert_eq!((&found["sha"], &found["created"]), (&json!(moved), &json!(false)));
+    let pushed = emulator.push("octo/hello", "x", "c.txt", "c\n").unwrap();
+    let error = client.error(reset(3)).await;
+    assert_eq!((&error["code"], &error["retryable"]), (&json!("conflict"), &json!(false)));
+    assert!(error["hint"].as_str().unwrap().contains("by hand"), "{error}");
+    assert_eq!(head(&emulator, "x"), pushed);
 }
 
 #[tokio::test]

@@ -71,10 +71,10 @@ fn spec() -> ToolSpec {
         name: "createBranch",
         title: "Create branch",
         description: "Creates a branch in a GitHub repository from a branch, tag or commit. A branch that is there and \
-                      based on the same is reused.",
+                      based on the same is reused; only if_exists=reset moves one.",
         input: changing_arguments(properties, &["branch"]),
         output: output(),
-        destructive: false,
+        destructive: true,
         open_world: true,
         retry_class: RetryClass::Idempotent,
         aliases: &[],
@@ -134,6 +134,7 @@ impl Branch<'_> {
     async fn take(&self, found: &Ref, if_exists: IfExists, call: &Call) -> Answer {
         match self.judge(found, if_exists, call).await? {
             Existing::Fits { base_sha } => Ok(shape(self.name, found, &base_sha, false)),
+            Existing::Move if 1 < call.attempt => Err(self.moved_on(found)),
             Existing::Move => {
                 self.refuse_default().await?;
                 let moved =
@@ -184,6 +185,17 @@ impl Branch<'_> {
         let message = format!("branch {} exists already, {how}", at(self.name, &found.object.sha));
         ToolError::new(Code::Conflict, message)
             .hint("use if_exists=reuse to take a branch that holds the base, if_exists=reset to move it, or another name")
+    }
+
+    /// An earlier attempt may have reset it, and then what it holds was pushed since.
+    fn moved_on(&self, found: &Ref) -> ToolError {
+        let base = at(&self.base.name, &self.base.sha);
+        let message = format!(
+            "branch {} is not {base}; an earlier attempt may have reset it, so what it holds may be newer and is kept",
+            at(self.name, &found.object.sha)
+        );
+        ToolError::new(Code::Conflict, message)
+            .hint("look at the branch and, if its commits can go, run the step again by hand")
     }
 
     async fn plan(&self, if_exists: IfExists, call: &Call) -> Answer {
