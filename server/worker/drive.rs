@@ -50,8 +50,8 @@ pub(super) struct Drive {
     wake_at: Option<i64>,
     out: JoinSet<(String, Outcome)>,
     cancels: HashMap<String, CancellationToken>,
-    /// When the lease was last known to hold.
-    held_at: Moment,
+    /// When the lease was last known to hold; calls that wait for their turn look at it too.
+    held_at: watch::Sender<Moment>,
     _held: Held,
     renewals: watch::Receiver<Renewal>,
     rings: broadcast::Receiver<Ring>,
@@ -158,7 +158,7 @@ impl Drive {
             wake_at: None,
             out: JoinSet::new(),
             cancels: HashMap::new(),
-            held_at,
+            held_at: watch::Sender::new(held_at),
             _held: held,
             renewals: shared.leases.listen(),
             rings: shared.bell.listen(),
@@ -240,7 +240,7 @@ impl Drive {
 
     /// Lets calls go out, each in a task of its own; none while the lease may have run out.
     async fn call(&mut self, calls: Vec<Call>) -> Result<(), Error> {
-        if !calls.is_empty() && FRESH <= self.held_at.elapsed() {
+        if !calls.is_empty() && FRESH <= self.held_at.borrow().elapsed() {
             self.renew().await?;
         }
         for call in calls {
@@ -278,8 +278,14 @@ impl Drive {
             first_started_at: call.first_started_at,
             timeout: Duration::from_millis(left),
             cancel,
-            may_send: None,
+            may_send: Some(self.lease_holds()),
         }
+    }
+
+    /// Whether the lease is known to hold, asked at the last moment before a call goes out: it may have waited long.
+    fn lease_holds(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
+        let held_at = self.held_at.subscribe();
+        Arc::new(move || held_at.borrow().elapsed() < FRESH)
     }
 
     async fn renew(&mut self) -> Result<(), Error> {
@@ -290,7 +296,7 @@ impl Drive {
             patiently(&self.shared, || self.shared.store.renew(&self.shared.id, ids)).await?;
         match held.get(id) {
             Some((epoch, _)) if self.claim.is_epoch(*epoch) => {
-                self.held_at = sent;
+                self.held_at.send_replace(sent);
                 Ok(())
             }
             Some(_) | None => Err(store::Error::Fenced(id.clone()).into()),
@@ -375,13 +381,13 @@ impl Drive {
         let id = &self.claim.execution_id;
         match renewal.held.get(id) {
             Some((epoch, signals_in)) if self.claim.is_epoch(*epoch) => {
-                self.held_at = renewal.sent;
+                self.held_at.send_replace(renewal.sent);
                 if self.signals_done < *signals_in { self.listen().await } else { Ok(()) }
             }
             Some(_) => Err(store::Error::Fenced(id.clone()).into()),
             // Its row was just being written, or the lease is lost, or the renewal was on its way before
             // this claim existed: asked for itself, it is one or the other.
-            None if renewal.sent.elapsed() < self.held_at.elapsed() => self.renew().await,
+            None if renewal.sent.elapsed() < self.held_at.borrow().elapsed() => self.renew().await,
             None => Ok(()),
         }
     }
