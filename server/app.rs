@@ -149,7 +149,7 @@ impl App {
             ended_at: row.ended_at,
         });
         let executions = executions.collect();
-        let warning = if open { self.worker_warning().await? } else { None };
+        let warning = if open { self.warning().await? } else { None };
         Ok(ExecutionList { executions, warning })
     }
 
@@ -249,7 +249,7 @@ impl App {
     /// A sentence that says what is not ready.
     pub async fn ready(&self) -> Result<(), String> {
         self.inner.store.ping().await.map_err(|err| err.to_string())?;
-        match self.worker_warning().await {
+        match self.warning().await {
             Ok(None) => Ok(()),
             Ok(Some(warning)) => Err(warning),
             Err(err) => Err(err.to_string()),
@@ -257,7 +257,10 @@ impl App {
     }
 
     /// What to tell callers when nobody drives executions.
-    async fn worker_warning(&self) -> Result<Option<String>, Error> {
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn warning(&self) -> Result<Option<String>, Error> {
         if let Some(warning) = self.inner.driver.ensure().await {
             return Ok(Some(warning));
         }
@@ -267,7 +270,8 @@ impl App {
             return Ok(None);
         }
         Ok(Some(
-            "no worker lives: nothing moves until `windlass serve` runs, or an agent connects"
+            "no worker lives: nothing moves until one runs; `windlass status ID --wait 60`, `windlass serve` or an agent \
+             that connects starts one"
                 .into(),
         ))
     }
@@ -410,7 +414,12 @@ impl App {
             }
             (Detail::Results | Detail::Steps, _) => None,
         };
+        let params = match (detail, &result) {
+            (Detail::Results, None) => self.inner.store.params(&execution.id, &row.step).await?,
+            (Detail::Results | Detail::Steps, _) => None,
+        };
         Ok(StepView {
+            params,
             name: row.step,
             tool: row.tool,
             status: row.status,
@@ -464,6 +473,7 @@ fn not_begun(step: &windlass_engine::Step, execution: &ExecutionRow) -> StepView
         started_at: None,
         ended_at: None,
         error: None,
+        params: None,
         result: None,
     }
 }

@@ -139,7 +139,8 @@ impl Parts {
 
     /// Where the detached worker of this configuration is found.
     fn place(&self) -> Place {
-        Place::of(&self.config, &self.tool_servers.identities())
+        let credentials = tool_servers::credentials(&self.config);
+        Place::of(&self.config, &self.tool_servers.identities(), &credentials)
     }
 
     /// What could not be served, in the end.

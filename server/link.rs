@@ -59,10 +59,21 @@ struct Inner {
 }
 
 impl Place {
-    /// The place of a configuration. One worker serves one set of tool servers: with others, another one is needed.
-    pub(crate) fn of(config: &Config, tool_servers: &BTreeMap<String, String>) -> Place {
+    /// The place of a configuration. One worker serves one set of tool servers with one set of credentials: with
+    /// others, another one is needed.
+    pub(crate) fn of(
+        config: &Config,
+        tool_servers: &BTreeMap<String, String>,
+        credentials: &str,
+    ) -> Place {
         let folder = config.data_dir.to_string_lossy();
-        let what = serde_json::json!([config.database, config.workspace, folder, tool_servers]);
+        let what = serde_json::json!([
+            config.database,
+            config.workspace,
+            folder,
+            tool_servers,
+            credentials
+        ]);
         let digest = Sha256::digest(what.to_string());
         let name: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let file = |ending: &str| config.data_dir.join(format!("worker-{name}.{ending}"));

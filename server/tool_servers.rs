@@ -32,7 +32,7 @@ use server::Server;
 
 pub use built_in::BuiltIn;
 pub use config::{ConfigError, Protocol, ServerConfig, Transport, read_mcp_config};
-pub use configured::configured;
+pub use configured::{configured, credentials};
 
 /// No shutdown takes longer.
 const SHUTDOWN: Duration = Duration::from_secs(5);

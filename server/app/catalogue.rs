@@ -41,8 +41,15 @@ impl Catalogue {
 
     /// Every workflow, by name. A project's file hides a shipped one of the same name.
     pub(super) fn entries(&self) -> BTreeMap<String, Entry> {
-        let mut entries = BTreeMap::new();
-        for entry in self.files().into_iter().chain(shipped()) {
+        let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+        for entry in self.files() {
+            let entry = match entries.get(&entry.name) {
+                Some(first) => entry.second_to(first),
+                None => entry,
+            };
+            entries.insert(entry.name.clone(), entry);
+        }
+        for entry in shipped() {
             entries.entry(entry.name.clone()).or_insert(entry);
         }
         entries
@@ -139,6 +146,21 @@ fn compile(text: &str, fallback_name: &str) -> Result<Workflow, Vec<Problem>> {
 }
 
 impl Entry {
+    /// A file whose name another file has already: shown, so that nobody wonders, but not run.
+    fn second_to(self, first: &Entry) -> Entry {
+        let (name, other) = (&self.name, &first.source);
+        let problem = Problem {
+            code: "duplicate_workflow",
+            pointer: "/name".to_owned(),
+            line: 0,
+            column: 0,
+            message: format!("{other} is called {name:?} too; give one of the two another name"),
+            suggestion: None,
+        };
+        let name = self.source.clone();
+        Entry { name, source: self.source, read: Err(Arc::new(vec![problem])) }
+    }
+
     pub(super) fn view(&self) -> WorkflowView {
         match &self.read {
             Ok(workflow) => view(workflow, &self.source),

@@ -92,6 +92,9 @@ pub struct StepView {
     /// The last error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
+    /// What its tool was given; only where the caller asked for results and there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub params: Option<Value>,
     /// Its result; only where the caller asked for results.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,

@@ -65,7 +65,7 @@ pub(super) enum Command {
     Status(Status),
     /// Ask for an execution to be cancelled
     Cancel(Cancel),
-    /// Settle a failed or uncertain step by hand
+    /// Settle an uncertain step by hand
     Resolve(Resolve),
     /// Check workflow files without running them
     Validate(Validate),

@@ -100,6 +100,12 @@ impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
         match error.downcast::<config::Error>() {
             Ok(error) => error.into(),
+            Err(error) if error.is::<tool_servers::ConfigError>() => Failure {
+                exit: Exit::Usage,
+                code: "configuration",
+                message: format!("{error:#}"),
+                help: None,
+            },
             Err(error) => Failure::ours(format!("{error:#}")),
         }
     }

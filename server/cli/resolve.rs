@@ -1,4 +1,4 @@
-//! `windlass resolve`: settles a failed or uncertain step by hand.
+//! `windlass resolve`: settles an uncertain step by hand.
 
 use super::{
     arguments::{How, Resolve},

@@ -70,6 +70,9 @@ fn interrupted(session: &Session, id: &str) -> Exit {
         terminal::tell(&format!(
             "`windlass status {id}` shows how it stands, `windlass cancel {id}` ends it"
         ));
+        terminal::tell(
+            "calls that are out have 8 seconds to come home; Ctrl-C again leaves at once",
+        );
     }
     Exit::Interrupted
 }

@@ -19,7 +19,9 @@ use crate::{
 const NEWEST: u32 = 20;
 
 pub(super) async fn run(session: &Session, arguments: &Status) -> Result<Exit, Failure> {
-    let host = session.host(Drive::Nobody).await?;
+    // Whoever waits wants it to move; whoever only looks changes nothing.
+    let drive = if arguments.wait.is_some() { Drive::Detached } else { Drive::Nobody };
+    let host = session.host(drive).await?;
     let shown = match &arguments.id {
         Some(id) => one(session, &host.app, id, arguments).await,
         None => list::executions(session, &host.app, NEWEST).await,
@@ -33,6 +35,12 @@ async fn one(session: &Session, app: &App, id: &str, arguments: &Status) -> Resu
     let patience = Duration::from_secs(arguments.wait.unwrap_or_default());
     let execution = settled(app, id, patience, detail).await?;
     show(session, &execution);
+    if !session.json() && !steps::has_ended(&execution) && !steps::needs_a_person(&execution) {
+        app.warning()
+            .await?
+            .iter()
+            .for_each(|it| terminal::tell(&format!("{} {it}", yellow("warning:"))));
+    }
     Ok(exit(&execution))
 }
 

@@ -112,13 +112,15 @@ fn sign(status: &str) -> String {
 
 /// The results of steps that have one.
 pub(super) fn results(execution: &Execution) -> Vec<String> {
-    let with_results =
-        execution.steps.iter().filter_map(|step| Some((step, step.result.as_ref()?)));
-    with_results
-        .map(|(step, result)| {
-            format!("{}\n{}", terminal::bold(&step.name), terminal::pretty(result))
-        })
-        .collect()
+    let shown = execution.steps.iter().filter_map(|step| {
+        let (what, value) = match (&step.result, &step.params) {
+            (Some(result), _) => ("", result),
+            (None, Some(params)) => (" was called with", params),
+            (None, None) => return None,
+        };
+        Some(format!("{}{what}\n{}", terminal::bold(&step.name), terminal::pretty(value)))
+    });
+    shown.collect()
 }
 
 #[cfg(test)]
@@ -135,6 +137,7 @@ mod tests {
             ended_at: (*status == "completed").then_some(1_012),
             error: (*status == "failed")
                 .then(|| serde_json::json!({ "message": "no such branch" })),
+            params: None,
             result: None,
         });
         Execution {

@@ -296,7 +296,7 @@ fn next(names: ToolNames, execution: &Execution) -> String {
         "cancelled" => format!("It was cancelled; call {run} to start anew."),
         "paused" => format!("It stays paused until somebody resumes it; {control} can cancel it."),
         "waiting" if execution.waiting_for.is_some() => {
-            format!("See waiting_for; then {wait} to hear when it goes on.")
+            format!("See waiting_for, and tell the user; once it is settled, {wait}.")
         }
         _ => format!("It goes on by itself: {wait} to hear how it ends; do not start it again."),
     }
@@ -320,6 +320,9 @@ fn steps(
             let result = shorten_step(names, execution, step, result, limit.min(left));
             left = left.saturating_sub(result.to_string().len());
             row.insert("result".into(), result);
+        }
+        if let Some(params) = step.params.as_ref().filter(|_| projection.has("results")) {
+            row.insert("params".into(), preview(params, PREVIEW_BYTES));
         }
         Value::Object(row)
     });
@@ -486,6 +489,7 @@ pub(crate) mod tests {
             started_at: None,
             ended_at: None,
             error: None,
+            params: None,
             result: None,
         };
         Execution {
@@ -543,12 +547,9 @@ pub(crate) mod tests {
         let result = run(ToolNames::Underscore, &execution);
         let told = structured(&result);
         assert_eq!(told["waiting_for"], "settle step fetch with workflow_control");
-        assert!(
-            told["next"]
-                .as_str()
-                .unwrap()
-                .starts_with("See waiting_for; then call workflow_status")
-        );
+        assert!(told["next"].as_str().unwrap().starts_with(
+            "See waiting_for, and tell the user; once it is settled, call workflow_status"
+        ));
     }
 
     #[test]

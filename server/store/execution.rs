@@ -329,6 +329,30 @@ impl Store {
         row.map(|(data,)| parse(execution_id, "an event", &data)).transpose()
     }
 
+    /// What the tool of a step was last given; `None` when it was never called.
+    ///
+    /// # Errors
+    /// When the database fails, or a newer release wrote some of the history.
+    pub async fn params(
+        &self,
+        execution_id: &str,
+        step: &str,
+    ) -> Result<Option<serde_json::Value>> {
+        let sql = "SELECT COALESCE(e.data, p.data) FROM events e
+                   LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
+                   WHERE e.execution_id = $1 AND e.kind = 'attempt_started' ORDER BY e.seq DESC";
+        let rows: Vec<(String,)> = self.db.all(sql, args![execution_id]).await?;
+        for (data,) in rows {
+            if let Event::AttemptStarted { step: of, params: Some(params), .. } =
+                parse(execution_id, "an event", &data)?
+                && of == step
+            {
+                return Ok(Some(params));
+            }
+        }
+        Ok(None)
+    }
+
     /// Everything that happened to an execution, each with its time.
     ///
     /// # Errors

@@ -130,7 +130,10 @@ fn waiting_for(workflow: &Workflow, state: &State) -> Option<String> {
     }
     let uncertain = state.uncertain_steps(workflow);
     let first = uncertain.first()?;
-    Some(format!("step {first} is uncertain: its call may or may not have happened"))
+    Some(format!(
+        "step {first} is uncertain: its call may or may not have happened. Find out, then settle it by \
+         workflow.control with action=resolve (on the command line: windlass resolve)"
+    ))
 }
 
 /// Writes the events after `last_seq`, and the rows of the steps they are about.

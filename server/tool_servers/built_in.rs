@@ -22,6 +22,12 @@ pub struct BuiltIn {
 }
 
 impl BuiltIn {
+    /// Its name, which steps call it by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A server of that name; a clone of the handler serves each connection. The settings identify it and hold
     /// no secrets: an execution that began with others is not continued with it.
     #[must_use]

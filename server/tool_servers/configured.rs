@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use windlass_tools::GithubConfig;
 
 use super::{BuiltIn, Era, EraMemory, ServerConfig, Settings, ToolServers, read_mcp_config};
@@ -36,7 +37,41 @@ pub async fn configured(config: &Config, store: &Store) -> anyhow::Result<ToolSe
     }
     let eras = Arc::new(Eras { known: Mutex::new(known_eras(store).await), store: store.clone() });
     let settings = Settings { eras: Some(eras), ..Settings::default() };
-    Ok(ToolServers::new(servers, built_in(config), settings))
+    let built_in = built_in(config);
+    for server in built_in.iter().filter(|server| servers.contains_key(server.name())) {
+        tracing::info!(
+            "the tool server {:?} that is configured replaces the one that ships; workflows that ship may not run on it",
+            server.name()
+        );
+    }
+    Ok(ToolServers::new(servers, built_in, settings))
+}
+
+/// A digest of every credential that tool servers take from the environment, for comparing and nothing else.
+///
+/// It stands in no row: whoever holds other credentials may go on with an execution, but not through a worker that
+/// was started with somebody else's.
+pub fn credentials(config: &Config) -> String {
+    let texts = config
+        .mcp_config
+        .iter()
+        .filter_map(|path| fs::read_to_string(config.project.join(path)).ok());
+    let own = config.mcp_servers.values().map(ToString::to_string);
+    let texts: Vec<String> = texts.chain(own).collect();
+    let named = texts.iter().flat_map(|text| variables(text));
+    let names = named.chain(config.github.token_env.iter().map(String::as_str));
+    let values: BTreeMap<&str, Option<String>> =
+        names.map(|name| (name, std::env::var(name).ok())).collect();
+    let digest = Sha256::digest(json!(values).to_string());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The names in `${NAME}` and `${NAME:-default}`.
+fn variables(text: &str) -> impl Iterator<Item = &str> {
+    text.split("${").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        &rest[..end.unwrap_or(rest.len())]
+    })
 }
 
 fn built_in(config: &Config) -> Vec<BuiltIn> {

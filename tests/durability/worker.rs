@@ -15,6 +15,7 @@ on_both!(
     a_run_from_the_terminal_drives_nothing_but_its_own,
     a_changed_tool_server_stops_only_what_was_started_with_the_other,
     an_execution_that_ends_in_its_first_turn_says_why,
+    nobody_works_with_the_token_of_somebody_else,
 );
 
 /// Counts, sleeps for as long as it is told, and counts again.
@@ -107,6 +108,21 @@ fn a_run_from_the_terminal_drives_nothing_but_its_own(scene: &Scene) {
     scene.project.run_ok(&["run", "hello"]);
     assert_eq!(scene.statuses(), ["running", "completed"]);
     assert_eq!(settled(&mut scene.door(), &id)["output"], json!({ "counted": 2 }));
+}
+
+fn nobody_works_with_the_token_of_somebody_else(scene: &Scene) {
+    scene.project.write("workflows/slow.yaml", SLOW);
+    let mut door = scene.door();
+    let id = begin(&mut door, "slow", json!({ "file": scene.ledger("slow"), "ms": 3000 }));
+    step_is(&mut door, &id, "nap", "running");
+    let first = workers(scene);
+    let mut other = scene.project.command(&["run", "hello", "--detach"]);
+    other.env("GITHUB_TOKEN", "the-token-of-somebody-else");
+    crate::harness::run(&mut other, SOON).expect(0);
+    eventually(SOON, "a worker of its own", || {
+        workers(scene).iter().any(|worker| !first.contains(worker)).then_some(())
+    });
+    assert_eq!(settled(&mut door, &id)["status"], "completed");
 }
 
 fn an_execution_that_ends_in_its_first_turn_says_why(scene: &Scene) {
