@@ -288,7 +288,8 @@ fn a_database_that_is_locked_for_long_says_so_and_loses_nothing() {
     let status = client.call_ok("workflow.status", json!({ "execution_id": accepted }));
     assert_eq!(status["status"], "running", "{status:#}");
     lock.release();
-    assert_eq!(settled(&mut client, &accepted)["output"], json!({ "counted": 2 }));
+    let ended = settled(&mut client, &accepted);
+    assert_eq!(ended["output"], json!({ "counted": 2 }), "{ended:#}");
     assert_eq!(counted(&scene.ledger("accepted")).len(), 2);
     assert_eq!(execution_of(&scene.run(&refused, None))["output"], json!({ "counted": 2 }));
 }

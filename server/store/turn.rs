@@ -59,7 +59,8 @@ impl Store {
     pub async fn commit(&self, claim: &Claim, commit: &Commit<'_>) -> Result<Committed> {
         let last_seq = claim.last_seq + i64::try_from(commit.events.len()).unwrap_or(i64::MAX);
         let mut tx = self.db.begin().await?;
-        let updated = update(&mut tx, claim, commit, last_seq).await?;
+        let lease_until = self.now() + LEASE_MS;
+        let updated = update(&mut tx, claim, commit, last_seq, lease_until).await?;
         let Some(signals_in) = updated else {
             return committed_before(&mut tx, claim, last_seq).await;
         };
@@ -86,6 +87,7 @@ async fn update(
     claim: &Claim,
     commit: &Commit<'_>,
     last_seq: i64,
+    lease_until: i64,
 ) -> Result<Option<i64>> {
     let ended = commit.state.status.is_final();
     // While the lease is held the row stays due, so that whoever finds the lease run out goes on.
@@ -107,7 +109,7 @@ async fn update(
                 &claim.execution_id,
                 claim.epoch,
                 claim.last_seq,
-                commit.at + LEASE_MS,
+                lease_until,
             ],
         )
         .await?;

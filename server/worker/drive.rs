@@ -289,11 +289,14 @@ impl Drive {
     }
 
     async fn renew(&mut self) -> Result<(), Error> {
-        let sent = Moment::now();
         let id = &self.claim.execution_id;
-        let ids = std::slice::from_ref(id);
-        let held =
-            patiently(&self.shared, || self.shared.store.renew(&self.shared.id, ids)).await?;
+        let (sent, held) = patiently(&self.shared, || async {
+            // Counted from before the renewal that was answered, not from the first that was tried.
+            let sent = Moment::now();
+            let held = self.shared.store.renew(&self.shared.id, std::slice::from_ref(id)).await?;
+            Ok((sent, held))
+        })
+        .await?;
         match held.get(id) {
             Some((epoch, _)) if self.claim.is_epoch(*epoch) => {
                 self.held_at.send_replace(sent);
@@ -479,6 +482,11 @@ fn fold(workflow: &Workflow, claim: &Claim, loaded: &Loaded) -> Result<State, Un
 fn event(step: String, outcome: Outcome) -> Event {
     match outcome {
         Outcome::Succeeded(output) => Event::AttemptSucceeded { step, output },
+        // It was not made, so making it is no repetition; a lease that is lost is noticed by the commit.
+        Outcome::Failed(failure) if failure.code == "lease_lost" => {
+            let error = StepError { code: INTERRUPTED.to_owned(), ..step_error(failure) };
+            Event::AttemptUncertain { step, error, repeatable: true }
+        }
         Outcome::Failed(failure) => Event::AttemptFailed { step, error: step_error(failure) },
         // Harmless to repeat, so it simply took too long: `retry` decides.
         Outcome::Uncertain { failure, repeatable: true } if failure.code == "timeout" => {
