@@ -175,6 +175,7 @@ impl Server {
 
     fn start(self: &Arc<Self>, id: Value, params: Value) {
         let name = params["name"].as_str().unwrap_or_default().to_owned();
+        self.arrived(&name);
         lock(&self.running).insert(id.to_string(), name.clone());
         let server = self.clone();
         thread::spawn(move || {
@@ -324,11 +325,22 @@ impl Server {
     }
 
     fn note(&self, line: &str) {
+        self.append(line, "");
+    }
+
+    /// Another file beside the ledger tells which calls have arrived.
+    fn arrived(&self, name: &str) {
+        self.append(name, ".arrived");
+    }
+
+    fn append(&self, line: &str, ending: &str) {
         let Some(ledger) = &self.ledger else { return };
+        let mut path = ledger.clone().into_os_string();
+        path.push(ending);
         let mut file = OpenOptions::new()
             .append(true)
             .create(true)
-            .open(ledger)
+            .open(path)
             .expect("the ledger can be opened");
         // One write, so that lines of several processes do not mix.
         file.write_all(format!("{line}\n").as_bytes()).expect("the ledger can be written");

@@ -150,7 +150,7 @@ async fn no_more_calls_are_in_flight_than_allowed() {
         let servers = servers.clone();
         async move { servers.call(first, silent()).await }
     });
-    until("the first call is out", || async { fake.children() == 1 }).await;
+    until("the first call is out", || async { fake.arrived().contains("never") }).await;
     let mut second = call("fake.echo", json!({ "text": "x" }));
     second.timeout = Duration::from_millis(600);
     let failure = failure(servers.call(second, silent()).await);
@@ -313,7 +313,7 @@ async fn whether_a_call_may_go_out_is_asked_after_it_waited_for_a_place() {
         let servers = servers.clone();
         async move { servers.call(first, silent()).await }
     });
-    until("the first is out", || async { fake.children() == 1 }).await;
+    until("the first is out", || async { fake.arrived().contains("never") }).await;
     let ours = Arc::new(AtomicBool::new(true));
     let mut second = call("fake.append", json!({ "text": "x" }));
     second.may_send = Some(Arc::new({

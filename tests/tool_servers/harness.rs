@@ -68,6 +68,11 @@ impl Fake {
         self.read("ledger")
     }
 
+    /// The calls that have arrived at the tool, a line each.
+    pub(super) fn arrived(&self) -> String {
+        self.read("ledger.arrived")
+    }
+
     pub(super) fn state(&self) -> String {
         self.read("state")
     }
