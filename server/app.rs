@@ -6,12 +6,7 @@ mod shipped;
 mod start;
 mod views;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -385,12 +380,7 @@ impl App {
         if !overdue || row.ended_at.is_some() {
             return None;
         }
-        let wanted: BTreeMap<String, String> = serde_json::from_str(&row.tool_servers).ok()?;
-        let own = self.inner.tool_servers.identities();
-        let differs = |(name, identity): (String, String)| {
-            (own.get(&name) != Some(&identity)).then_some(name)
-        };
-        let changed: Vec<String> = wanted.into_iter().filter_map(differs).collect();
+        let changed = self.inner.tool_servers.changed_since(&row.tool_servers)?;
         (!changed.is_empty()).then(|| {
             format!(
                 "a worker whose tool servers are configured as when it started; here {} changed since: \

@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -74,8 +73,8 @@ impl Place {
             tool_servers,
             credentials
         ]);
-        let digest = Sha256::digest(what.to_string());
-        let name: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let hash = windlass_engine::content_hash(&what);
+        let name = &hash[..12];
         let file = |ending: &str| config.data_dir.join(format!("worker-{name}.{ending}"));
         let mut socket = file("sock");
         if SOCKET_PATH_LIMIT < socket.as_os_str().len() {

@@ -300,6 +300,26 @@ impl ToolServers {
         servers.map(|(name, server)| (name.clone(), server.identity.clone())).collect()
     }
 
+    /// What identifies one server's configuration, without secrets.
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub fn identity(&self, server: &str) -> Result<&str, Error> {
+        Ok(&self.server(server)?.identity)
+    }
+
+    /// The servers of a record that are not here, or configured otherwise; `None` when it is no record of any.
+    ///
+    /// A record is what [`ToolServers::identities`] says, as JSON, of the servers that an execution uses.
+    #[must_use]
+    pub fn changed_since(&self, record: &str) -> Option<Vec<String>> {
+        let recorded: BTreeMap<String, String> = serde_json::from_str(record).ok()?;
+        let changed = recorded
+            .into_iter()
+            .filter(|(name, identity)| self.identity(name).ok() != Some(identity.as_str()));
+        Some(changed.map(|(name, _)| name).collect())
+    }
+
     /// Every tool of one server; connects if need be.
     ///
     /// # Errors

@@ -225,13 +225,7 @@ impl Shared {
 
     /// Whether this worker has every tool server the execution was started with, configured the same.
     fn serves(&self, tool_servers: &str) -> bool {
-        let Ok(wanted) =
-            serde_json::from_str::<std::collections::BTreeMap<String, String>>(tool_servers)
-        else {
-            return false;
-        };
-        let own = self.tool_servers.identities();
-        wanted.iter().all(|(name, identity)| own.get(name) == Some(identity))
+        self.tool_servers.changed_since(tool_servers).is_some_and(|changed| changed.is_empty())
     }
 }
 

@@ -22,6 +22,7 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use self::compile::Expression;
+pub use self::compile::RESERVED;
 pub(crate) use self::compile::{Reference, Root, Segment};
 use self::scan::Piece;
 

@@ -23,7 +23,7 @@ mod workflow;
 
 pub use decide::{Call, Command, Turn, advance, decide};
 pub use event::{Again, Event, Resolution, StepError};
-pub use hash::canonical;
+pub use hash::content_hash;
 pub use input::InputSchema;
 pub use parse::parse;
 pub use problem::Problem;

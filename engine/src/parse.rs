@@ -7,19 +7,16 @@ mod json;
 mod yaml;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use self::document::{Node, Place};
 use self::draft::{Draft, DraftStep};
 pub(crate) use self::fields::did_you_mean;
+use crate::content_hash;
 use crate::workflow::{OnError, Retry, Step, ToolName};
 use crate::{Problem, Workflow, check};
 
 /// The longest document, in bytes.
 const MAX_TEXT: usize = 1024 * 1024;
-
-/// Whole numbers beyond this are not exact in canonical JSON, which knows only 64-bit fractions.
-const MAX_EXACT: u64 = 1 << 53;
 
 /// Reads a YAML or JSON document, checks it, and compiles it.
 ///
@@ -68,7 +65,7 @@ fn workflow(draft: Draft, needs: Vec<Vec<usize>>, document: Value) -> Option<Wor
         steps: steps.collect::<Option<_>>()?,
         config,
         output: draft.output,
-        hash: hash(&document),
+        hash: content_hash(&document),
         document,
     })
 }
@@ -89,32 +86,6 @@ fn compiled(step: DraftStep, needs: Vec<usize>, config: &crate::Config) -> Optio
         timeout_ms: step.timeout_ms,
         on_error: step.on_error.unwrap_or(on_error),
     })
-}
-
-/// SHA-256 of the canonical JSON (RFC 8785), in hex.
-fn hash(document: &Value) -> String {
-    let canonical = serde_json_canonicalizer::to_vec(&exact(document))
-        .expect("a JSON value has only finite numbers and text keys");
-    Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The document with the numbers as texts that canonical JSON would round, as RFC 8785 advises:
-/// two documents that differ only in such a number must not have the same hash.
-fn exact(value: &Value) -> Value {
-    match value {
-        Value::Number(number) => {
-            let whole = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
-            match whole {
-                Some(whole) if MAX_EXACT < whole => Value::String(number.to_string()),
-                _ => value.clone(),
-            }
-        }
-        Value::Array(items) => items.iter().map(exact).collect(),
-        Value::Object(entries) => {
-            Value::Object(entries.iter().map(|(key, value)| (key.clone(), exact(value))).collect())
-        }
-        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
-    }
 }
 
 #[cfg(test)]

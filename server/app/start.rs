@@ -1,9 +1,8 @@
 //! Starts executions: checks everything first, then writes once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use windlass_engine::{Event, State, Turn, Workflow, advance};
 
@@ -13,7 +12,6 @@ use crate::{
     clock::Moment,
     driver::{HandOver, Place},
     store::{Created, NewExecution},
-    tool_servers,
 };
 
 /// Keys are for machines to make; this is more than any needs. In bytes.
@@ -95,19 +93,12 @@ impl App {
 
     /// The tool servers a workflow names, each with the identity of its configuration.
     fn used_tool_servers(&self, workflow: &Workflow) -> Result<BTreeMap<String, String>, Error> {
-        let known = self.inner.tool_servers.identities();
-        let mut used = BTreeMap::new();
-        for step in &workflow.steps {
-            let name = &step.tool.server;
-            let Some(identity) = known.get(name) else {
-                let nearest = nearest(name, known.keys());
-                return Err(
-                    tool_servers::Error::UnknownServer { name: name.clone(), nearest }.into()
-                );
-            };
-            used.insert(name.clone(), identity.clone());
-        }
-        Ok(used)
+        let names: BTreeSet<&str> =
+            workflow.steps.iter().map(|step| step.tool.server.as_str()).collect();
+        let known = &self.inner.tool_servers;
+        let used =
+            names.into_iter().map(|name| Ok((name.to_owned(), known.identity(name)?.to_owned())));
+        used.collect()
     }
 }
 
@@ -148,9 +139,7 @@ fn check_key(key: Option<&str>) -> Result<(), Error> {
 
 /// What an idempotency key stands for. The input counts as it was given: defaults may change with a revision.
 fn request_hash(workflow: &str, input: &Value) -> String {
-    let request = json!({ "workflow": workflow, "input": input });
-    let canonical = windlass_engine::canonical(&request);
-    Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
+    windlass_engine::content_hash(&json!({ "workflow": workflow, "input": input }))
 }
 
 /// 128 random bits, in the letters that survive every URL, shell and eye.
@@ -163,11 +152,4 @@ fn random_id() -> String {
         bits >>= 5;
     }
     id
-}
-
-fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n String>) -> Vec<String> {
-    let mut near: Vec<(f64, &String)> =
-        known.map(|other| (strsim::jaro_winkler(name, other), other)).collect();
-    near.sort_by(|one, other| other.0.total_cmp(&one.0));
-    near.into_iter().take(5).map(|(_, name)| name.clone()).collect()
 }

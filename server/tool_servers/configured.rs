@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::Context;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use windlass_tools::GithubConfig;
 
 use super::{BuiltIn, Era, EraMemory, ServerConfig, Settings, ToolServers, read_mcp_config};
@@ -62,8 +61,7 @@ pub fn credentials(config: &Config) -> String {
     let names = named.chain(config.github.token_env.iter().map(String::as_str));
     let values: BTreeMap<&str, Option<String>> =
         names.map(|name| (name, std::env::var(name).ok())).collect();
-    let digest = Sha256::digest(json!(values).to_string());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    windlass_engine::content_hash(&json!(values))
 }
 
 /// The names in `${NAME}` and `${NAME:-default}`.

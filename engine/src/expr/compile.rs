@@ -25,7 +25,7 @@ const MAX_NESTING: usize = 32;
 const MAX_MACROS: usize = 2;
 
 /// Words that CEL keeps for itself; they cannot be the first name of a path.
-pub(super) const RESERVED: [&str; 21] = [
+pub const RESERVED: [&str; 21] = [
     "as",
     "break",
     "const",

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
+use windlass_engine::expr::RESERVED;
 
-/// Names that an assigned value cannot have: roots and functions of our language, and words that
-/// CEL keeps for itself.
-const TAKEN: [&str; 35] = [
+/// Roots and functions of our language: an assigned value cannot have these names, nor [`RESERVED`] ones.
+const TAKEN: [&str; 14] = [
     "input",
     "steps",
     "execution",
@@ -20,27 +20,6 @@ const TAKEN: [&str; 35] = [
     "now",
     "default",
     "variables",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "false",
-    "for",
-    "function",
-    "if",
-    "import",
-    "in",
-    "let",
-    "loop",
-    "namespace",
-    "null",
-    "package",
-    "return",
-    "true",
-    "var",
-    "void",
-    "while",
     "has",
 ];
 
@@ -62,7 +41,8 @@ impl Assigned {
     /// The name under which a result is assigned; from here on the original's name means it.
     pub(super) fn add(&mut self, wanted: &str, conditional: bool) -> String {
         let plain = identifier(wanted);
-        let taken = TAKEN.contains(&plain.as_str()) || self.used.contains(&plain);
+        let word = plain.as_str();
+        let taken = TAKEN.contains(&word) || RESERVED.contains(&word) || self.used.contains(&plain);
         let mut name = if taken { format!("{plain}_result") } else { plain.clone() };
         let mut number = 1;
         while self.used.contains(&name) {
