@@ -213,7 +213,9 @@ impl App {
         let started_at = self.check_uncertain(&row, step).await?;
         let resolution = match resolution {
             Resolution::Completed(output) => {
-                self.check_result(&described.tool, &output).await?;
+                if let Some(tool) = described.kind.tool() {
+                    self.check_result(tool, &output).await?;
+                }
                 Settled::Completed { output }
             }
             Resolution::Retry => Settled::Retry,
@@ -457,7 +459,7 @@ fn not_begun(step: &windlass_engine::Step, execution: &ExecutionRow) -> StepView
     };
     StepView {
         name: step.name.clone(),
-        tool: step.tool.to_string(),
+        tool: step.label(),
         status: status.as_str().to_owned(),
         attempts: 0,
         started_at: None,

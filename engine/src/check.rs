@@ -81,14 +81,9 @@ impl<'c> Checker<'c> {
         suggestion: Option<String>,
     ) {
         let place = self.root.place_of(pointer);
-        self.problems.push(Problem {
-            code,
-            pointer: pointer.to_owned(),
-            line: place.line,
-            column: place.column,
-            message,
-            suggestion,
-        });
+        let (line, column) = (place.line, place.column);
+        let problem = Problem::new(code, pointer, message);
+        self.problems.push(Problem { line, column, suggestion, ..problem });
     }
 
     fn step_name(&self, index: usize) -> &'c str {

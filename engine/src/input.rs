@@ -190,7 +190,7 @@ fn problem(
     message: String,
     suggestion: Option<String>,
 ) -> Problem {
-    Problem { code, pointer, line: 0, column: 0, message, suggestion }
+    Problem { suggestion, ..Problem::new(code, pointer, message) }
 }
 
 /// A validator's error in plain words; several when it stands for several.

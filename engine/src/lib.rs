@@ -21,14 +21,18 @@ mod retry;
 mod state;
 mod workflow;
 
-pub use decide::{Call, Command, Turn, advance, decide};
-pub use event::{Again, Event, Resolution, StepError};
+pub use decide::{Call, Child, Command, Turn, advance, decide};
+pub use event::{
+    Again, Answer, Event, Phase, Request, RequestKind, Resolution, SecretSlot, StepError,
+};
 pub use hash::content_hash;
 pub use input::InputSchema;
 pub use parse::parse;
-pub use problem::Problem;
+pub use problem::{PatchOperation, Problem};
 pub use retry::{INTERRUPTED, MAX_REPEATS};
 pub use state::{State, Status, StepState, StepStatus, UnexpectedEvent};
 pub use workflow::{
-    Backoff, Config, DEFAULT_MAX_PARALLEL, OnError, Retry, Step, ToolName, Workflow,
+    Approval, Ask, Backoff, Compensation, Config, DEFAULT_ANSWER_MS, DEFAULT_MAX_PARALLEL, ForEach,
+    Group, Kind, Lock, OnBusy, OnError, OnExpire, OnUncertain, Outcome, Repeat, Retry, Step, Stop,
+    Terms, ToolName, Verify, Wait, WaitFor, Workflow,
 };

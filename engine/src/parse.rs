@@ -12,7 +12,7 @@ use self::document::{Node, Place};
 use self::draft::{Draft, DraftStep};
 pub(crate) use self::fields::did_you_mean;
 use crate::content_hash;
-use crate::workflow::{OnError, Retry, Step, ToolName};
+use crate::workflow::{Kind, OnError, OnUncertain, Retry, Step, ToolName};
 use crate::{Problem, Workflow, check};
 
 /// The longest document, in bytes.
@@ -54,15 +54,22 @@ fn read(text: &str) -> Result<Node, Vec<Problem>> {
 /// The workflow, when every part of it could be read.
 fn workflow(draft: Draft, needs: Vec<Vec<usize>>, document: Value) -> Option<Workflow> {
     let config = draft.config;
+    let draft_count = draft.steps.len();
     let steps = draft.steps.into_iter().zip(needs);
-    let steps = steps.map(|(step, needs)| compiled(step, needs, &config));
+    let steps =
+        steps.enumerate().map(|(index, (step, needs))| compiled(index, step, needs, &config));
     Some(Workflow {
         name: draft.name?,
         title: draft.title,
         description: draft.description,
         tags: draft.tags,
         input: draft.input,
+        main: (0..draft_count).collect(),
         steps: steps.collect::<Option<_>>()?,
+        lock: None,
+        vars: Vec::new(),
+        on_failure: Vec::new(),
+        on_cancel: Vec::new(),
         config,
         output: draft.output,
         hash: content_hash(&document),
@@ -70,15 +77,28 @@ fn workflow(draft: Draft, needs: Vec<Vec<usize>>, document: Value) -> Option<Wor
     })
 }
 
-fn compiled(step: DraftStep, needs: Vec<usize>, config: &crate::Config) -> Option<Step> {
+fn compiled(
+    index: usize,
+    step: DraftStep,
+    needs: Vec<usize>,
+    config: &crate::Config,
+) -> Option<Step> {
     let on_error = match config.continue_on_error {
         true => OnError::Continue,
         false => OnError::Fail,
     };
     Some(Step {
         name: step.name?,
-        tool: ToolName::parse(&step.tool?)?,
-        params: step.params?,
+        kind: Kind::Tool { tool: ToolName::parse(&step.tool?)?, params: step.params? },
+        pointer: format!("/steps/{index}"),
+        parent: None,
+        for_each: None,
+        approval: None,
+        expect: None,
+        on_uncertain: OnUncertain::Ask,
+        verify: None,
+        undo: None,
+        lock: None,
         needs,
         condition: step.condition,
         assign: step.assign,

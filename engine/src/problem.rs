@@ -1,6 +1,7 @@
 //! What is wrong with something a person or a model wrote.
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// One thing that is wrong, where it is, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,6 +19,73 @@ pub struct Problem {
     /// What to write instead, where one thing is the obvious choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<String>,
+    /// What belongs in that place: a type, or what is allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What is there instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// The known names that are close to a wrong one, the closest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nearest: Vec<String>,
+    /// A JSON Patch (RFC 6902) of the document that mends it, where one repair is obvious.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub patch: Vec<PatchOperation>,
+}
+
+/// One operation of a JSON Patch (RFC 6902).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum PatchOperation {
+    /// Puts a value where there is none, or into a list.
+    Add {
+        /// JSON Pointer.
+        path: String,
+        /// The value.
+        value: Value,
+    },
+    /// Takes a value away.
+    Remove {
+        /// JSON Pointer.
+        path: String,
+    },
+    /// Puts a value in the place of another.
+    Replace {
+        /// JSON Pointer.
+        path: String,
+        /// The value.
+        value: Value,
+    },
+    /// Gives a value another place, a key another name say.
+    Move {
+        /// JSON Pointer of where it is.
+        from: String,
+        /// JSON Pointer of where it belongs.
+        path: String,
+    },
+}
+
+impl Problem {
+    /// A problem of which only this is known yet: no place in a text, no repair.
+    #[must_use]
+    pub fn new(
+        code: &'static str,
+        pointer: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Problem {
+        Problem {
+            code,
+            pointer: pointer.into(),
+            line: 0,
+            column: 0,
+            message: message.into(),
+            suggestion: None,
+            expected: None,
+            found: None,
+            nearest: Vec::new(),
+            patch: Vec::new(),
+        }
+    }
 }
 
 impl std::fmt::Display for Problem {

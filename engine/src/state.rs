@@ -398,12 +398,7 @@ impl State {
             Event::StepResolved { .. } => {
                 (status == StepStatus::Uncertain, "the step is not uncertain")
             }
-            Event::ExecutionStarted { .. }
-            | Event::CancelRequested { .. }
-            | Event::DeadlinePassed
-            | Event::ExecutionCompleted { .. }
-            | Event::ExecutionFailed { .. }
-            | Event::ExecutionCancelled { .. } => (false, "it is not about a step"),
+            _ => (false, "it is not about a step"),
         };
         (!fits).then_some(otherwise)
     }

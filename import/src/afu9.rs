@@ -60,14 +60,7 @@ fn from_result(problem: Problem) -> Problem {
 }
 
 fn problem(code: &'static str, pointer: &str, message: impl Into<String>) -> Problem {
-    Problem {
-        code,
-        pointer: pointer.to_owned(),
-        line: 0,
-        column: 0,
-        message: message.into(),
-        suggestion: None,
-    }
+    Problem::new(code, pointer, message)
 }
 
 /// What is known while a document is read.

@@ -101,14 +101,7 @@ fn read_file(known: &mut HashMap<PathBuf, (Stamp, Entry)>, path: &Path) -> Optio
 }
 
 fn broken(path: &Path, source: String, code: &'static str, message: &str) -> Entry {
-    let problem = Problem {
-        code,
-        pointer: String::new(),
-        line: 0,
-        column: 0,
-        message: message.to_owned(),
-        suggestion: None,
-    };
+    let problem = Problem::new(code, "", message);
     Entry { name: stem(path), source, read: Err(Arc::new(vec![problem])) }
 }
 
@@ -149,14 +142,8 @@ impl Entry {
     /// A file whose name another file has already: shown, so that nobody wonders, but not run.
     fn second_to(self, first: &Entry) -> Entry {
         let (name, other) = (&self.name, &first.source);
-        let problem = Problem {
-            code: "duplicate_workflow",
-            pointer: "/name".to_owned(),
-            line: 0,
-            column: 0,
-            message: format!("{other} is called {name:?} too; give one of the two another name"),
-            suggestion: None,
-        };
+        let message = format!("{other} is called {name:?} too; give one of the two another name");
+        let problem = Problem::new("duplicate_workflow", "/name", message);
         let name = self.source.clone();
         Entry { name, source: self.source, read: Err(Arc::new(vec![problem])) }
     }
@@ -196,5 +183,9 @@ fn view(workflow: &Workflow, source: &str) -> WorkflowView {
 fn outline(workflow: &Workflow, step: &windlass_engine::Step) -> Value {
     let needs: Vec<&str> =
         step.needs.iter().map(|need| workflow.steps[*need].name.as_str()).collect();
-    json!({ "name": step.name, "tool": step.tool.to_string(), "needs": needs })
+    let mut outline = json!({ "name": step.name, "kind": step.kind.as_str(), "needs": needs });
+    if let Some(tool) = step.kind.tool() {
+        outline["tool"] = json!(tool.to_string());
+    }
+    outline
 }

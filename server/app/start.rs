@@ -93,8 +93,7 @@ impl App {
 
     /// The tool servers a workflow names, each with the identity of its configuration.
     fn used_tool_servers(&self, workflow: &Workflow) -> Result<BTreeMap<String, String>, Error> {
-        let names: BTreeSet<&str> =
-            workflow.steps.iter().map(|step| step.tool.server.as_str()).collect();
+        let names: BTreeSet<&str> = workflow.tools().map(|tool| tool.server.as_str()).collect();
         let known = &self.inner.tool_servers;
         let used =
             names.into_iter().map(|name| Ok((name.to_owned(), known.identity(name)?.to_owned())));

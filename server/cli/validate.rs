@@ -64,7 +64,7 @@ fn show(session: &Session, all: &[Checked]) {
 
 /// A problem with the line it is in and a mark under the place.
 pub(super) fn framed(file: &str, text: &str, problem: &Problem) -> String {
-    let Problem { code, line, column, message, suggestion, pointer } = problem;
+    let Problem { code, line, column, message, suggestion, pointer, .. } = problem;
     let mut shown = vec![format!("{}: {message}", red(&format!("error[{code}]")))];
     let number = line.to_string();
     let margin = " ".repeat(number.len());
@@ -93,14 +93,9 @@ mod tests {
     use super::*;
 
     fn problem(line: usize, column: usize) -> Problem {
-        Problem {
-            code: "unknown_key",
-            pointer: "/stpes".into(),
-            line,
-            column,
-            message: "unknown key \"stpes\"".into(),
-            suggestion: Some("did you mean steps?".into()),
-        }
+        let suggestion = Some("did you mean steps?".into());
+        let problem = Problem::new("unknown_key", "/stpes", "unknown key \"stpes\"");
+        Problem { line, column, suggestion, ..problem }
     }
 
     #[test]

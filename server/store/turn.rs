@@ -158,7 +158,7 @@ pub(super) async fn write_events(
         else {
             continue;
         };
-        write_step(tx, execution_id, step, &described.tool.to_string(), state, output_seq).await?;
+        write_step(tx, execution_id, step, &described.label(), state, output_seq).await?;
     }
     Ok(())
 }

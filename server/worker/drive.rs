@@ -426,7 +426,7 @@ impl Drive {
     async fn interrupted(&self, is_urgent: bool) -> Result<Vec<Event>, Error> {
         let steps = self.state.running_steps(&self.workflow);
         let questions = steps.into_iter().filter_map(|name| {
-            let tool = &self.workflow.step(name)?.tool;
+            let tool = self.workflow.step(name)?.kind.tool()?;
             Some(async move {
                 let repeatable = match self.is_repeatable(tool).await {
                     Err(err) if !is_urgent => return Err(Error::Unreachable(err)),

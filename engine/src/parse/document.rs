@@ -136,29 +136,18 @@ pub(super) fn duplicate_keys(node: &Node, pointer: &str, problems: &mut Vec<Prob
 }
 
 fn duplicate_key(entry: &Entry, first: Place, pointer: &str) -> Problem {
-    Problem {
-        code: "duplicate_key",
-        pointer: pointer.to_owned(),
-        line: entry.place.line,
-        column: entry.place.column,
-        message: format!(
-            "the key `{}` is already given in line {}; each key may stand once",
-            entry.key, first.line
-        ),
-        suggestion: None,
-    }
+    let message = format!(
+        "the key `{}` is already given in line {}; each key may stand once",
+        entry.key, first.line
+    );
+    let Place { line, column } = entry.place;
+    Problem { line, column, ..Problem::new("duplicate_key", pointer, message) }
 }
 
 /// A problem with the text itself.
 pub(super) fn syntax(place: Place, message: String, suggestion: Option<String>) -> Problem {
-    Problem {
-        code: "syntax",
-        pointer: String::new(),
-        line: place.line,
-        column: place.column,
-        message,
-        suggestion,
-    }
+    let Place { line, column } = place;
+    Problem { line, column, suggestion, ..Problem::new("syntax", "", message) }
 }
 
 /// A problem with how large the document is.

@@ -120,6 +120,7 @@ fn empty() -> Draft {
             max_parallel: DEFAULT_MAX_PARALLEL,
             continue_on_error: false,
             max_retries: 0,
+            undo_on_failure: false,
         },
         steps: Vec::new(),
         output: None,

@@ -31,14 +31,8 @@ pub(super) struct Fields<'n> {
 impl<'n> At<'n> {
     /// A problem with this value.
     pub(super) fn problem(&self, code: &'static str, message: impl Into<String>) -> Problem {
-        Problem {
-            code,
-            pointer: self.pointer.clone(),
-            line: self.node.place.line,
-            column: self.node.place.column,
-            message: message.into(),
-            suggestion: None,
-        }
+        let Place { line, column } = self.node.place;
+        Problem { line, column, ..Problem::new(code, self.pointer.as_str(), message) }
     }
 
     /// A problem whose pointer begins at this value.
@@ -249,14 +243,10 @@ impl<'n> Fields<'n> {
     pub(super) fn required(&self, key: &str, problems: &mut Vec<Problem>) -> Option<At<'n>> {
         let found = self.get(key);
         if found.is_none() && !self.probably(key) {
-            problems.push(Problem {
-                code: "missing_key",
-                pointer: self.pointer.clone(),
-                line: self.place.line,
-                column: self.place.column,
-                message: format!("{} needs the key `{key}`", self.what),
-                suggestion: None,
-            });
+            let Place { line, column } = self.place;
+            let message = format!("{} needs the key `{key}`", self.what);
+            let problem = Problem::new("missing_key", self.pointer.as_str(), message);
+            problems.push(Problem { line, column, ..problem });
         }
         found
     }
@@ -285,14 +275,10 @@ impl<'n> Fields<'n> {
                     format!("{} has no key `{key}`; its keys are {}", self.what, known.join(", "));
                 ("unknown_key", message, near.first().map(|name| did_you_mean(name)))
             };
-            problems.push(Problem {
-                code,
-                pointer: format!("{}/{}", self.pointer, escape_pointer(key)),
-                line: entry.place.line,
-                column: entry.place.column,
-                message,
-                suggestion,
-            });
+            let pointer = format!("{}/{}", self.pointer, escape_pointer(key));
+            let Place { line, column } = entry.place;
+            let problem = Problem::new(code, pointer, message);
+            problems.push(Problem { line, column, suggestion, ..problem });
         }
     }
 }

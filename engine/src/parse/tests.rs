@@ -422,8 +422,7 @@ output: { logs: "${logsFound}" }
     assert_eq!(workflow.config.timeout_ms, Some(5_000));
     assert_eq!((workflow.config.max_parallel, workflow.config.max_retries), (3, 2));
     let [first, second, third] = workflow.steps.as_slice() else { panic!("three steps") };
-    assert_eq!(first.tool.to_string(), "deploy.logs.search");
-    assert_eq!((first.tool.server.as_str(), first.tool.tool.as_str()), ("deploy", "logs.search"));
+    assert_eq!(first.label(), "deploy.logs.search");
     assert_eq!((first.retry.max_attempts, first.on_error), (3, OnError::Continue));
     assert_eq!(first.assign.as_deref(), Some("logsFound"));
     assert_eq!((second.retry.backoff, second.retry.max_delay_ms), (Backoff::Fixed, 90_000));

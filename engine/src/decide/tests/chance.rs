@@ -162,7 +162,7 @@ impl Game {
     }
 
     fn is_unsafe(&self, step: &str) -> bool {
-        self.play.workflow.step(step).is_some_and(|step| step.tool.tool == "unsafe")
+        self.play.workflow.step(step).is_some_and(|step| step.label() == "x.unsafe")
     }
 
     /// The answer to one call that was out, or its loss.
