@@ -546,20 +546,24 @@ fn a_step_that_stops_ends_the_execution_as_it_says() {
             "
 steps:
   - {{ name: a, tool: x.y, needs: [] }}
-  - {{ name: enough, needs: [], stop: {{ status: {outcome}, message: 'because ${{input.n}}' }} }}
+  - {{ name: b, tool: x.y, needs: [] }}
+  - {{ name: enough, needs: [b], stop: {{ status: {outcome}, message: 'because ${{input.n}}' }} }}
 "
         )
     };
     let mut done = play(&text("completed"), json!({ "n": 1 }));
+    done.succeeds("b");
     assert_eq!(done.last.cancels, ["a"]);
     done.fails("a", StepError::permanent("cancelled", "told to stop"));
     assert_eq!(output(&done), json!({ "stopped_at": "enough", "message": "because 1" }));
 
     let mut failed = play(&text("failed"), json!({ "n": 1 }));
+    failed.succeeds("b");
     failed.succeeds("a");
     assert_eq!(failed.failure(), (Some("enough"), "stopped"));
 
     let mut cancelled = play(&text("cancelled"), json!({ "n": 1 }));
+    cancelled.succeeds("b");
     cancelled.succeeds("a");
     assert_eq!(cancelled.state.status, Status::Cancelled);
 }

@@ -53,12 +53,7 @@ impl Author<'_> {
         let mut names: Vec<String> = Vec::new();
         let mut steps = Vec::new();
         for _ in 0..count {
-            let mut step = self.step(depth, &names);
-            let is_last = steps.len() + 1 == count;
-            if !is_last && step.get("stop").is_some() && step.get("if").is_none() {
-                // What comes after it could never be reached.
-                step["if"] = json!("input.n == 1");
-            }
+            let step = self.step(depth, &names);
             names.push(step["name"].as_str().expect("a name").to_owned());
             steps.push(step);
         }
@@ -76,10 +71,11 @@ impl Author<'_> {
         if step.get("if").is_none() && self.chance.one_in(6) {
             step["if"] = json!(["input.n < 5", "input.n == 5"][self.chance.below(2)]);
         }
-        if self.chance.one_in(3) {
+        if self.chance.one_in(3) && step.get("stop").is_none() {
             step["onError"] = json!(["fail", "continue"][self.chance.below(2)]);
         }
-        if self.chance.one_in(4) && step.get("stop").is_none() && step.get("set").is_none() {
+        let lasts = ["tool", "workflow", "steps"].iter().any(|kind| step.get(*kind).is_some());
+        if self.chance.one_in(4) && lasts {
             step["timeoutMs"] = json!(100 + self.chance.below(3_000));
         }
         let loops = step.get("repeat").is_some() || step.get("else").is_some();
@@ -101,11 +97,13 @@ impl Author<'_> {
                 0 => {
                     let outcome = ["completed", "failed", "cancelled"][self.chance.below(3)];
                     step["stop"] = json!({ "status": outcome });
+                    // Otherwise what comes after it could never be reached.
+                    step["if"] = json!("input.n == 1");
                 }
                 1 => {
                     step["ask"] = json!({ "message": "?", "schema": { "type": "object", "properties": { "x": { "type": "string" } } } })
                 }
-                _ => step["approval"] = json!({ "expiresMs": 1 + self.chance.below(9_000) }),
+                _ => step["approval"] = json!({ "expiresMs": 1_000 + self.chance.below(9_000) }),
             },
             8 => step["workflow"] = json!("other"),
             9..=11 => {
@@ -141,7 +139,7 @@ impl Author<'_> {
         }
         if self.chance.one_in(6) {
             step["approval"] = json!({
-                "expiresMs": 1 + self.chance.below(9_000),
+                "expiresMs": 1_000 + self.chance.below(9_000),
                 "onExpire": (["reject", "escalate"][self.chance.below(2)]),
                 "quorum": 1 + self.chance.below(2),
             });
