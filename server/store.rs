@@ -25,10 +25,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use windlass_engine::{Answer, Event, Resolution, StepError};
 
-use self::{
-    db::{Db, args},
-    lease::LEASE_MS,
-};
 pub use self::{
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
@@ -36,6 +32,10 @@ pub use self::{
     notify::Notifications,
     request::{Answered, RequestRow, Said},
     turn::{Commit, Committed},
+};
+use self::{
+    db::{Db, args},
+    lease::LEASE_MS,
 };
 use crate::clock::Moment;
 

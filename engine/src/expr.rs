@@ -151,6 +151,16 @@ impl Error {
     }
 }
 
+/// What kind of value it is, in a sentence.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    value::with_article(value)
+}
+
+/// An RFC 3339 time as milliseconds since 1970.
+pub(crate) fn moment(text: &str) -> Option<i64> {
+    chrono::DateTime::parse_from_rfc3339(text.trim()).ok().map(|at| at.timestamp_millis())
+}
+
 /// A condition without the `${ }` around it, if it has one.
 fn bare(text: &str) -> Result<&str, Error> {
     if !text.contains("${") {

@@ -259,8 +259,7 @@ impl Store {
             all.map(|(workflow, source)| (workflow.hash.as_str(), (workflow, source))).collect();
         for (hash, (workflow, source)) in all {
             let document = workflow.document.to_string();
-            let args =
-                args![&*self.workspace, hash, &workflow.name, document, source, new.at];
+            let args = args![&*self.workspace, hash, &workflow.name, document, source, new.at];
             tx.execute(sql, args).await?;
         }
         Ok(())
@@ -378,8 +377,7 @@ impl Store {
         };
         let numbers = serde_json::json!(numbers).to_string();
         let rows: Vec<(i64, String)> = self.db.all(SOME, args![execution_id, numbers]).await?;
-        let read =
-            |(seq, data): (i64, String)| Ok((seq, parse(execution_id, "an event", &data)?));
+        let read = |(seq, data): (i64, String)| Ok((seq, parse(execution_id, "an event", &data)?));
         rows.into_iter().map(read).collect()
     }
 
@@ -477,8 +475,7 @@ pub(super) async fn put_signals(
     let count = i64::try_from(signals.len()).unwrap_or(i64::MAX);
     let sql = "UPDATE executions SET signals_in = signals_in + $4, wake_at = $1
                WHERE id = $2 AND workspace = $3 AND ended_at IS NULL RETURNING signals_in";
-    let row: Option<(i64,)> =
-        tx.optional(sql, args![at, execution_id, workspace, count]).await?;
+    let row: Option<(i64,)> = tx.optional(sql, args![at, execution_id, workspace, count]).await?;
     let Some((last,)) = row else { return Ok(false) };
     insert_signals(tx, execution_id, last - count, at, signals).await?;
     Ok(true)

@@ -284,8 +284,7 @@ fn place((key, number, execution_id, step, ready, granted): PlaceRow) -> ((Strin
 /// Whether a lock of `step` (empty: of the whole execution) is held while the step at `within` runs.
 fn is_around(step: &str, within: &str) -> bool {
     let rest = within.strip_prefix(step);
-    step.is_empty()
-        || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '[']))
+    step.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '[']))
 }
 
 /// Keeps everybody else from the queues of these keys until the transaction ends.
@@ -298,7 +297,6 @@ async fn lock(tx: &mut Tx, workspace: &str, keys: &BTreeSet<String>) -> Result<(
     let Tx::Postgres(_) = tx else { return Ok(()) };
     let names: Vec<String> =
         keys.iter().map(|key| format!("windlass lock {workspace}\n{key}")).collect();
-    let _: Option<(i64,)> =
-        tx.optional(LOCK, args![serde_json::json!(names).to_string()]).await?;
+    let _: Option<(i64,)> = tx.optional(LOCK, args![serde_json::json!(names).to_string()]).await?;
     Ok(())
 }

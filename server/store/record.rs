@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use windlass_engine::{Event, Resolution, State, StepError, StepState, StepStatus, Workflow};
+use windlass_engine::{Event, Resolution, State, StepError, StepState, Workflow};
 
 use super::{
     INLINE_LIMIT, Result,
@@ -52,25 +52,6 @@ const STEPS: Sql = Sql::Each {
             output_seq = COALESCE(excluded.output_seq, steps.output_seq)",
 };
 
-/// The state knows nothing of these any more: what only it knew stays as it was.
-const LEFT: Sql = Sql::Each {
-    sqlite: "INSERT INTO steps (execution_id, step, tool, status, attempts, started_at, ended_at, error, output_seq)
-        SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
-        FROM json_each($2) WHERE TRUE
-        ON CONFLICT (execution_id, step) DO UPDATE SET
-            status = excluded.status, ended_at = excluded.ended_at, error = COALESCE(excluded.error, steps.error),
-            attempts = CASE WHEN excluded.attempts = 0 THEN steps.attempts ELSE excluded.attempts END,
-            output_seq = COALESCE(excluded.output_seq, steps.output_seq)",
-    postgres: "INSERT INTO steps (execution_id, step, tool, status, attempts, started_at, ended_at, error, output_seq)
-        SELECT $1, value ->> 0, value ->> 1, value ->> 2, CAST(value ->> 3 AS BIGINT), CAST(value ->> 4 AS BIGINT),
-            CAST(value ->> 5 AS BIGINT), value ->> 6, CAST(value ->> 7 AS BIGINT)
-        FROM json_array_elements($2::json) AS rows (value) WHERE TRUE
-        ON CONFLICT (execution_id, step) DO UPDATE SET
-            status = excluded.status, ended_at = excluded.ended_at, error = COALESCE(excluded.error, steps.error),
-            attempts = CASE WHEN excluded.attempts = 0 THEN steps.attempts ELSE excluded.attempts END,
-            output_seq = COALESCE(excluded.output_seq, steps.output_seq)",
-};
-
 /// Writes the events after `last_seq`, and what they are about.
 pub(super) async fn write(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Result<()> {
     write_events(tx, last_seq, record).await?;
@@ -105,29 +86,24 @@ async fn write_events(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Result
 }
 
 async fn write_steps(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Result<()> {
-    let mut touched: BTreeMap<&str, Trace<'_>> = BTreeMap::new();
+    let mut touched: BTreeMap<&str, Option<i64>> = BTreeMap::new();
     for (seq, event) in (last_seq + 1..).zip(record.events) {
         let Some(step) = event.step() else { continue };
-        touched.entry(step).or_default().follow(event, seq);
+        let known = touched.entry(step).or_default();
+        *known = has_output(event).then_some(seq).or(*known);
     }
-    let (mut steps, mut left) = (Batch::default(), Batch::default());
-    for (path, trace) in touched {
-        let Some(label) = label(record.workflow, path) else { continue };
-        let (batch, sql, row) = match record.state.step(path) {
-            Some(state) => (&mut steps, STEPS, row(path, &label, state, trace.output_seq)),
-            None => match trace.row(path, &label, record.at) {
-                Some(row) => (&mut left, LEFT, row),
-                None => continue,
-            },
+    let mut rows = Batch::default();
+    for (path, output_seq) in touched {
+        let (Some(label), Some(state)) = (label(record.workflow, path), record.state.step(path))
+        else {
+            continue;
         };
-        if let Some(full) = batch.add(&row) {
-            tx.execute(sql, args![record.execution_id, full]).await?;
+        if let Some(full) = rows.add(&row(path, &label, state, output_seq)) {
+            tx.execute(STEPS, args![record.execution_id, full]).await?;
         }
     }
-    for (batch, sql) in [(steps, STEPS), (left, LEFT)] {
-        if let Some(rest) = batch.rest() {
-            tx.execute(sql, args![record.execution_id, rest]).await?;
-        }
+    if let Some(rest) = rows.rest() {
+        tx.execute(STEPS, args![record.execution_id, rest]).await?;
     }
     Ok(())
 }
@@ -172,48 +148,6 @@ fn error_text(error: &StepError) -> String {
     json!({ "code": error.code, "message": error.message }).to_string()
 }
 
-/// What the events of one turn say about one step.
-#[derive(Default)]
-struct Trace<'e> {
-    output_seq: Option<i64>,
-    attempts: u32,
-    end: Option<StepStatus>,
-    error: Option<&'e StepError>,
-}
-
-impl<'e> Trace<'e> {
-    fn follow(&mut self, event: &'e Event, seq: i64) {
-        if has_output(event) {
-            self.output_seq = Some(seq);
-        }
-        match event {
-            Event::AttemptStarted { attempt, .. } => {
-                self.attempts = *attempt;
-                self.end = None;
-            }
-            Event::AttemptSucceeded { .. }
-            | Event::StepCompleted { .. }
-            | Event::StepResolved { resolution: Resolution::Completed { .. }, .. } => {
-                self.end = Some(StepStatus::Completed);
-            }
-            Event::AttemptFailed { error, .. } => self.error = Some(error),
-            Event::StepFailed { error, .. } => {
-                self.error = Some(error);
-                self.end = Some(StepStatus::Failed);
-            }
-            Event::StepSkipped { .. } => self.end = Some(StepStatus::Skipped),
-            Event::StepCancelled { .. } => self.end = Some(StepStatus::Cancelled),
-            _ => {}
-        }
-    }
-
-    /// The row of a step that has ended and of which the state keeps nothing.
-    fn row(&self, path: &str, label: &str, at: i64) -> Option<Value> {
-        let (status, error) = (self.end?.as_str(), self.error.map(error_text));
-        Some(json!([path, label, status, self.attempts, at, at, error, self.output_seq]))
-    }
-}
-
 /// What a step does, in a word or two; the calls that find out about it and undo it have tools of their own.
 fn label(workflow: &Workflow, path: &str) -> Option<String> {
     match workflow.tool_at(path) {
@@ -224,8 +158,10 @@ fn label(workflow: &Workflow, path: &str) -> Option<String> {
 
 fn has_output(event: &Event) -> bool {
     match event {
-        Event::AttemptSucceeded { .. } | Event::StepCompleted { .. } => true,
-        Event::StepVerified { output, .. } => output.is_some(),
+        Event::AttemptSucceeded { .. } => true,
+        Event::StepCompleted { output, .. } | Event::StepVerified { output, .. } => {
+            output.is_some()
+        }
         Event::StepResolved { resolution, .. } => {
             matches!(resolution, Resolution::Completed { .. })
         }

@@ -181,8 +181,7 @@ pub(super) async fn write(
                 open(tx, workspace, execution_id, (step, request), at).await?;
             }
             Event::RequestAnswered { request, by, verified, answer, .. } => {
-                let said =
-                    Said { by: by.clone(), verified: *verified, at, answer: answer.clone() };
+                let said = Said { by: by.clone(), verified: *verified, at, answer: answer.clone() };
                 settle(tx, execution_id, request, said).await?;
             }
             Event::RequestExpired { request, .. } => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use windlass_engine::{Event, State, Status, Workflow};
+use windlass_engine::{Event, Request, RequestKind, State, Status, Workflow};
 
 use super::{
     ENGINE, Error, NewChild, Result, Signal, Store, child,
@@ -91,9 +91,6 @@ impl Store {
         record::write(&mut tx, claim.last_seq, &record).await?;
         let workspace = &self.workspace;
         let due = effects.write(&mut tx, workspace, &happened, signals_in, commit.at).await?;
-        if commit.state.status == Status::Waiting {
-            write_waiting(&mut tx, &claim.execution_id, commit).await?;
-        }
         tx.commit().await?;
         Ok(Committed { last_seq, signals_in, due })
     }
@@ -226,7 +223,7 @@ async fn committed_before(tx: &mut Tx, claim: &Claim, last_seq: i64) -> Result<C
     match row {
         Some((signals_in,)) if claim.last_seq < last_seq => {
             Ok(Committed { last_seq, signals_in, due: Vec::new() })
-        },
+        }
         Some(_) | None => Err(Error::Fenced(claim.execution_id.clone())),
     }
 }
@@ -248,7 +245,7 @@ async fn update(
             args![
                 commit.state.status.as_str(),
                 error_text(commit.state),
-                uncertain(commit.workflow, commit.state),
+                waiting_for(commit.state),
                 last_seq,
                 commit.signals_done,
                 ended,
@@ -276,51 +273,44 @@ pub(super) fn error_text(state: &State) -> Option<String> {
     Some(value.to_string())
 }
 
-/// What a person has to find out, in words that a caller may be shown.
-fn uncertain(workflow: &Workflow, state: &State) -> Option<String> {
+/// What only somebody outside can move, in words that a caller may be shown.
+fn waiting_for(state: &State) -> Option<String> {
     if state.status != Status::Waiting {
         return None;
     }
-    let uncertain = state.uncertain_steps(workflow);
+    let asked = state.requests().next().map(|(step, request)| asks(step, request));
+    asked.or_else(|| awaited(state)).or_else(|| uncertain(state))
+}
+
+fn asks(step: &str, request: &Request) -> String {
+    let Request { id, message, kind, .. } = request;
+    let message = message.trim_end();
+    match kind {
+        RequestKind::Approval => format!(
+            "approval of step {step}: {message} (answer {id} by workflow.answer; on the command line: \
+             windlass approve {id}, or windlass reject {id})"
+        ),
+        RequestKind::Form => format!(
+            "values for step {step}: {message} (answer {id} by workflow.answer; on the command line: \
+             windlass answer {id})"
+        ),
+    }
+}
+
+fn awaited(state: &State) -> Option<String> {
+    if let Some((step, event)) = state.awaited_events().next() {
+        return Some(format!("step {step} waits for the event {event:?}"));
+    }
+    let (step, key) = state.awaited_locks().next()?;
+    let who = step.map_or("the execution".to_owned(), |step| format!("step {step}"));
+    Some(format!("{who} waits for the lock {key:?}"))
+}
+
+fn uncertain(state: &State) -> Option<String> {
+    let uncertain = state.uncertain_steps();
     let first = uncertain.first()?;
     Some(format!(
         "step {first} is uncertain: its call may or may not have happened. Find out, then settle it by \
          workflow.control with action=resolve (on the command line: windlass resolve)"
     ))
-}
-
-/// Says what else the execution waits for: an answer first, then a lock.
-async fn write_waiting(tx: &mut Tx, execution_id: &str, commit: &Commit<'_>) -> Result<()> {
-    let asked = "SELECT id, step, message, kind FROM requests WHERE execution_id = $1 AND status = 'open'
-                 ORDER BY created_at, id LIMIT 1";
-    let asked: Option<(String, String, String, String)> =
-        tx.optional(asked, args![execution_id]).await?;
-    let locked = "SELECT key FROM lock_places
-                  WHERE execution_id = $1 AND ready = 1 AND granted_at IS NULL ORDER BY created_at, key LIMIT 1";
-    let text = match asked {
-        Some((id, step, message, kind)) => Some(asks(&id, &step, &message, &kind)),
-        None if uncertain(commit.workflow, commit.state).is_some() => None,
-        None => {
-            let locked: Option<(String,)> = tx.optional(locked, args![execution_id]).await?;
-            locked.map(|(key,)| format!("waits for the lock {key:?}"))
-        }
-    };
-    let Some(text) = text else { return Ok(()) };
-    let sql = "UPDATE executions SET waiting_for = $1 WHERE id = $2";
-    tx.execute(sql, args![text, execution_id]).await?;
-    Ok(())
-}
-
-fn asks(id: &str, step: &str, message: &str, kind: &str) -> String {
-    let message = message.trim_end();
-    match kind {
-        "approval" => format!(
-            "approval of step {step}: {message} — answer {id} by workflow.answer (on the command line: \
-             windlass approve {id}, or windlass reject {id})"
-        ),
-        _ => format!(
-            "answer for step {step}: {message} — answer {id} by workflow.answer (on the command line: \
-             windlass answer {id})"
-        ),
-    }
 }

@@ -149,9 +149,13 @@ impl Drive {
         };
         let standing = (state, family);
         let mut drive = Drive::new(shared, claim, lease, workflow, standing, loaded.signals_done);
-        shared.adopt(drive.state.running_steps(&drive.workflow).into_iter().filter_map(|step| {
-            drive.state.step(step)?.child.as_deref()
-        }));
+        shared.adopt(
+            drive
+                .state
+                .running_steps()
+                .into_iter()
+                .filter_map(|step| drive.state.step(step)?.child.as_deref()),
+        );
         drive.happened = drive.interrupted(!loaded.signals.is_empty()).await?;
         drive.hear(loaded.signals);
         Ok(drive)
@@ -220,7 +224,7 @@ impl Drive {
         let happened = mem::take(&mut self.happened);
         let id = self.claim.execution_id.clone();
         let turn = advance(&self.workflow, &mut self.state, &id, happened, now)?;
-        let release = self.out.is_empty() && turn.calls.is_empty();
+        let release = self.out.is_empty() && turn.calls.is_empty() && !turn.is_unfinished;
         self.wake_at = turn.wake_at;
         let children = self.prepare(&turn.children, now).await?;
         let stops = self.to_stop(&turn.cancels);
@@ -469,7 +473,7 @@ impl Drive {
     /// A tool server that does not answer now may answer later, so that nobody has to be asked; unless somebody has
     /// already said something, which must not wait for it.
     async fn interrupted(&self, is_urgent: bool) -> Result<Vec<Event>, Error> {
-        let steps = self.state.running_steps(&self.workflow);
+        let steps = self.state.running_steps();
         let questions = steps.into_iter().filter_map(|name| {
             // What another execution does is interrupted by nobody's end.
             let tool = self.workflow.tool_at(name)?;

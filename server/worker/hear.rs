@@ -35,9 +35,8 @@ pub(super) fn event(state: &State, happened: &[Event], signal: Signal) -> Option
 }
 
 fn may_resolve(state: &State, happened: &[Event], step: &str, started_at: Option<i64>) -> bool {
-    let uncertain = state.step(step).is_some_and(|step| {
-        step.status == StepStatus::Uncertain && step.started_at == started_at
-    });
+    let same = state.step(step).is_some_and(|step| step.started_at == started_at);
+    let uncertain = same && state.may_be_resolved(step);
     let resolved = |event: &Event| matches!(event, Event::StepResolved { step: settled, .. } if settled == step);
     uncertain && !happened.iter().any(resolved)
 }

@@ -5,7 +5,8 @@ use super::*;
 fn desk(execution_id: &str, places: &[(i64, &str, bool, bool)]) -> Desk {
     let place = |(number, execution_id, is_ready, is_granted): &(i64, &str, bool, bool)| {
         let execution_id = (*execution_id).to_owned();
-        let place = Place { execution_id, step: None, is_ready: *is_ready, is_granted: *is_granted };
+        let place =
+            Place { execution_id, step: None, is_ready: *is_ready, is_granted: *is_granted };
         (("k".to_owned(), *number), place)
     };
     let places: BTreeMap<_, _> = places.iter().map(place).collect();
@@ -63,7 +64,8 @@ fn a_busy_lock_is_waited_for_refused_or_taken_over() {
 
 #[test]
 fn what_is_given_back_goes_to_the_next_who_is_ready() {
-    let mut desk = desk("a", &[(1, "a", true, true), (2, "thinks", false, false), (3, "c", true, false)]);
+    let mut desk =
+        desk("a", &[(1, "a", true, true), (2, "thinks", false, false), (3, "c", true, false)]);
     desk.take(&released());
     assert_eq!((said(&desk), numbers(&desk)), (vec![("c", "granted")], vec![2, 3]));
 }
@@ -72,7 +74,11 @@ fn what_is_given_back_goes_to_the_next_who_is_ready() {
 fn a_kept_place_counts_from_when_it_was_taken() {
     let mut desk = desk("a", &[(1, "b", true, true)]);
     desk.take(&wanted(None, OnBusy::Reject, false));
-    assert_eq!((said(&desk), numbers(&desk)), (vec![], vec![1, 2]), "nobody is refused for thinking");
+    assert_eq!(
+        (said(&desk), numbers(&desk)),
+        (vec![], vec![1, 2]),
+        "nobody is refused for thinking"
+    );
     desk.take(&wanted(None, OnBusy::Queue, true));
     assert_eq!(numbers(&desk), [1, 2], "the same place");
     assert!(desk.places[&("k".to_owned(), 2)].is_ready);
