@@ -431,6 +431,12 @@ impl State {
         self.records[id].get_or_insert_with(Box::default)
     }
 
+    /// How many records there are.
+    #[cfg(test)]
+    pub(crate) fn known(&self) -> usize {
+        self.records.iter().flatten().count()
+    }
+
     pub(crate) fn frame(&self, id: usize) -> Option<&Frame> {
         self.frames.get(id)?.as_ref()
     }

@@ -1,6 +1,8 @@
 //! What follows from what happened, as tables; and what never follows, whatever happens.
 
 mod chance;
+mod constructs;
+mod worlds;
 
 use serde_json::{Value, json};
 

@@ -490,10 +490,9 @@ impl State {
     fn complete(&mut self, workflow: &Workflow, id: usize, output: Arc<Value>, at: i64) {
         let step = self.record_mut(id);
         let (definition, role) = (&workflow.steps[step.definition], step.role);
+        let (inner, is_list) = (step.inner, definition.for_each.is_some() && role == Role::Step);
         step.output = Some(Arc::clone(&output));
-        if let Kind::Set(_) = definition.kind
-            && definition.for_each.is_none() | matches!(role, Role::Instance(_))
-        {
+        if matches!(definition.kind, Kind::Set(_)) && !is_list {
             self.set_vars(&output);
         }
         // The instances of a `forEach` are undone, not the list of them.
@@ -505,7 +504,23 @@ impl State {
         if definition.undo.is_some() && undoable {
             self.undo_due.push_back(id);
         }
+        if let Some(frame) = inner {
+            self.note_failed_instances(id, frame);
+        }
         self.end(workflow, id, StepStatus::Completed, at);
+    }
+
+    /// A list that went on although some of its instances failed leaves their numbers.
+    fn note_failed_instances(&mut self, id: usize, frame: usize) {
+        let each = self.frame(frame).and_then(|frame| frame.each.as_ref());
+        let Some(each) = each.filter(|each| !each.failed.is_empty()) else { return };
+        let failed = json!(each.failed);
+        let message = format!("{} of {} instances failed", each.failed.len(), each.items.len());
+        let step = self.record_mut(id);
+        step.set_error(&StepError::permanent("instances_failed", message));
+        if let Some(shown) = &mut step.error_value {
+            shown["failed"] = failed;
+        }
     }
 
     fn set_vars(&mut self, values: &Value) {

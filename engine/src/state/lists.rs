@@ -34,6 +34,9 @@ impl State {
         let Some(group) = group_of(workflow, definition) else { return };
         let frame = self.open_list(workflow, Some(id), &prefix, Some(iteration), &group.steps);
         self.forgotten.extend(forgotten.map(Gone::Frame));
+        if let Some(before) = before {
+            self.close_frame(before);
+        }
         let step = self.record_mut(id);
         step.previous = before;
         step.inner = Some(frame);

@@ -16,7 +16,7 @@ const EXECUTIONS: u64 = 4_000;
 const MANY_TURNS: usize = 3_000;
 
 /// SplitMix64: small, good enough, and the same everywhere.
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
     fn next(&mut self) -> u64 {
@@ -27,11 +27,11 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    fn one_in(&mut self, bound: usize) -> bool {
+    pub(super) fn one_in(&mut self, bound: usize) -> bool {
         self.below(bound) == 0
     }
 }
