@@ -44,6 +44,8 @@ pub struct Config {
     pub github: GithubSettings,
     /// The HTTP door.
     pub http: HttpSettings,
+    /// Questions to persons.
+    pub approvals: ApprovalSettings,
     /// The worker.
     pub worker: WorkerSettings,
 }
@@ -83,6 +85,14 @@ pub struct HttpSettings {
     pub allowed_hosts: Vec<String>,
     /// Origins, besides the own ones, that browsers may come from.
     pub allowed_origins: Vec<String>,
+}
+
+/// Questions to persons.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApprovalSettings {
+    /// Whether an agent may answer what the executions that it started ask.
+    pub agents_may_answer: bool,
 }
 
 /// The worker.
@@ -245,6 +255,7 @@ impl Default for Config {
             mcp_servers: BTreeMap::new(),
             github: GithubSettings::default(),
             http: HttpSettings::default(),
+            approvals: ApprovalSettings::default(),
             worker: WorkerSettings::default(),
         }
     }
@@ -291,6 +302,7 @@ impl fmt::Debug for Config {
             .field("mcp_servers", &self.mcp_servers.keys().collect::<Vec<_>>())
             .field("github", &self.github)
             .field("http", &self.http)
+            .field("approvals", &self.approvals)
             .field("worker", &self.worker)
             .finish()
     }
