@@ -21,7 +21,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 pub(crate) use self::{
-    known::{Scrubbers, hide, remember_minted, scrubbers},
+    known::{hide, hide_in_beginning, remember_minted, scrubbers},
     scrub::Scrubber,
 };
 use crate::config::{Config, SecretSource};
@@ -109,7 +109,8 @@ impl fmt::Debug for Secret {
 }
 
 impl Secrets {
-    /// Those of a configuration. From now on nothing that this process says repeats one that stands in a variable.
+    /// Those of a configuration. From now on nothing that this process says repeats one that stands in a variable or
+    /// a file; what a command writes is known once it was needed.
     #[must_use]
     pub fn new(config: &Config) -> Secrets {
         let entries = config.secrets.iter().map(|(name, source)| {
@@ -118,9 +119,8 @@ impl Secrets {
         let inner = Inner { project: config.project.clone(), entries: entries.collect() };
         let secrets = Secrets { inner: Arc::new(inner) };
         for (name, entry) in &secrets.inner.entries {
-            if let SecretSource::Env(variable) = &entry.source
-                && let Ok(text) = source::of_environment(variable)
-            {
+            // A tool may give back what an earlier process gave it.
+            if let Some(text) = source::at_hand(&entry.source) {
                 _ = accept(name, text);
             }
         }

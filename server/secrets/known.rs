@@ -40,6 +40,10 @@ impl Scrubbers {
         }
     }
 
+    fn beginning(&self, text: &str) -> String {
+        self.secrets.beginning(&self.minted.beginning(text))
+    }
+
     pub(crate) fn value(&self, value: serde_json::Value) -> serde_json::Value {
         self.secrets.value(self.minted.value(value))
     }
@@ -48,6 +52,11 @@ impl Scrubbers {
 /// The text without any secret that this process knows.
 pub(crate) fn hide(text: &str) -> Cow<'_, str> {
     scrubbers().text(text)
+}
+
+/// The beginning of a text that was cut, without any secret that this process knows, be it only begun.
+pub(crate) fn hide_in_beginning(text: &str) -> String {
+    scrubbers().beginning(text)
 }
 
 /// What hides everything that this process knows by now.

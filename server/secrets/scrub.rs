@@ -60,6 +60,18 @@ impl Scrubber {
         Cow::Owned(clean)
     }
 
+    /// The beginning of a text that was cut, without what is hidden, and without the begun form at its end.
+    pub(crate) fn beginning(&self, text: &str) -> String {
+        let clean = self.text(text);
+        let bytes = clean.as_bytes();
+        let begun = |form: &Form| {
+            let first = bytes.len().saturating_sub(form.bytes.len());
+            (first..bytes.len()).find(|from| form.bytes.starts_with(&bytes[*from..]))
+        };
+        let end = self.forms.iter().filter_map(begun).min().unwrap_or(bytes.len());
+        clean[..clean.floor_char_boundary(end)].to_owned()
+    }
+
     /// The value without what is hidden, in its texts, its keys and its numbers.
     pub(crate) fn value(&self, value: Value) -> Value {
         if self.finder.is_none() {

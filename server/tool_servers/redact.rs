@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::secrets::{Scrubber, hide};
+use crate::secrets::{Scrubber, hide, hide_in_beginning};
 
 /// Shorter values (`1`, `on`) are no secrets, and hiding them would make texts unreadable.
 const SHORTEST_SECRET: usize = 4;
@@ -23,6 +23,13 @@ impl Redactor {
 
     pub(super) fn redact(&self, text: &str) -> String {
         hide(&self.own.text(text)).into_owned()
+    }
+}
+
+impl Redactor {
+    /// The same for a text that was cut: what is only begun at its end is hidden, too.
+    pub(super) fn redact_beginning(&self, text: &str) -> String {
+        hide_in_beginning(&self.own.beginning(text))
     }
 }
 

@@ -52,7 +52,7 @@ impl Outgoing {
     }
 
     /// Makes a call for an execution; never fails otherwise than by its outcome.
-    pub(super) async fn call(
+    pub async fn call(
         &self,
         execution_id: &str,
         mut call: Call,
