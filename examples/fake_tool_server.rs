@@ -443,7 +443,7 @@ fn tools() -> Vec<Value> {
         tool("environment", "Its variables.", &none, &read),
         tool("complain", "Writes to standard error.", &word, &read),
         tool("ask", "Asks the client.", &none, &read),
-        tool("recite", "Says what it is told to say.", &none, &read),
+        tool("recite", "Says what it is told to say.", &none, &none),
         mint,
     ]
 }

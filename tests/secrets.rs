@@ -218,11 +218,12 @@ fn rows(database: &PathBuf) -> String {
             let columns = sqlx::query_scalar(sqlx::AssertSqlSafe(columns));
             let columns: Vec<String> = columns.fetch_all(&mut open).await.unwrap();
             let texts: Vec<String> =
-                columns.iter().map(|name| format!("CAST(\"{name}\" AS TEXT)")).collect();
+                columns.iter().map(|name| format!("CAST(\"{name}\" AS BLOB)")).collect();
             let rows = format!("SELECT {} FROM \"{table}\"", texts.join(", "));
             for row in sqlx::query(sqlx::AssertSqlSafe(rows)).fetch_all(&mut open).await.unwrap() {
                 for column in 0..columns.len() {
-                    all.push_str(row.get::<Option<&str>, _>(column).unwrap_or_default());
+                    let cell = row.get::<Option<Vec<u8>>, _>(column).unwrap_or_default();
+                    all.push_str(&String::from_utf8_lossy(&cell));
                     all.push('\n');
                 }
             }
