@@ -206,7 +206,7 @@ fn scene(secret: &str) -> (Scene, PathBuf) {
 }
 
 /// Every column of every row, and the bytes of the files as well: pages that were freed are still there.
-fn rows(database: &PathBuf) -> String {
+fn rows(database: &Path) -> String {
     let mut all = block_on(async {
         let mut open =
             SqliteConnection::connect(&format!("sqlite:{}", database.display())).await.unwrap();
@@ -232,7 +232,7 @@ fn rows(database: &PathBuf) -> String {
         all
     });
     for ending in ["", "-wal"] {
-        let mut file = database.clone().into_os_string();
+        let mut file = database.to_owned().into_os_string();
         file.push(ending);
         all.push_str(&String::from_utf8_lossy(&fs::read(file).unwrap_or_default()));
     }
