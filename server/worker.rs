@@ -3,6 +3,7 @@
 mod drive;
 mod hear;
 mod leases;
+mod outgoing;
 
 use std::{
     collections::BTreeSet,
@@ -20,6 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::outgoing::Outgoing;
 use self::{drive::Drive, leases::Leases};
 use crate::{
     bell::{Bell, Ring},
@@ -55,6 +57,7 @@ struct Shared {
     id: Arc<str>,
     store: Store,
     tool_servers: ToolServers,
+    outgoing: Outgoing,
     revisions: Revisions,
     bell: Bell,
     settings: WorkerSettings,
@@ -75,7 +78,7 @@ impl Worker {
     #[must_use]
     pub fn new(
         store: Store,
-        tool_servers: ToolServers,
+        outgoing: Outgoing,
         revisions: Revisions,
         bell: Bell,
         settings: WorkerSettings,
@@ -88,7 +91,8 @@ impl Worker {
             id: Arc::clone(&id),
             leases: Leases::new(store.clone(), Arc::clone(&id)),
             store,
-            tool_servers,
+            tool_servers: outgoing.tool_servers().clone(),
+            outgoing,
             revisions,
             bell,
             settings,

@@ -12,6 +12,7 @@ mod harness;
 mod harness_itself;
 mod mcp;
 mod sdk;
+mod secrets;
 mod store;
 mod tidy;
 mod tool_servers;
