@@ -5,6 +5,7 @@ pub mod bell;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod drift;
 pub mod driver;
 mod fault;
 pub mod host;

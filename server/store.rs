@@ -8,6 +8,7 @@ mod lease;
 mod notify;
 mod open;
 mod turn;
+mod workflows;
 
 use std::{
     path::PathBuf,
@@ -29,6 +30,7 @@ pub use self::{
     lease::{Claim, Loaded},
     notify::Notifications,
     turn::{Commit, Committed},
+    workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},
 };
 use crate::clock::Moment;
 

@@ -163,6 +163,8 @@ pub struct ToolInfo {
     pub input_schema: Value,
     /// JSON Schema of its structured result, if it names one.
     pub output_schema: Option<Value>,
+    /// What the server says of the risk of calling it; an object, or null.
+    pub annotations: Value,
     /// Whether it may be called again.
     pub retry_class: RetryClass,
 }
