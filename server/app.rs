@@ -1,7 +1,10 @@
 //! Everything a user can ask for. One method for each, whichever door it came by.
 
 mod catalogue;
+mod differences;
+mod drifts;
 mod error;
+mod saved;
 mod shipped;
 mod start;
 mod views;
@@ -12,9 +15,15 @@ use serde_json::Value;
 use tokio::time::Instant;
 use windlass_engine::{Event, Problem, Resolution as Settled, StepStatus, ToolName, Workflow};
 
-use self::catalogue::{Catalogue, Entry};
+use self::catalogue::Catalogue;
 pub use self::{
+    differences::Change,
+    drifts::{Look, ToolDrift, WorkflowDrift},
     error::Error,
+    saved::{
+        Accepted, RevisionDiff, RevisionDocument, RevisionList, RevisionView, SaveRequest, Saved,
+        Unpinned,
+    },
     views::{
         Caller, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary, Resolution,
         RunRequest, StepView, WorkflowView,
@@ -24,6 +33,7 @@ use crate::{
     bell::{Bell, Ring},
     config::Config,
     driver::Driver,
+    pins::Pins,
     revisions::Revisions,
     store::{ExecutionRow, Signal, StepRow, Store},
     tool_servers::{self, ToolInfo, ToolServers},
@@ -48,6 +58,7 @@ struct Inner {
     store: Store,
     tool_servers: ToolServers,
     revisions: Revisions,
+    pins: Pins,
     bell: Bell,
     driver: Driver,
     catalogue: Catalogue,
@@ -65,7 +76,9 @@ impl App {
         driver: Driver,
     ) -> App {
         let catalogue = Catalogue::new(&config.project, &config.workflows);
-        App { inner: Arc::new(Inner { store, tool_servers, revisions, bell, driver, catalogue }) }
+        let pins = Pins::new(store.clone());
+        let inner = Inner { store, tool_servers, revisions, pins, bell, driver, catalogue };
+        App { inner: Arc::new(inner) }
     }
 
     /// Starts an execution, or finds the one that the idempotency key already started. Stores nothing when the input
@@ -74,7 +87,8 @@ impl App {
     /// # Errors
     /// Unknown or broken workflow, input that does not fit, a key used with other input.
     pub async fn run(&self, caller: &Caller, request: RunRequest) -> Result<Execution, Error> {
-        let entry = self.find(&request.workflow)?;
+        let entry = self.find(&request.workflow).await?;
+        entry.check_enabled()?;
         self.start(caller, &entry, request).await
     }
 
@@ -146,19 +160,6 @@ impl App {
         let executions = executions.collect();
         let warning = if open { self.warning().await? } else { None };
         Ok(ExecutionList { executions, warning })
-    }
-
-    /// Every workflow, broken ones with their problems; by name.
-    pub async fn workflows(&self) -> Vec<WorkflowView> {
-        self.inner.catalogue.entries().values().map(Entry::view).collect()
-    }
-
-    /// One workflow.
-    ///
-    /// # Errors
-    /// When no workflow has that name.
-    pub async fn describe(&self, workflow: &str) -> Result<WorkflowView, Error> {
-        Ok(self.find(workflow)?.view())
     }
 
     /// What a document would be as a workflow. Nothing is stored.
@@ -271,14 +272,6 @@ impl App {
              that connects starts one"
                 .into(),
         ))
-    }
-
-    fn find(&self, name: &str) -> Result<Entry, Error> {
-        let entries = self.inner.catalogue.entries();
-        entries.get(name).cloned().ok_or_else(|| {
-            let hint = hint(name, entries.keys().map(String::as_str));
-            Error::UnknownWorkflow { name: name.to_owned(), hint }
-        })
     }
 
     async fn row(&self, execution_id: &str) -> Result<ExecutionRow, Error> {

@@ -12,6 +12,7 @@ pub mod host;
 pub mod http;
 mod link;
 pub mod mcp;
+pub mod pins;
 pub mod revisions;
 pub mod store;
 pub mod tool_servers;

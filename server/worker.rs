@@ -25,6 +25,7 @@ use crate::{
     clock::Moment,
     config::WorkerSettings,
     driver::{HandOver, LetterBox, Own},
+    pins::Pins,
     revisions::Revisions,
     store::{self, Claim, Store},
     tool_servers::ToolServers,
@@ -55,6 +56,7 @@ struct Shared {
     store: Store,
     tool_servers: ToolServers,
     revisions: Revisions,
+    pins: Pins,
     bell: Bell,
     settings: WorkerSettings,
     leases: Leases,
@@ -86,6 +88,7 @@ impl Worker {
         let shared = Shared {
             id: Arc::clone(&id),
             leases: Leases::new(store.clone(), Arc::clone(&id)),
+            pins: Pins::new(store.clone()),
             store,
             tool_servers,
             revisions,

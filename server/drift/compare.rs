@@ -14,16 +14,8 @@ const WORDS: [&str; 7] =
     ["description", "title", "examples", "$comment", "$schema", "$id", "deprecated"];
 
 /// What is compared in its own way.
-const KNOWN: [&str; 8] = [
-    "type",
-    "enum",
-    "const",
-    "properties",
-    "required",
-    "items",
-    "default",
-    "additionalProperties",
-];
+const KNOWN: [&str; 8] =
+    ["type", "enum", "const", "properties", "required", "items", "default", "additionalProperties"];
 
 /// A higher number lets more through.
 const MOST: [&str; 5] = ["maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"];
@@ -37,11 +29,7 @@ const DEPTH: usize = 16;
 type Object = Map<String, Value>;
 
 /// What is different about what the tool takes.
-pub(super) fn inputs(
-    pinned: &ToolSnapshot,
-    live: &ToolSnapshot,
-    usage: &Usage,
-) -> Vec<Difference> {
+pub(super) fn inputs(pinned: &ToolSnapshot, live: &ToolSnapshot, usage: &Usage) -> Vec<Difference> {
     let mut found = Found::default();
     let place = Place { part: "input".to_owned(), depth: 0 };
     found.input(&place, &pinned.input_schema, &live.input_schema, &usage.sends());
@@ -182,9 +170,10 @@ impl Found {
             let given = |sent: &Sent<'_>| !sent.is_nothing() && !sent.under(key).is_nothing();
             let filled = FILLED.contains(&key.as_str());
             // A part of what is not sent at all is not asked for.
-            let certain = sent.iter().filter(|sent| !sent.is_nothing()).all(|sent| {
-                given(sent) && !matches!(sent, Sent::Anything)
-            });
+            let certain = sent
+                .iter()
+                .filter(|sent| !sent.is_nothing())
+                .all(|sent| given(sent) && !matches!(sent, Sent::Anything));
             if filled || certain {
                 let message = "is required now; the workflow sends it";
                 self.add(Severity::Compatible, part, message);
@@ -244,7 +233,8 @@ impl Found {
 
     /// Whether keys that nobody described are refused now.
     fn closed(&mut self, place: &Place, pinned: &Object, live: &Object, sent: &[Sent<'_>]) {
-        let refuses = |schema: &Object| schema.get("additionalProperties") == Some(&Value::Bool(false));
+        let refuses =
+            |schema: &Object| schema.get("additionalProperties") == Some(&Value::Bool(false));
         if refuses(pinned) || !refuses(live) {
             return;
         }

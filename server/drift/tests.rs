@@ -3,9 +3,7 @@
 use serde_json::{Value, json};
 use windlass_engine::{ToolName, Workflow, parse};
 
-use super::{
-    Difference, Drift, Severity, TOOL_CHANGED, ToolSnapshot, Usage, classify, stop,
-};
+use super::{Difference, Drift, Severity, TOOL_CHANGED, ToolSnapshot, Usage, classify, stop};
 use crate::tool_servers::RetryClass;
 
 /// A tool as it was pinned.
@@ -166,8 +164,7 @@ fn a_riskier_tool_needs_a_review_and_a_safer_one_does_not() {
 fn other_words_are_shown_and_stop_nothing() {
     let live = with("/description", Some(json!("Puts a thing, and takes another.")));
     let drift = classify(&pinned(), Some(&live), &usage());
-    let message =
-        "was \"Puts a thing.\", is \"Puts a thing, and takes another.\"".to_owned();
+    let message = "was \"Puts a thing.\", is \"Puts a thing, and takes another.\"".to_owned();
     let part = "description".to_owned();
     let severity = Severity::Compatible;
     assert_eq!(drift, Drift::Compatible(vec![Difference { severity, part, message }]));

@@ -87,7 +87,8 @@ pub struct PinRow {
     pub seen: Option<String>,
 }
 
-const REVISIONS: &str = "SELECT hash, number, author, on_behalf_of, comment, source, created_at FROM revisions
+const REVISIONS: &str =
+    "SELECT hash, number, author, on_behalf_of, comment, source, created_at FROM revisions
     WHERE workspace = $1 AND workflow = $2 AND number IS NOT NULL ORDER BY number DESC";
 
 const WORKFLOWS: &str =
@@ -121,7 +122,8 @@ impl Store {
         let now = self.now();
         let mut tx = self.db.begin().await?;
         // Whoever comes second waits here, and sees what the first one wrote.
-        let lock = "INSERT INTO workflows (workspace, name, revision, enabled, updated_at, updated_by)
+        let lock =
+            "INSERT INTO workflows (workspace, name, revision, enabled, updated_at, updated_by)
                     VALUES ($1, $2, NULL, 1, $3, $4)
                     ON CONFLICT (workspace, name) DO UPDATE SET name = excluded.name";
         tx.execute(lock, args![&*self.workspace, new.workflow, now, new.author]).await?;
@@ -237,17 +239,20 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
-    /// The tool that a revision is pinned to, as JSON; `None` when it is pinned to none yet.
+    /// The tool that a revision is pinned to, as JSON, and the digest of what was seen in its place last (see
+    /// [`PinRow::seen`]); `None` when it is pinned to none yet.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn pinned(&self, revision: &str, tool: &str) -> Result<Option<String>> {
-        let sql = "SELECT s.tool FROM pins p
+    pub async fn pinned(
+        &self,
+        revision: &str,
+        tool: &str,
+    ) -> Result<Option<(String, Option<String>)>> {
+        let sql = "SELECT s.tool, p.seen FROM pins p
                    JOIN tool_snapshots s ON s.workspace = p.workspace AND s.digest = p.digest
                    WHERE p.workspace = $1 AND p.revision = $2 AND p.tool = $3";
-        let row: Option<(String,)> =
-            self.db.optional(sql, args![&*self.workspace, revision, tool]).await?;
-        Ok(row.map(|(tool,)| tool))
+        Ok(self.db.optional(sql, args![&*self.workspace, revision, tool]).await?)
     }
 
     /// Remembers what was found in the place of a pinned tool: another one (its digest and JSON), none (two empty
@@ -271,9 +276,9 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn pins(&self, revision: Option<&str>) -> Result<Vec<PinRow>> {
-        const ALL: &str = "SELECT revision, tool, digest, seen FROM pins WHERE workspace = $1 ORDER BY tool";
-        const OF: &str =
-            "SELECT revision, tool, digest, seen FROM pins WHERE workspace = $1 AND revision = $2 ORDER BY tool";
+        const ALL: &str =
+            "SELECT revision, tool, digest, seen FROM pins WHERE workspace = $1 ORDER BY tool";
+        const OF: &str = "SELECT revision, tool, digest, seen FROM pins WHERE workspace = $1 AND revision = $2 ORDER BY tool";
         Ok(match revision {
             Some(revision) => self.db.all(OF, args![&*self.workspace, revision]).await?,
             None => self.db.all(ALL, args![&*self.workspace]).await?,
@@ -286,8 +291,7 @@ impl Store {
     /// When the database fails.
     pub async fn tool_snapshot(&self, digest: &str) -> Result<Option<String>> {
         let sql = "SELECT tool FROM tool_snapshots WHERE workspace = $1 AND digest = $2";
-        let row: Option<(String,)> =
-            self.db.optional(sql, args![&*self.workspace, digest]).await?;
+        let row: Option<(String,)> = self.db.optional(sql, args![&*self.workspace, digest]).await?;
         Ok(row.map(|(tool,)| tool))
     }
 
@@ -353,7 +357,8 @@ impl Store {
     /// Gives the revisions that an execution, a file or an earlier release wrote their numbers, in the order in which
     /// they came, and their authors.
     async fn number_revisions(&self, tx: &mut Tx, workflow: &str) -> Result<()> {
-        let sql = "SELECT hash FROM revisions WHERE workspace = $1 AND workflow = $2 AND number IS NULL
+        let sql =
+            "SELECT hash FROM revisions WHERE workspace = $1 AND workflow = $2 AND number IS NULL
                    ORDER BY created_at, hash";
         let rows: Vec<(String,)> = tx.all(sql, args![&*self.workspace, workflow]).await?;
         if rows.is_empty() {
