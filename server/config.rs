@@ -92,6 +92,8 @@ pub struct HttpSettings {
     pub allowed_hosts: Vec<String>,
     /// Origins, besides the own ones, that browsers may come from.
     pub allowed_origins: Vec<String>,
+    /// Whether callers may save workflows and switch them on and off.
+    pub authoring: bool,
 }
 
 /// Questions to persons.
@@ -287,6 +289,7 @@ impl Default for HttpSettings {
             token_env: "WINDLASS_HTTP_TOKEN".into(),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            authoring: false,
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     clock::Moment,
     config::WorkerSettings,
     driver::{HandOver, LetterBox, Own},
+    pins::Pins,
     revisions::Revisions,
     store::{self, Claim, Store},
     tool_servers::ToolServers,
@@ -59,6 +60,7 @@ struct Shared {
     tool_servers: ToolServers,
     outgoing: Outgoing,
     revisions: Revisions,
+    pins: Pins,
     bell: Bell,
     settings: WorkerSettings,
     leases: Leases,
@@ -90,6 +92,7 @@ impl Worker {
         let shared = Shared {
             id: Arc::clone(&id),
             leases: Leases::new(store.clone(), Arc::clone(&id)),
+            pins: Pins::new(store.clone()),
             store,
             tool_servers: outgoing.tool_servers().clone(),
             outgoing,

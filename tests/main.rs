@@ -11,6 +11,7 @@ mod guide;
 mod harness;
 mod harness_itself;
 mod mcp;
+mod saved;
 mod sdk;
 mod secrets;
 mod store;

@@ -71,6 +71,7 @@ impl Way {
             timeout: Duration::from_secs(30),
             cancel: CancellationToken::new(),
             may_send: None,
+            inspect: None,
         };
         self.outgoing.call("exec_a", call, slots, &|_| {}).await
     }

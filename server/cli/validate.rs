@@ -34,7 +34,8 @@ pub(super) fn run(session: &Session, arguments: &Validate) -> Result<Exit, Failu
     Ok(if all.iter().all(|checked| checked.valid) { Exit::Done } else { Exit::Failed })
 }
 
-fn read(file: &Path) -> Result<(String, String), Failure> {
+/// A file's name and text; `-` is standard input.
+pub(super) fn read(file: &Path) -> Result<(String, String), Failure> {
     let mut text = String::new();
     let (name, read) = match file.to_str() {
         Some("-") => ("<stdin>".to_owned(), std::io::stdin().read_to_string(&mut text).map(drop)),

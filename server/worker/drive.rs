@@ -334,7 +334,6 @@ impl Drive {
         let left = call.deadline.map(|deadline| deadline - self.shared.store.now());
         let left = left.map_or(most, |left| u64::try_from(left).unwrap_or_default().min(most));
         tool_servers::Call {
-            tool: call.tool,
             params: serde_json::Value::clone(&call.params),
             idempotency_key: call.idempotency_key,
             attempt: call.call,
@@ -342,6 +341,8 @@ impl Drive {
             timeout: Duration::from_millis(left),
             cancel,
             may_send: Some(self.lease_holds()),
+            inspect: Some(self.shared.pins.inspect(&self.workflow, &call.tool)),
+            tool: call.tool,
         }
     }
 
