@@ -1,6 +1,7 @@
 //! Everything a user can ask for. One method for each, whichever door it came by.
 
 mod catalogue;
+mod checks;
 mod error;
 mod shipped;
 mod start;
@@ -10,10 +11,11 @@ use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::time::Instant;
-use windlass_engine::{Event, Problem, Resolution as Settled, StepStatus, ToolName, Workflow};
+use windlass_engine::{Event, Resolution as Settled, StepStatus, ToolName, Workflow};
 
 use self::catalogue::{Catalogue, Entry};
 pub use self::{
+    checks::{Validation, validate},
     error::Error,
     views::{
         Caller, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary, Resolution,
@@ -429,15 +431,6 @@ impl App {
             Some(Event::ExecutionCompleted { output }) => Ok(Some(output)),
             Some(_) | None => Ok(None),
         }
-    }
-}
-
-/// Checks a document without storing anything. The problems are empty when it may run.
-#[must_use]
-pub fn validate(text: &str) -> Vec<Problem> {
-    match catalogue::read(text, "", "workflow").read {
-        Ok(_) => Vec::new(),
-        Err(problems) => problems.to_vec(),
     }
 }
 

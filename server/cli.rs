@@ -88,7 +88,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Status(arguments) => status::run(&session, &arguments).await,
         Command::Cancel(arguments) => cancel::run(&session, arguments).await,
         Command::Resolve(arguments) => resolve::run(&session, arguments).await,
-        Command::Validate(arguments) => validate::run(&session, &arguments),
+        Command::Validate(arguments) => validate::run(&session, &arguments).await,
         Command::Tools(arguments) => tools::run(&session, &arguments).await,
         Command::Serve(arguments) => serve::run(&session, arguments).await,
         Command::Demo => demo::run(&session).await,

@@ -1,6 +1,7 @@
 //! What must fit together in a workflow: names, order, references.
 
 mod graph;
+pub(crate) mod types;
 
 use std::collections::{HashMap, HashSet};
 

@@ -13,6 +13,7 @@
 mod compile;
 mod evaluate;
 mod functions;
+mod infer;
 mod path;
 mod scan;
 mod value;
@@ -21,9 +22,9 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use self::compile::Expression;
 pub use self::compile::RESERVED;
-pub(crate) use self::compile::{Reference, Root, Segment};
+pub(crate) use self::compile::{Expression, Reference, Root, Segment};
+pub(crate) use self::infer::{Branch, Finding, Shapes, View, infer};
 use self::scan::Piece;
 use crate::event::SecretSlot;
 

@@ -39,6 +39,15 @@ pub fn parse(text: &str) -> Result<Workflow, Vec<Problem>> {
     Err(problems)
 }
 
+/// Gives problems their lines and columns in the text that they are about.
+pub fn locate(text: &str, problems: &mut [Problem]) {
+    let Ok(root) = read(text) else { return };
+    for problem in problems {
+        let place = root.place_of(&problem.pointer);
+        (problem.line, problem.column) = (place.line, place.column);
+    }
+}
+
 fn read(text: &str) -> Result<Node, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if MAX_TEXT < text.len() {
