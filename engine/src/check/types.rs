@@ -378,12 +378,7 @@ impl<'c> Checker<'c> {
         }
         let (source, found) = (expression.source.as_str(), shape.describe());
         let message = format!("a condition must be true or false, and `{source}` is {found}");
-        let question = match shape.types() {
-            types if types.within(Types::NUMBER) => format!("{source} != 0"),
-            Types::TEXT => format!("{source} != ''"),
-            types if types.within(Types::LIST.or(Types::OBJECT)) => format!("size({source}) > 0"),
-            _ => format!("{source} != null"),
-        };
+        let question = repair::question(source, shape.types());
         let patch = self.rewritten(pointer, |text| {
             Some(text.replacen(source, &question, 1)).filter(|new| new != text)
         });
@@ -405,17 +400,23 @@ impl<'c> Checker<'c> {
     ) {
         let mut found = Vec::new();
         infer(expression, scope, &mut |finding| found.push(finding));
-        let longer = |path: &str| {
+        // The longest path says it for all that begin like it, and one that leads nowhere for all that go on.
+        let said = |path: &str| {
             found.iter().any(|finding| match finding {
                 Finding::Unknown { path: other, .. } => {
-                    other.len() > path.len() && other.starts_with(path)
+                    path.len() < other.len() && other.starts_with(path)
                 }
-                _ => false,
+                Finding::Absent { path: other, key, .. } => {
+                    path.starts_with(&crate::expr::joined(other, key))
+                }
+                Finding::Optional { .. } | Finding::Decided { .. } | Finding::Operand { .. } => {
+                    false
+                }
             })
         };
         for finding in &found {
             match finding {
-                Finding::Unknown { path, .. } if path.starts_with("secrets.") || longer(path) => {}
+                Finding::Unknown { path, .. } if said(path) => {}
                 Finding::Unknown { path, why } => {
                     findings.unchecked(pointer, format!("`{path}`"), why.as_ref());
                 }
@@ -432,14 +433,7 @@ impl<'c> Checker<'c> {
                 Finding::Decided { .. } => {
                     findings.problems.extend(self.decided(finding, pointer));
                 }
-                Finding::Operand { source, expected, found } => {
-                    let message = format!("`{source}` must be {expected} here, and is {found}");
-                    findings.problems.push(Problem {
-                        expected: Some((*expected).to_owned()),
-                        found: Some(found.clone()),
-                        ..Problem::new("wrong_type", pointer, message)
-                    });
-                }
+                Finding::Operand { .. } => findings.problems.extend(self.operand(finding, pointer)),
             }
         }
     }

@@ -36,7 +36,14 @@ pub(crate) enum Finding {
     /// A comparison that has the same answer whatever comes.
     Decided { left: String, right: String, allowed: String, wrong: Option<String>, names: Vec<String> },
     /// An operator on what it does not work on.
-    Operand { source: String, expected: &'static str, found: String },
+    Operand {
+        source: String,
+        expected: &'static str,
+        found: String,
+        types: Types,
+        /// What stands on the other side of `||`, where it is written out.
+        fallback: Option<String>,
+    },
 }
 
 /// A part of a template.
@@ -165,18 +172,27 @@ impl<'s> Inference<'_, 's> {
                 }
             }
             Expr::Map(entries) => self.object(entries),
-            Expr::And(left, right) | Expr::Or(left, right) => {
-                self.truth(left);
-                self.truth(right);
+            Expr::And(left, right) => {
+                self.truth(left, None);
+                self.truth(right, None);
+                Shape::Types(Types::BOOLEAN)
+            }
+            Expr::Or(left, right) => {
+                // Elsewhere `||` gives a fallback; then its right side is no question either.
+                let fallback = matches!(right.as_ref(), Expr::Constant(_) | Expr::Field { .. });
+                let meant = self.truth(left, fallback.then(|| source_of(right)));
+                if meant {
+                    self.truth(right, None);
+                }
                 Shape::Types(Types::BOOLEAN)
             }
             Expr::Not(of) => {
-                self.truth(of);
+                self.truth(of, None);
                 Shape::Types(Types::BOOLEAN)
             }
             Expr::Negate(of) => Shape::Types(self.shape(of).types().and(Types::NUMBER)),
             Expr::If { condition, then, otherwise } => {
-                self.truth(condition);
+                self.truth(condition, None);
                 let then = self.shape(then);
                 Shape::one_of(vec![then, self.shape(otherwise)])
             }
@@ -302,13 +318,17 @@ impl<'s> Inference<'_, 's> {
         Shape::Object(Rc::new(fields))
     }
 
-    /// Something that must be true or false.
-    fn truth(&mut self, of: &Expr) {
+    /// Something that must be true or false; says whether it can be.
+    fn truth(&mut self, of: &Expr, fallback: Option<String>) -> bool {
         let shape = self.shape(of);
-        if !shape.types().meets(Types::BOOLEAN) {
-            let (source, found) = (source_of(of), shape.describe());
-            (self.found)(Finding::Operand { source, expected: "true or false", found });
+        let types = shape.types();
+        if types.meets(Types::BOOLEAN) {
+            return true;
         }
+        let (source, found) = (source_of(of), shape.describe());
+        let expected = "true or false";
+        (self.found)(Finding::Operand { source, expected, found, types, fallback });
+        false
     }
 
     fn binary(&mut self, operator: Operator, left: &Expr, right: &Expr) -> Shape<'s> {
@@ -381,7 +401,8 @@ impl<'s> Inference<'_, 's> {
             };
             let (source, found) = (source_of(left), found.describe());
             let source = format!("{source}` beside `{}", source_of(right));
-            (self.found)(Finding::Operand { source, expected, found });
+            let types = Types::NONE;
+            (self.found)(Finding::Operand { source, expected, found, types, fallback: None });
         }
     }
 
@@ -401,7 +422,7 @@ impl<'s> Inference<'_, 's> {
         let result = match &comprehension.step {
             Step::Append { condition, value } => {
                 if let Some(condition) = condition {
-                    self.truth(condition);
+                    self.truth(condition, None);
                 }
                 Shape::List(Rc::new(self.shape(value)))
             }
@@ -488,7 +509,8 @@ fn written(expr: &Expr) -> Option<String> {
     }
 }
 
-fn joined(path: &str, key: &str) -> String {
+/// A path and one key or place more.
+pub(crate) fn joined(path: &str, key: &str) -> String {
     match key.starts_with('[') {
         true => format!("{path}{key}"),
         false => format!("{path}.{key}"),
@@ -497,6 +519,7 @@ fn joined(path: &str, key: &str) -> String {
 
 fn source_of(expr: &Expr) -> String {
     match expr {
+        Expr::Constant(Value::String(text)) => format!("'{text}'"),
         Expr::Constant(value) => shown(value),
         expr => written(expr).unwrap_or_else(|| "this part".to_owned()),
     }

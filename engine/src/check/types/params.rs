@@ -324,7 +324,8 @@ fn mismatch(
     );
     let converted = match (branch.view(), clash.inside.as_str()) {
         (View::Expression(expression), "") => {
-            repair::converted(&expression.source, shape, schema)
+            let key = site.path.rsplit('.').next().unwrap_or_default();
+            repair::converted(&expression.source, shape, schema, key)
         }
         _ => None,
     };

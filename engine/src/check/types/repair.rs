@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::near::{near, obvious};
 use super::Checker;
-use crate::expr::{Expression, Finding, Root};
-use crate::shape::{Fit, Place, Shape, Types, fit};
+use crate::expr::{Expression, Finding, Root, joined};
+use crate::shape::{Fit, Place, Reach, Shape, Types, fit};
 use crate::{PatchOperation, Problem};
 
 /// What other systems put between a step and what it results in.
@@ -22,6 +22,9 @@ const WRAPPERS: [&str; 9] = [
     "body",
 ];
 
+/// What other languages call `size(…)`.
+const LENGTHS: [&str; 4] = ["length", "size", "count", "len"];
+
 /// How an expression becomes what is wanted.
 pub(super) enum Conversion {
     /// Nothing is lost and nothing can fail.
@@ -35,8 +38,16 @@ pub(super) fn converted(
     source: &str,
     shape: &Shape<'_>,
     place: Place<'_>,
+    key: &str,
 ) -> Option<Conversion> {
     let (given, wanted) = (shape.types(), place.types());
+    // The whole result, where something in it has the very name.
+    if let Reach::Found { shape: inner, .. } = shape.get(key)
+        && given.meets(Types::OBJECT)
+        && matches!(fit(&inner, place), Fit::Always)
+    {
+        return Some(Conversion::Lossless(Value::from(format!("${{{source}.{key}}}"))));
+    }
     if wanted.meets(Types::LIST)
         && let Some(element) = place.element_within(None, 0)
         && matches!(fit(shape, element), Fit::Always)
@@ -108,10 +119,7 @@ impl Checker<'_> {
         expression: &Expression,
     ) -> Option<Problem> {
         let Finding::Absent { path, key, names, of, root, at_root } = finding else { return None };
-        let whole = match key.starts_with('[') {
-            true => format!("{path}{key}"),
-            false => format!("{path}.{key}"),
-        };
+        let whole = joined(path, key);
         let code = match root {
             Root::Name(name) if name == "input" || name == "repo" => "unknown_input",
             _ => "unknown_output",
@@ -139,9 +147,17 @@ impl Checker<'_> {
         if let Some(name) = obvious(key, &nearest) {
             let right = format!("{path}.{name}");
             patch = self.rewritten(pointer, |text| replaced(text, &whole, &right));
-        } else if *of == Types::TEXT || of.within(Types::NUMBER.or(Types::BOOLEAN)) {
-            // One step too far: the path before is the value itself.
+        } else if LENGTHS.contains(&key.as_str()) && of.within(Types::LIST.or(Types::TEXT)) {
+            nearest.push(format!("size({path})"));
+        } else if of.within(Types::TEXT.or(Types::NUMBER).or(Types::BOOLEAN)) {
+            // One step too far: the path before it is the value itself.
             nearest.push(path.clone());
+        }
+        if patch.is_empty()
+            && names.is_empty()
+            && let Some(right) = nearest.first()
+        {
+            patch = self.rewritten(pointer, |text| replaced(text, &whole, right));
         }
         Some(Problem {
             suggestion: nearest.first().map(|name| crate::parse::did_you_mean(name)),
@@ -208,13 +224,15 @@ impl Checker<'_> {
             let quoted = quoted.iter().find(|quoted| text.is_some_and(|text| text.contains(*quoted)))?;
             Some(text?.replacen(quoted, &format!("'{name}'"), 1))
         });
-        // A number that was quoted.
+        // A number or a truth that was quoted.
         let value = value.or_else(|| {
-            let wrong = wrong.as_deref().filter(|wrong| wrong.parse::<f64>().is_ok())?;
-            let text = text?;
+            let wrong = wrong.as_deref()?;
+            let number = allowed.contains("number") && wrong.parse::<f64>().is_ok();
+            let truth = allowed.contains("true or false") && ["true", "false"].contains(&wrong);
+            let text = text.filter(|_| number || truth)?;
             let quoted = [format!("'{wrong}'"), format!("\"{wrong}\"")];
             let quoted = quoted.iter().find(|quoted| text.contains(*quoted))?;
-            allowed.contains("number").then(|| text.replacen(quoted, wrong, 1))
+            Some(text.replacen(quoted, wrong, 1))
         });
         let path = pointer.to_owned();
         let patch = value.map(|value| PatchOperation::Replace { path, value: Value::from(value) });
@@ -226,6 +244,52 @@ impl Checker<'_> {
             patch: patch.into_iter().collect(),
             ..Problem::new("never_equal", pointer, message)
         })
+    }
+
+    /// An operator on what it does not work on.
+    pub(super) fn operand(&self, finding: &Finding, pointer: &str) -> Option<Problem> {
+        let Finding::Operand { source, expected, found, types, fallback } = finding else {
+            return None;
+        };
+        let message = format!("`{source}` must be {expected} here, and is {found}");
+        let asks = *types != Types::NONE;
+        let right = match fallback {
+            Some(fallback) => Some(format!("default({source}, {fallback})")),
+            None => asks.then(|| question(source, *types)),
+        };
+        let message = match fallback {
+            Some(_) => format!("{message}; `||` is between questions, a fallback is `default(value, fallback)`"),
+            None => message,
+        };
+        let wrong = match fallback {
+            Some(fallback) => [
+                format!("{source} || {fallback}"),
+                format!("{source} || {}", fallback.replace('\'', "\"")),
+                format!("{source}||{fallback}"),
+            ]
+            .to_vec(),
+            None => vec![source.clone()],
+        };
+        let patch = right.as_ref().map(|right| {
+            self.rewritten(pointer, |text| wrong.iter().find_map(|wrong| replaced(text, wrong, right)))
+        });
+        Some(Problem {
+            expected: Some((*expected).to_owned()),
+            found: Some(found.clone()),
+            suggestion: right,
+            patch: patch.unwrap_or_default(),
+            ..Problem::new("wrong_type", pointer, message)
+        })
+    }
+}
+
+/// The question that was probably meant where a value stands for one.
+pub(super) fn question(source: &str, types: Types) -> String {
+    match types {
+        types if types.within(Types::NUMBER) => format!("{source} != 0"),
+        Types::TEXT => format!("{source} != ''"),
+        types if types.within(Types::LIST.or(Types::OBJECT)) => format!("size({source}) > 0"),
+        _ => format!("{source} != null"),
     }
 }
 
