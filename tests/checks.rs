@@ -83,7 +83,8 @@ fn shown(name: &str, answer: &Value) -> String {
         .unwrap();
         for key in ["suggestion", "expected", "found", "nearest", "patch"] {
             if !problem[key].is_null() {
-                let value = problem[key].as_str().map_or_else(|| problem[key].to_string(), str::to_owned);
+                let value =
+                    problem[key].as_str().map_or_else(|| problem[key].to_string(), str::to_owned);
                 writeln!(text, "  {key}: {value}").unwrap();
             }
         }

@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 
 pub use self::compile::RESERVED;
 pub(crate) use self::compile::{Expression, Reference, Root, Segment};
-pub(crate) use self::infer::{Branch, Finding, Shapes, View, infer, joined};
+pub(crate) use self::infer::{Branch, Finding, Shapes, Side, View, infer, joined};
 use self::scan::Piece;
 use crate::event::SecretSlot;
 

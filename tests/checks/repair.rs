@@ -28,15 +28,17 @@ fn by_name(document: &mut Value, problem: &Value) -> Option<()> {
     Some(())
 }
 
-/// A value of the expected type that looks the same.
+/// The expression made into the expected type.
 fn by_type(document: &mut Value, problem: &Value) -> Option<()> {
     let value = document.pointer_mut(problem["pointer"].as_str()?)?;
-    let mended = match (problem["expected"].as_str()?, &*value) {
-        ("a text", value) => json!(value.to_string()),
-        ("a whole number" | "a number" | "true or false", Value::String(text)) => text.parse().ok()?,
+    let source = value.as_str()?.strip_prefix("${")?.strip_suffix('}')?;
+    let function = match problem["expected"].as_str()? {
+        "a text" => "string",
+        "a whole number" => "int",
+        "a number" => "double",
         _ => return None,
     };
-    *value = mended;
+    *value = json!(format!("${{{function}({source})}}"));
     Some(())
 }
 

@@ -130,9 +130,8 @@ impl Findings {
         self.problems = seen;
         let mut listed: Vec<Unchecked> = Vec::with_capacity(self.unchecked.len());
         for entry in self.unchecked.drain(..) {
-            let known = |other: &Unchecked| {
-                other.pointer == entry.pointer && other.what == entry.what
-            };
+            let known =
+                |other: &Unchecked| other.pointer == entry.pointer && other.what == entry.what;
             if !listed.iter().any(known) {
                 listed.push(entry);
             }
@@ -515,10 +514,8 @@ fn not_read_only(tool: &ToolName, pointer: &str) -> Problem {
 
 /// A problem with a name, and with the name that was probably meant.
 fn renamed(problem: Problem, place: &str, wrong: &str, nearest: Vec<String>) -> Problem {
-    let patch = near::obvious(wrong, &nearest).map(|name| PatchOperation::Replace {
-        path: place.to_owned(),
-        value: Value::from(name),
-    });
+    let patch = near::obvious(wrong, &nearest)
+        .map(|name| PatchOperation::Replace { path: place.to_owned(), value: Value::from(name) });
     Problem {
         suggestion: nearest.first().map(|name| crate::parse::did_you_mean(name)),
         found: Some(wrong.to_owned()),

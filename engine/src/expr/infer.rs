@@ -34,16 +34,25 @@ pub(crate) enum Finding {
     /// A path that nothing is known of.
     Unknown { path: String, why: Rc<str> },
     /// A comparison that has the same answer whatever comes.
-    Decided { left: String, right: String, allowed: String, wrong: Option<String>, names: Vec<String> },
-    /// An operator on what it does not work on.
-    Operand {
-        source: String,
-        expected: &'static str,
-        found: String,
-        types: Types,
-        /// What stands on the other side of `||`, where it is written out.
-        fallback: Option<String>,
+    Decided {
+        left: String,
+        right: String,
+        allowed: String,
+        wrong: Option<String>,
+        names: Vec<String>,
     },
+    /// An operator on what it does not work on.
+    Operand { source: String, expected: &'static str, found: String, types: Types, side: Side },
+}
+
+/// Where a value stands that must be true or false.
+#[derive(Clone, Debug)]
+pub(crate) enum Side {
+    /// Behind `!`.
+    Not,
+    /// Before `||`, with what is written out behind it.
+    Or(String),
+    Other,
 }
 
 /// A part of a template.
@@ -173,26 +182,26 @@ impl<'s> Inference<'_, 's> {
             }
             Expr::Map(entries) => self.object(entries),
             Expr::And(left, right) => {
-                self.truth(left, None);
-                self.truth(right, None);
+                self.truth(left, Side::Other);
+                self.truth(right, Side::Other);
                 Shape::Types(Types::BOOLEAN)
             }
             Expr::Or(left, right) => {
                 // Elsewhere `||` gives a fallback; then its right side is no question either.
                 let fallback = matches!(right.as_ref(), Expr::Constant(_) | Expr::Field { .. });
-                let meant = self.truth(left, fallback.then(|| source_of(right)));
-                if meant {
-                    self.truth(right, None);
+                let side = if fallback { Side::Or(source_of(right)) } else { Side::Other };
+                if self.truth(left, side) {
+                    self.truth(right, Side::Other);
                 }
                 Shape::Types(Types::BOOLEAN)
             }
             Expr::Not(of) => {
-                self.truth(of, None);
+                self.truth(of, Side::Not);
                 Shape::Types(Types::BOOLEAN)
             }
             Expr::Negate(of) => Shape::Types(self.shape(of).types().and(Types::NUMBER)),
             Expr::If { condition, then, otherwise } => {
-                self.truth(condition, None);
+                self.truth(condition, Side::Other);
                 let then = self.shape(then);
                 Shape::one_of(vec![then, self.shape(otherwise)])
             }
@@ -319,7 +328,7 @@ impl<'s> Inference<'_, 's> {
     }
 
     /// Something that must be true or false; says whether it can be.
-    fn truth(&mut self, of: &Expr, fallback: Option<String>) -> bool {
+    fn truth(&mut self, of: &Expr, side: Side) -> bool {
         let shape = self.shape(of);
         let types = shape.types();
         if types.meets(Types::BOOLEAN) {
@@ -327,7 +336,7 @@ impl<'s> Inference<'_, 's> {
         }
         let (source, found) = (source_of(of), shape.describe());
         let expected = "true or false";
-        (self.found)(Finding::Operand { source, expected, found, types, fallback });
+        (self.found)(Finding::Operand { source, expected, found, types, side });
         false
     }
 
@@ -402,7 +411,8 @@ impl<'s> Inference<'_, 's> {
             let (source, found) = (source_of(left), found.describe());
             let source = format!("{source}` beside `{}", source_of(right));
             let types = Types::NONE;
-            (self.found)(Finding::Operand { source, expected, found, types, fallback: None });
+            let side = Side::Other;
+            (self.found)(Finding::Operand { source, expected, found, types, side });
         }
     }
 
@@ -422,7 +432,7 @@ impl<'s> Inference<'_, 's> {
         let result = match &comprehension.step {
             Step::Append { condition, value } => {
                 if let Some(condition) = condition {
-                    self.truth(condition, None);
+                    self.truth(condition, Side::Other);
                 }
                 Shape::List(Rc::new(self.shape(value)))
             }

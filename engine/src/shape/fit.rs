@@ -140,10 +140,7 @@ fn by_type(shape: &Shape<'_>, place: Place<'_>, depth: usize) -> Fit {
 fn by_value(shape: &Shape<'_>, place: Place<'_>, clash: &dyn Fn() -> Fit) -> Fit {
     let Some(wanted) = place.values() else { return Fit::Always };
     let Some(given) = shape.values() else {
-        return Fit::Perhaps(format!(
-            "only {} is taken",
-            describe(Some(&wanted), place.types())
-        ));
+        return Fit::Perhaps(format!("only {} is taken", describe(Some(&wanted), place.types())));
     };
     let stray: Vec<Value> = given.iter().filter(|value| !wanted.contains(value)).cloned().collect();
     match stray.len() {

@@ -135,9 +135,11 @@ impl<'s> Place<'s> {
             return Reach::absent(Vec::new(), types);
         }
         match self.property_within(key, 0) {
-            Reach::Found { shape, optional } => {
-                Reach::Found { shape, optional: optional || types.without(Types::OBJECT).meets(Types::NULL) && types != Types::ALL }
-            }
+            Reach::Found { shape, optional } => Reach::Found {
+                shape,
+                optional: optional
+                    || types.without(Types::OBJECT).meets(Types::NULL) && types != Types::ALL,
+            },
             Reach::Absent { names, closed, .. } => {
                 Reach::Absent { names, of: types.and(Types::OBJECT), closed }
             }
@@ -176,7 +178,11 @@ impl<'s> Place<'s> {
     }
 
     /// What an object may have under a key that nothing declares.
-    fn undeclared(self, conjuncts: &[&'s Map<String, Value>], branches: Vec<Reach<'s>>) -> Reach<'s> {
+    fn undeclared(
+        self,
+        conjuncts: &[&'s Map<String, Value>],
+        branches: Vec<Reach<'s>>,
+    ) -> Reach<'s> {
         match self.others() {
             Others::Allowed => {
                 let mut names = Vec::new();
@@ -187,7 +193,9 @@ impl<'s> Place<'s> {
                         other => return other,
                     }
                 }
-                match names.is_empty() || conjuncts.iter().any(|entries| entries.contains_key("additionalProperties")) {
+                match names.is_empty()
+                    || conjuncts.iter().any(|entries| entries.contains_key("additionalProperties"))
+                {
                     true => Reach::Unknown("the schema does not say what else there is".into()),
                     false => Reach::Absent { names, of: Types::OBJECT, closed: false },
                 }
@@ -367,9 +375,11 @@ fn own_types(entries: &Map<String, Value>) -> Types {
 }
 
 fn other_ways(entries: &Map<String, Value>) -> bool {
-    OTHER_WAYS.iter().any(|key| {
-        entries.get(*key).is_some_and(|value| value != &Value::Bool(false))
-    }) || entries.get("$ref").and_then(Value::as_str).is_some_and(|target| !target.starts_with('#'))
+    OTHER_WAYS.iter().any(|key| entries.get(*key).is_some_and(|value| value != &Value::Bool(false)))
+        || entries
+            .get("$ref")
+            .and_then(Value::as_str)
+            .is_some_and(|target| !target.starts_with('#'))
 }
 
 /// The schema of a key that is not declared by name; nothing inside when any value is allowed.
@@ -389,4 +399,3 @@ fn by_pattern<'s>(entries: &'s Map<String, Value>, key: &str) -> Option<Option<&
         _ => Some(None),
     }
 }
-

@@ -12,7 +12,8 @@ pub fn near<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<St
     let folded = fold(wrong);
     let mut found: Vec<&str> = names.iter().copied().filter(|name| fold(name) == folded).collect();
     found.extend(problem::nearest(wrong, names.iter().copied()));
-    let mut alike: Vec<(f64, &str)> = names.iter().map(|name| (shared(wrong, name), *name)).collect();
+    let mut alike: Vec<(f64, &str)> =
+        names.iter().map(|name| (shared(wrong, name), *name)).collect();
     alike.retain(|(shared, _)| SHARED <= *shared);
     alike.sort_by(|one, other| other.0.total_cmp(&one.0));
     found.extend(alike.into_iter().map(|(_, name)| name));
@@ -30,13 +31,19 @@ pub fn near<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<St
 pub(super) fn obvious<'n>(wrong: &str, nearest: &'n [String]) -> Option<&'n str> {
     let first = nearest.first()?;
     let second = nearest.get(1);
-    let leads = second.is_none_or(|second| likeness(wrong, second) + 0.08 < likeness(wrong, first));
+    let leads = second.is_none_or(|second| {
+        likeness(wrong, second) + 0.08 < likeness(wrong, first)
+            || spelling(wrong, second) + 0.2 < spelling(wrong, first)
+    });
     (fold(wrong) == fold(first) || leads).then_some(first.as_str())
 }
 
 fn likeness(one: &str, other: &str) -> f64 {
-    let (one, other) = (fold(one), fold(other));
-    strsim::normalized_damerau_levenshtein(&one, &other).max(strsim::jaro_winkler(&one, &other) - 0.1)
+    spelling(one, other).max(strsim::jaro_winkler(&fold(one), &fold(other)) - 0.1)
+}
+
+fn spelling(one: &str, other: &str) -> f64 {
+    strsim::normalized_damerau_levenshtein(&fold(one), &fold(other))
 }
 
 /// A name without its style: `createIssue`, `create_issue` and `create-issue` are one.
@@ -45,8 +52,15 @@ pub(super) fn fold(name: &str) -> String {
     letters.flat_map(char::to_lowercase).collect()
 }
 
-/// How many of the words of two names are the same; one word may begin the other.
+/// How much of two names is the same: how many words, of which one may begin the other, or how many letters where one
+/// name is in the other.
 fn shared(one: &str, other: &str) -> f64 {
+    let (letters, others) = (fold(one), fold(other));
+    let (short, long) =
+        if letters.len() < others.len() { (letters, others) } else { (others, letters) };
+    if 2 < short.len() && long.contains(&short) && long.len() <= 2 * short.len() {
+        return short.len() as f64 / long.len() as f64;
+    }
     let (one, other) = (words(one), words(other));
     let same = |word: &String, other: &String| {
         let (short, long) = if word.len() < other.len() { (word, other) } else { (other, word) };

@@ -6,7 +6,7 @@ use super::near::{fold, near, obvious};
 use super::repair;
 use super::scope::Scope;
 use super::{Findings, Unchecked};
-use crate::expr::{Branch, View, escape_pointer, infer};
+use crate::expr::{Branch, Finding, View, escape_pointer, infer};
 use crate::input::explain;
 use crate::shape::{Clash, Fit, Others, Place, Reach, Shape, Types, fit, shown, validator};
 use crate::{PatchOperation, Problem};
@@ -95,9 +95,8 @@ fn check_object<'t>(
     let own_keys = schema.others() != Others::Allowed;
     for branches in schema.alternatives() {
         let tried = branches.into_iter().filter(|branch| branch.types().meets(Types::OBJECT));
-        let tried = tried.map(|branch| {
-            check_part(scope, part, branch, &site.deeper(), strict && !own_keys)
-        });
+        let tried = tried
+            .map(|branch| check_part(scope, part, branch, &site.deeper(), strict && !own_keys));
         // The alternative that is nearest to fit says what is wrong.
         let best = tried.min_by_key(|findings| findings.problems.len());
         findings.add(best.unwrap_or_default());
@@ -233,7 +232,7 @@ fn check_list<'t>(
     let mut findings = Findings::default();
     for (index, item) in (0_u64..).zip(items) {
         if let Some(inner) = schema.element_within(Some(index), 0) {
-            findings.add(check_part(scope, *item, inner, &site.key(&index.to_string()), true));
+            findings.add(check_part(scope, *item, inner, &site.item(index), true));
         }
     }
     whole_literal(part, schema, site, &mut findings);
@@ -283,24 +282,39 @@ fn check_value(
         Fit::Perhaps(why) => findings.unchecked.push(site.unchecked(why)),
         Fit::Unknown(why) => {
             // A path that nothing is known of is listed where it stands.
-            let mut told = false;
-            branch.expressions("", &mut |_, expression| {
-                infer(expression, scope, &mut |finding| {
-                    told |= matches!(
-                        finding,
-                        crate::expr::Finding::Unknown { .. } | crate::expr::Finding::Absent { .. }
-                    );
-                });
-            });
-            if !told {
+            let told = |finding: &Finding| matches!(finding, Finding::Unknown { .. });
+            if !any_finding(scope, branch, told) && !is_broken(scope, branch) {
                 findings.unchecked.push(site.unchecked(why.to_string()));
             }
         }
+        // What an expression results in that cannot be evaluated is no question.
+        Fit::Never(_) if is_broken(scope, branch) => {}
         Fit::Never(clash) => {
             findings.problems.push(mismatch(scope, branch, &shape, schema, site, clash));
         }
     }
     findings
+}
+
+/// Whether something in the expressions can never be.
+fn is_broken(scope: &Scope<'_, '_>, branch: Branch<'_>) -> bool {
+    let broken = |finding: &Finding| match finding {
+        Finding::Absent { .. } | Finding::Decided { .. } | Finding::Operand { .. } => true,
+        Finding::Optional { .. } | Finding::Unknown { .. } => false,
+    };
+    any_finding(scope, branch, broken)
+}
+
+fn any_finding(
+    scope: &Scope<'_, '_>,
+    branch: Branch<'_>,
+    wanted: impl Fn(&Finding) -> bool,
+) -> bool {
+    let mut any = false;
+    branch.expressions("", &mut |_, expression| {
+        infer(expression, scope, &mut |finding| any |= wanted(&finding));
+    });
+    any
 }
 
 /// A computed value that can never fit.
@@ -318,10 +332,7 @@ fn mismatch(
         "" => site.name(),
         inside => format!("`{inside}` in {}", site.name()),
     };
-    let message = format!(
-        "{place} must be {}, and `{text}` is {}",
-        clash.expected, clash.found
-    );
+    let message = format!("{place} must be {}, and `{text}` is {}", clash.expected, clash.found);
     let converted = match (branch.view(), clash.inside.as_str()) {
         (View::Expression(expression), "") => {
             let key = site.path.rsplit('.').next().unwrap_or_default();
@@ -362,7 +373,9 @@ fn check_literal(value: &Value, schema: Place<'_>, site: &Site<'_>) -> Findings 
     };
     let expected = match (code, schema.values()) {
         ("wrong_type" | "unknown_value", _) | (_, Some(_)) => schema.describe(),
-        (_, None) => told.as_ref().map_or_else(|| schema.describe(), |problem| bound(&problem.message)),
+        (_, None) => {
+            told.as_ref().map_or_else(|| schema.describe(), |problem| bound(&problem.message))
+        }
     };
     let (found, name) = (shown(value), site.name());
     let message = match code {
@@ -376,10 +389,8 @@ fn check_literal(value: &Value, schema: Place<'_>, site: &Site<'_>) -> Findings 
     };
     let mended = repair::literal(value, &validator)
         .or_else(|| obvious(value.as_str()?, &nearest).map(Value::from));
-    let patch = mended.clone().map(|value| PatchOperation::Replace {
-        path: site.pointer.clone(),
-        value,
-    });
+    let patch =
+        mended.clone().map(|value| PatchOperation::Replace { path: site.pointer.clone(), value });
     findings.problems.push(Problem {
         suggestion: mended.as_ref().map(shown),
         expected: Some(expected),
@@ -418,10 +429,8 @@ fn wrong_type(
         Some([only]) => Some(only.clone()),
         Some(_) | None => None,
     };
-    let patch = only.clone().map(|value| PatchOperation::Replace {
-        path: site.pointer.clone(),
-        value,
-    });
+    let patch =
+        only.clone().map(|value| PatchOperation::Replace { path: site.pointer.clone(), value });
     let message = format!("{} must be {expected}, and is {found}", site.name());
     let problem = Problem {
         expected: Some(expected),
@@ -492,6 +501,12 @@ impl<'a> Site<'a> {
             path => format!("{path}.{key}"),
         };
         let pointer = format!("{}/{}", self.pointer, escape_pointer(key));
+        Site { pointer, path, taker: self.taker, depth: self.depth + 1 }
+    }
+
+    fn item(&self, index: u64) -> Site<'a> {
+        let path = format!("{}[{index}]", self.path);
+        let pointer = format!("{}/{index}", self.pointer);
         Site { pointer, path, taker: self.taker, depth: self.depth + 1 }
     }
 

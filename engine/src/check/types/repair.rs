@@ -3,9 +3,9 @@
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-use super::near::{near, obvious};
 use super::Checker;
-use crate::expr::{Expression, Finding, Root, joined};
+use super::near::{near, obvious};
+use crate::expr::{Expression, Finding, Root, Side, joined};
 use crate::shape::{Fit, Place, Reach, Shape, Types, fit};
 use crate::{PatchOperation, Problem};
 
@@ -131,8 +131,13 @@ impl Checker<'_> {
         }
         let mut nearest = near(key, names.iter().map(String::as_str));
         let owner = self.owner_of(root);
-        let message = if *of == Types::LIST {
-            format!("`{path}` is a list; an element of it is `{path}[0]`, all of them are `{path}.map(each, …)`")
+        let counts = LENGTHS.contains(&key.as_str()) && of.within(Types::LIST.or(Types::TEXT));
+        let message = if counts {
+            format!("`{path}` is {of}, and how long it is says `size({path})`")
+        } else if *of == Types::LIST {
+            format!(
+                "`{path}` is a list; an element of it is `{path}[0]`, all of them are `{path}.map(each, …)`"
+            )
         } else if !of.meets(Types::OBJECT) {
             format!("`{path}` is {of}, and has no `{key}`")
         } else {
@@ -147,7 +152,7 @@ impl Checker<'_> {
         if let Some(name) = obvious(key, &nearest) {
             let right = format!("{path}.{name}");
             patch = self.rewritten(pointer, |text| replaced(text, &whole, &right));
-        } else if LENGTHS.contains(&key.as_str()) && of.within(Types::LIST.or(Types::TEXT)) {
+        } else if counts {
             nearest.push(format!("size({path})"));
         } else if of.within(Types::TEXT.or(Types::NUMBER).or(Types::BOOLEAN)) {
             // One step too far: the path before it is the value itself.
@@ -221,7 +226,8 @@ impl Checker<'_> {
         let value = wrong.as_deref().and_then(|wrong| {
             let name = obvious(wrong, &nearest)?;
             let quoted = [format!("'{wrong}'"), format!("\"{wrong}\"")];
-            let quoted = quoted.iter().find(|quoted| text.is_some_and(|text| text.contains(*quoted)))?;
+            let quoted =
+                quoted.iter().find(|quoted| text.is_some_and(|text| text.contains(*quoted)))?;
             Some(text?.replacen(quoted, &format!("'{name}'"), 1))
         });
         // A number or a truth that was quoted.
@@ -248,30 +254,36 @@ impl Checker<'_> {
 
     /// An operator on what it does not work on.
     pub(super) fn operand(&self, finding: &Finding, pointer: &str) -> Option<Problem> {
-        let Finding::Operand { source, expected, found, types, fallback } = finding else {
+        let Finding::Operand { source, expected, found, types, side } = finding else {
             return None;
         };
-        let message = format!("`{source}` must be {expected} here, and is {found}");
-        let asks = *types != Types::NONE;
-        let right = match fallback {
-            Some(fallback) => Some(format!("default({source}, {fallback})")),
-            None => asks.then(|| question(source, *types)),
-        };
-        let message = match fallback {
-            Some(_) => format!("{message}; `||` is between questions, a fallback is `default(value, fallback)`"),
-            None => message,
-        };
-        let wrong = match fallback {
-            Some(fallback) => [
-                format!("{source} || {fallback}"),
-                format!("{source} || {}", fallback.replace('\'', "\"")),
-                format!("{source}||{fallback}"),
-            ]
-            .to_vec(),
-            None => vec![source.clone()],
+        let mut message = format!("`{source}` must be {expected} here, and is {found}");
+        let (wrong, right) = match side {
+            Side::Or(fallback) => {
+                message.push_str(
+                    "; `||` stands between questions, and a fallback is written `default(value, fallback)`",
+                );
+                let quoted = fallback.replace('\'', "\"");
+                let wrong = [
+                    format!("{source} || {fallback}"),
+                    format!("{source} || {quoted}"),
+                    format!("{source}||{fallback}"),
+                ];
+                (wrong.to_vec(), Some(format!("default({source}, {fallback})")))
+            }
+            Side::Not => {
+                let right = question(source, *types).replace("!=", "==").replace("> 0", "== 0");
+                (vec![format!("!{source}")], Some(right))
+            }
+            Side::Other => {
+                let asks = *types != Types::NONE;
+                (vec![source.clone()], asks.then(|| question(source, *types)))
+            }
         };
         let patch = right.as_ref().map(|right| {
-            self.rewritten(pointer, |text| wrong.iter().find_map(|wrong| replaced(text, wrong, right)))
+            self.rewritten(pointer, |text| {
+                wrong.iter().find_map(|wrong| replaced(text, wrong, right))
+            })
         });
         Some(Problem {
             expected: Some((*expected).to_owned()),
@@ -301,7 +313,11 @@ fn replaced(text: &str, path: &str, right: &str) -> Option<String> {
     let mut found = false;
     while let Some(at) = rest.find(path) {
         let (before, after) = (&rest[..at], &rest[at + path.len()..]);
-        let begins = !changed.chars().chain(before.chars()).next_back().is_some_and(|letter| word(letter) || letter == '.');
+        let begins = !changed
+            .chars()
+            .chain(before.chars())
+            .next_back()
+            .is_some_and(|letter| word(letter) || letter == '.');
         let ends = !after.starts_with(word);
         changed.push_str(before);
         changed.push_str(if begins && ends { right } else { path });
