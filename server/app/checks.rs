@@ -113,7 +113,6 @@ impl Validation {
         let Findings { mut problems, unchecked } = findings;
         if windlass_import::detect(text) == Dialect::Windlass {
             locate(text, &mut problems);
-            problems.sort_by_key(|problem| (problem.line, problem.column));
         } else {
             // Places and patches are of what the document was translated into.
             problems.iter_mut().for_each(|problem| problem.patch.clear());

@@ -130,7 +130,7 @@ fn waiting_for(workflow: &Workflow, state: &State) -> Option<String> {
     if state.status != Status::Waiting {
         return None;
     }
-    let uncertain = state.uncertain_steps(workflow);
+    let uncertain = state.uncertain_steps();
     let first = uncertain.first()?;
     Some(format!(
         "step {first} is uncertain: its call may or may not have happened. Find out, then settle it by \

@@ -424,7 +424,7 @@ impl Drive {
     /// A tool server that does not answer now may answer later, so that nobody has to be asked; unless somebody has
     /// already said something, which must not wait for it.
     async fn interrupted(&self, is_urgent: bool) -> Result<Vec<Event>, Error> {
-        let steps = self.state.running_steps(&self.workflow);
+        let steps = self.state.running_steps();
         let questions = steps.into_iter().filter_map(|name| {
             let tool = self.workflow.step(name)?.kind.tool()?;
             Some(async move {

@@ -419,7 +419,6 @@ impl<'c> Checker<'c> {
                 Finding::Unknown { path, why } => {
                     findings.unchecked(pointer, format!("`{path}`"), why.as_ref());
                 }
-                Finding::Optional { path } if path.starts_with("secrets.") => {}
                 Finding::Optional { path } => {
                     let why = format!(
                         "it may be missing, and the step would fail; `default({path}, …)` says what then"

@@ -63,7 +63,7 @@ pub(crate) struct Branch<'t>(&'t Node);
 pub(crate) enum View<'t> {
     Literal(&'t Value),
     Expression(&'t Expression),
-    /// A text that holds expressions.
+    /// A text that holds expressions or secrets, or is one secret.
     Text,
     List(Vec<Branch<'t>>),
     Object(Vec<(&'t str, Branch<'t>)>),
@@ -88,7 +88,7 @@ impl<'t> Branch<'t> {
         match self.0 {
             Node::Literal(value) => View::Literal(value),
             Node::Expression(expression) => View::Expression(expression),
-            Node::Text(_) => View::Text,
+            Node::Text(_) | Node::Secret(_) => View::Text,
             Node::List(items) => View::List(items.iter().map(Branch).collect()),
             Node::Object(entries) => View::Object(
                 entries.iter().map(|(key, node)| (key.as_str(), Branch(node))).collect(),
@@ -99,7 +99,7 @@ impl<'t> Branch<'t> {
     /// Shows every expression with the JSON Pointer of the text it stands in.
     pub(crate) fn expressions(self, pointer: &str, found: &mut dyn FnMut(&str, &'t Expression)) {
         match self.0 {
-            Node::Literal(_) => {}
+            Node::Literal(_) | Node::Secret(_) => {}
             Node::Expression(expression) => found(pointer, expression),
             Node::Text(parts) => {
                 for part in parts {

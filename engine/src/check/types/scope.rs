@@ -10,10 +10,6 @@ use crate::expr::{Root, Shapes};
 use crate::shape::{Field, Place, Reach, Shape, Types};
 use crate::workflow::{ForEach, Group, Kind, OnError, Step, ToolName, Wait, WaitFor};
 
-/// Every secret is a text.
-static SECRETS: LazyLock<Value> =
-    LazyLock::new(|| json!({ "type": "object", "additionalProperties": { "type": "string" } }));
-
 /// What `error` is in handlers, and what `error('name')` is.
 static ERROR: LazyLock<Value> = LazyLock::new(|| {
     json!({
@@ -80,7 +76,6 @@ impl<'c, 'a> Scope<'c, 'a> {
                 };
             }
             "execution" => return execution(),
-            "secrets" => return Shape::Schema(Place::new(&SECRETS)),
             "vars" => return self.checker.vars(),
             "index" => return Shape::Types(Types::WHOLE),
             "error" => return Shape::Schema(Place::new(&ERROR)),
