@@ -2,6 +2,7 @@
 
 mod answers;
 mod catalogue;
+mod checks;
 mod differences;
 mod drifts;
 mod error;
@@ -15,10 +16,11 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::time::Instant;
-use windlass_engine::{Problem, Resolution as Settled, StepStatus, ToolName, Workflow};
+use windlass_engine::{Resolution as Settled, StepStatus, ToolName, Workflow};
 
 use self::catalogue::Catalogue;
 pub use self::{
+    checks::{Validation, validate},
     differences::Change,
     drifts::{Look, ToolDrift, WorkflowDrift},
     error::Error,
@@ -348,15 +350,6 @@ impl App {
         Err(Error::Refused(format!(
             "the result does not fit the output schema of {tool}: {problems}"
         )))
-    }
-}
-
-/// Checks a document without storing anything. The problems are empty when it may run.
-#[must_use]
-pub fn validate(text: &str) -> Vec<Problem> {
-    match catalogue::read(text, "", "workflow").read {
-        Ok(_) => Vec::new(),
-        Err(problems) => problems.to_vec(),
     }
 }
 
