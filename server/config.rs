@@ -225,6 +225,11 @@ impl Config {
         Ok(serde_json::to_string(&handed)?)
     }
 
+    /// What workflows may write behind `secrets.`, in order. Nothing of the secrets themselves.
+    pub fn secret_names(&self) -> impl Iterator<Item = &str> {
+        self.secrets.keys().map(SecretName::as_str)
+    }
+
     /// Whether executions live in Postgres, which other processes may share.
     #[must_use]
     pub fn is_postgres(&self) -> bool {
