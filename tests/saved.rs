@@ -130,9 +130,24 @@ fn what_has_problems_is_not_saved_and_all_of_them_are_told() {
     );
     project.run(&["revisions", "bad"]).expect(3);
 
+    let told = project.run(&["save", "bad.yaml", "--json"]).expect(1).json();
+    assert_eq!(
+        (&told["saved"], &told["error"]["code"]),
+        (&json!(false), &json!("broken_workflow"))
+    );
+    let codes = |problems: &Value| -> Vec<String> {
+        let problems = problems.as_array().unwrap().iter();
+        problems.map(|problem| problem["code"].as_str().unwrap().to_owned()).collect()
+    };
+    let told = codes(&told["problems"]);
+    assert!(2 <= told.len(), "{told:?}");
+
     let mut client = client(&project);
-    let refusal = client.call_err("workflow.save", json!({ "document": "name: bad\nsteps: 3" }));
-    assert!(refusal.contains("Nothing was saved"), "{refusal}");
+    let document = fs::read_to_string(project.path().join("bad.yaml")).unwrap();
+    let answer = client.call("workflow.save", json!({ "document": document }));
+    assert_eq!(answer["isError"], true);
+    assert_eq!(codes(&answer["structuredContent"]["problems"]), told);
+    assert!(answer.to_string().contains("Nothing was saved"), "{answer:#}");
 }
 
 #[test]
@@ -317,6 +332,19 @@ fn a_tool_that_wants_what_the_workflow_does_not_send_breaks_it_before_the_call()
     change(&project, json!({}));
     project.run_ok(&["run", "note"]);
     assert_eq!(listed(&project, "note")["drift"], Value::Null, "it is as it was");
+}
+
+#[test]
+fn a_document_in_no_folder_is_pinned_and_accepted_by_its_path() {
+    let project = with_fake(Project::new())
+        .with_file("drafts/other.yaml", &NOTE.replace("name: note", "name: other"));
+    project.run_ok(&["run", "drafts/other.yaml"]);
+    change(&project, json!({ "append": { "inputSchema": { "properties": { "text": null } } } }));
+    project.run(&["run", "drafts/other.yaml"]).expect(1);
+    let told = project.run_ok(&["accept", "drafts/other.yaml"]);
+    assert!(told.contains("input.text: is gone, and the workflow sends it"), "{told}");
+    project.run_ok(&["run", "drafts/other.yaml"]);
+    assert_eq!(ledger(&project), 2);
 }
 
 #[test]

@@ -341,8 +341,31 @@ impl App {
         dry_run: bool,
     ) -> Result<Accepted, Error> {
         let entry = self.find(workflow).await?;
-        let workflow = start::runnable(&entry)?;
-        self.note(&entry).await?;
+        self.accept_entry(caller, &entry, dry_run).await
+    }
+
+    /// The same for a document that is in no folder; `source` says where it came from.
+    ///
+    /// # Errors
+    /// A broken document.
+    pub async fn accept_document(
+        &self,
+        caller: &Caller,
+        text: &str,
+        source: &str,
+        dry_run: bool,
+    ) -> Result<Accepted, Error> {
+        self.accept_entry(caller, &catalogue::read(text, source, &stem(source)), dry_run).await
+    }
+
+    async fn accept_entry(
+        &self,
+        caller: &Caller,
+        entry: &Entry,
+        dry_run: bool,
+    ) -> Result<Accepted, Error> {
+        let workflow = start::runnable(entry)?;
+        self.note(entry).await?;
         let tools = self.live_tools(&workflow).await;
         let pins = self.inner.store.pins(Some(&workflow.hash)).await?;
         let drift = self.drift(&workflow, &pins, &tools).await?;

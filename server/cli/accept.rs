@@ -5,6 +5,7 @@ use super::{
     caller,
     failure::{Exit, Failure},
     list,
+    run::{self, Subject},
     session::Session,
     terminal::{self, yellow},
 };
@@ -14,8 +15,14 @@ use crate::{
 };
 
 pub(super) async fn run(session: &Session, arguments: &Accept) -> Result<Exit, Failure> {
+    let subject = run::subject(&arguments.workflow)?;
     let host = session.host(Drive::Nobody).await?;
-    let accepted = host.app.accept(&caller(), &arguments.workflow, arguments.dry_run).await;
+    let accepted = match subject {
+        Subject::Workflow(name) => host.app.accept(&caller(), &name, arguments.dry_run).await,
+        Subject::Document { path, text } => {
+            host.app.accept_document(&caller(), &text, &path, arguments.dry_run).await
+        }
+    };
     host.stop().await;
     let accepted = accepted?;
     if session.json() {

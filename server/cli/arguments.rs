@@ -181,7 +181,7 @@ pub(super) struct Enable {
 
 #[derive(Args, Debug)]
 pub(super) struct Accept {
-    /// The workflow
+    /// A workflow's name, or the path of a .yaml, .yml or .json file
     pub(super) workflow: String,
     /// Show what changed and write nothing
     #[arg(long)]

@@ -1,5 +1,7 @@
 //! `windlass save`: checks a workflow file and keeps it in the database.
 
+use serde_json::json;
+
 use super::{
     arguments::Save,
     caller,
@@ -29,20 +31,23 @@ pub(super) async fn run(session: &Session, arguments: Save) -> Result<Exit, Fail
     match saved {
         Ok(saved) if session.json() => terminal::say_json(&saved),
         Ok(saved) => show(&saved),
-        Err(error) => return Err(shown_in_place(session, error, &source, &text)),
+        Err(Error::BrokenWorkflow { problems, .. }) if session.json() => {
+            let message = "the document has problems; nothing was saved";
+            let error = json!({ "code": "broken_workflow", "message": message });
+            terminal::say_json(&json!({ "saved": false, "error": error, "problems": problems }));
+            return Ok(Exit::Failed);
+        }
+        Err(error) => return Err(shown_in_place(error, &source, &text)),
     }
     Ok(Exit::Done)
 }
 
-/// Every problem with the line it is in, where a person reads.
-fn shown_in_place(session: &Session, error: Error, source: &str, text: &str) -> Failure {
-    if let Error::BrokenWorkflow { problems, .. } = &error
-        && !session.json()
-    {
-        let framed = problems.iter().map(|problem| validate::framed(source, text, problem));
-        framed.for_each(|problem| terminal::tell(&problem));
-    }
-    error.into()
+/// Every problem with the line it is in.
+fn shown_in_place(error: Error, source: &str, text: &str) -> Failure {
+    let Error::BrokenWorkflow { problems, .. } = &error else { return error.into() };
+    let framed = problems.iter().map(|problem| validate::framed(source, text, problem));
+    framed.for_each(|problem| terminal::tell(&problem));
+    Failure::failed("broken_workflow", format!("{source} has problems; nothing was saved"))
 }
 
 fn show(saved: &Saved) {

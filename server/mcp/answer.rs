@@ -171,6 +171,13 @@ pub(crate) fn refused(refusal: Refusal) -> CallToolResult {
     CallToolResult::error(vec![ContentBlock::text(refusal.0)])
 }
 
+/// The same, with what programs can read.
+pub(crate) fn refused_with(refusal: Refusal, details: Value) -> CallToolResult {
+    let mut result = refused(refusal);
+    result.structured_content = Some(details);
+    result
+}
+
 /// What the application would not or could not do, with what to call next.
 pub(crate) fn refusal(names: ToolNames, tool: ToolId, error: &app::Error) -> Refusal {
     let advice = advice(names, tool, error);

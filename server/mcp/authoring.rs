@@ -10,7 +10,7 @@ use super::{
     names::ToolId,
     tools,
 };
-use crate::app::{SaveRequest, Saved};
+use crate::app::{self, SaveRequest, Saved};
 
 /// Beyond this, a number is no revision's.
 const MOST_REVISIONS: u64 = u32::MAX as u64;
@@ -33,7 +33,13 @@ impl Call<'_> {
             },
             source: "document".to_owned(),
         };
-        let saved = self.granted(self.mcp.app().save(&self.caller, request).await)?;
+        let saved = self.mcp.app().save(&self.caller, request).await;
+        if let Err(app::Error::BrokenWorkflow { problems, .. }) = &saved {
+            let problems = json!({ "saved": false, "problems": problems });
+            let Err(Refusal(text)) = self.granted(saved) else { unreachable!("it is an error") };
+            return Ok(answer::refused_with(Refusal(text), problems));
+        }
+        let saved = self.granted(saved)?;
         Ok(answer::plain(&saved, self.next_of(&saved)))
     }
 
