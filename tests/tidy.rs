@@ -24,7 +24,7 @@ const DOORS: [&str; 4] = ["cli", "http", "mcp", "web"];
 const BELOW_DOORS: [&str; 5] = ["bell", "driver", "link", "store", "worker"];
 
 /// A module of `server/`, and the modules that it must not name.
-const STRANGERS: [(&str, &[&str]); 10] = [
+const STRANGERS: [(&str, &[&str]); 12] = [
     ("cli", &BELOW_DOORS),
     ("http", &BELOW_DOORS),
     ("mcp", &BELOW_DOORS),
