@@ -8,6 +8,7 @@ use windlass_engine::{Event, Kind, Resolution as Settled, Step, StepStatus, Work
 use super::{App, Detail, Error, Execution, ExecutionError, StepView, answers};
 use crate::store::{ExecutionRow, StepRow};
 
+mod notes;
 #[cfg(test)]
 mod tests;
 
@@ -23,15 +24,17 @@ impl App {
         let store = &self.inner.store;
         let workflow = self.inner.revisions.get(store, &row.revision).await?;
         let rows = store.steps(&row.id).await?;
+        let mut notes = self.notes(&row, &workflow, &rows).await?;
         let (lines, more_steps) = outline(&workflow, rows, &row.status);
         let mut results = self.results(&row, &lines, detail).await?;
         let mut params = self.params(&row, &lines, &results, detail).await?;
         let views = lines.into_iter().map(|line| {
             let result = results.remove(&line.path);
             let params = params.remove(&line.path);
-            line.view(&workflow, result, params)
+            notes.add(StepView { result, params, ..line.view(&workflow) })
         });
         let steps = views.collect();
+        let cancel = notes.cancel.take();
         let output = if row.status == "completed" { self.output(&row).await? } else { None };
         let mut requests = Vec::new();
         if row.ended_at.is_none() {
@@ -52,6 +55,7 @@ impl App {
             workflow: row.workflow,
             status: row.status,
             requested_by: row.requested_by,
+            cancel,
             created_at: row.created_at,
             ended_at: row.ended_at,
         })
@@ -170,10 +174,16 @@ struct Line {
     row: Option<StepRow>,
     /// What stands there otherwise.
     otherwise: StepStatus,
+    /// How many of its instances stand how.
+    instances: BTreeMap<String, usize>,
 }
 
 impl Line {
-    fn view(self, workflow: &Workflow, result: Option<Value>, params: Option<Value>) -> StepView {
+    fn new(path: String, definition: usize, otherwise: StepStatus) -> Line {
+        Line { path, definition, row: None, otherwise, instances: BTreeMap::new() }
+    }
+
+    fn view(self, workflow: &Workflow) -> StepView {
         let step = &workflow.steps[self.definition];
         let kind = match workflow.tool_at(&self.path) {
             Some(_) => "tool",
@@ -191,8 +201,7 @@ impl Line {
             started_at: row.started_at,
             ended_at: row.ended_at,
             error: row.error.as_deref().and_then(|error| serde_json::from_str(error).ok()),
-            params,
-            result,
+            instances: self.instances,
             ..view
         }
     }
@@ -211,21 +220,34 @@ fn outline(workflow: &Workflow, rows: Vec<StepRow>, status: &str) -> (Vec<Line>,
         let Some(place) = place(&index, &row.step) else { continue };
         let Some(&(definition, ..)) = place.last() else { continue };
         let path = row.step.clone();
-        lines.insert(
-            place,
-            Line { path, definition, row: Some(row), otherwise: StepStatus::Pending },
-        );
+        let line = Line { row: Some(row), ..Line::new(path, definition, StepStatus::Pending) };
+        lines.insert(place, line);
     }
+    count_instances(&mut lines);
     let more = leave_out(&mut lines);
     for definition in 0..workflow.steps.len() {
         let Some(path) = expected_path(workflow, definition) else { continue };
         let Some(place) = place(&index, &path) else { continue };
         if !lines.contains_key(&place) {
             let otherwise = not_begun(&lines, &place, status);
-            lines.insert(place, Line { path, definition, row: None, otherwise });
+            lines.insert(place, Line::new(path, definition, otherwise));
         }
     }
     (lines.into_values().collect(), more)
+}
+
+/// Counts the instances of each `forEach` before some are left out.
+fn count_instances(lines: &mut BTreeMap<Place, Line>) {
+    let instances = lines.iter().filter_map(|(place, line)| {
+        let ((definition, number, 0), above) = place.split_last()? else { return None };
+        let status = line.row.as_ref()?.status.clone();
+        (0 < *number).then(|| ([above, &[(*definition, 0, 0)]].concat(), status))
+    });
+    for (place, status) in instances.collect::<Vec<_>>() {
+        if let Some(line) = lines.get_mut(&place) {
+            *line.instances.entry(status).or_default() += 1;
+        }
+    }
 }
 
 fn place(index: &HashMap<&str, usize>, path: &str) -> Option<Place> {

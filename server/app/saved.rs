@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use windlass_engine::{Problem, Workflow};
+use windlass_engine::{Problem, Unchecked, Workflow};
 
 use super::{
-    App, Caller, Error, WorkflowView,
+    App, Caller, Error, Validation, WorkflowView,
     catalogue::{self, Entry, Origin},
     differences::{self, Change},
     drifts::{Live, LiveTools, Look, WorkflowDrift},
@@ -64,6 +64,9 @@ pub struct Saved {
     /// The tools that nobody could ask about; each is pinned when it is first called.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unpinned: Vec<Unpinned>,
+    /// What nobody can say before it runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unchecked: Vec<Unchecked>,
     /// What became of the tools that this revision was pinned to before, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<WorkflowDrift>,
@@ -187,8 +190,12 @@ impl App {
     /// # Errors
     /// Every problem of the document; a file of that name, which would win; another saved revision than expected.
     pub async fn save(&self, caller: &Caller, request: SaveRequest) -> Result<Saved, Error> {
-        let entry = checked(&request.text, &request.source)?;
+        let entry = catalogue::read(&request.text, &request.source, &stem(&request.source));
         let workflow = start::runnable(&entry)?;
+        let Validation { problems, unchecked, .. } = self.check_entry(&entry, &request.text).await;
+        if !problems.is_empty() {
+            return Err(Error::BrokenWorkflow { name: workflow.name.clone(), problems });
+        }
         self.refuse_where_a_file_wins(&workflow.name)?;
         let known = self.inner.store.revisions(&workflow.name).await?;
         let row = self.inner.store.workflow(&workflow.name).await?;
@@ -214,6 +221,7 @@ impl App {
             changes,
             pinned: Vec::new(),
             unpinned: unpinned(&tools),
+            unchecked,
             drift: None,
         };
         if request.dry_run {
@@ -526,13 +534,6 @@ impl Entry {
     pub(super) fn check_enabled(&self) -> Result<(), Error> {
         if self.enabled { Ok(()) } else { Err(Error::Disabled { name: self.name.clone() }) }
     }
-}
-
-/// Reads a document and finds everything that is wrong with it: the one place where that is decided for saving.
-fn checked(text: &str, source: &str) -> Result<Entry, Error> {
-    let entry = catalogue::read(text, source, &stem(source));
-    start::runnable(&entry)?;
-    Ok(entry)
 }
 
 fn check_expected(
