@@ -1,15 +1,20 @@
 //! The door for agents: workflows as MCP tools.
 
 mod answer;
+mod answering;
 mod arguments;
 mod authoring;
 mod call;
 mod conformance;
 mod handler;
+mod malformed;
 mod names;
 mod progress;
+mod requests;
 mod resources;
+mod steps;
 mod tools;
+mod validating;
 mod wait;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
