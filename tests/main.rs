@@ -18,3 +18,4 @@ mod secrets;
 mod store;
 mod tidy;
 mod tool_servers;
+mod verbs;

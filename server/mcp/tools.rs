@@ -57,13 +57,13 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
         ToolId::List => (
             "List workflows",
             format!(
-                "List the workflows (automations, pipelines, runbooks) that {run} can start, with the input each takes."
+                "List the workflows (automations, pipelines, runbooks) that {run} can start, and their input."
             ),
         ),
         ToolId::Describe => (
             "Describe a workflow",
             format!(
-                "Show one workflow: input schema, steps, the tools they call, what is wrong with it. For the input of {run}."
+                "Show one workflow: input schema, steps, tools, what is wrong with it."
             ),
         ),
         ToolId::Run => (
@@ -76,25 +76,23 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
         ToolId::Status => (
             "Look at an execution",
             format!(
-                "Status, output, error, steps and open requests of an execution; waits for its end when told to. \
-                 Without execution_id: the newest executions and every open request."
+                "Status, output, error, steps and requests of an execution; waits for its end when told to. \
+                 Without execution_id: the newest executions and all open requests."
             ),
         ),
         ToolId::Control => (
             "Control an execution",
-            "Cancel an execution, resolve (settle by hand) an uncertain step, or signal an event that a step waits for."
+            "Cancel it, resolve (settle by hand) an uncertain step, or signal an event that a step waits for."
                 .to_owned(),
         ),
         ToolId::Answer => (
             "Answer a request",
-            "Answer what an execution asks a person: decision for an approval, values for a form. Never on your own: only \
-             what the user decided."
+            "Answer a request with what a person decided, never on your own: decision for an approval, values for a form."
                 .to_owned(),
         ),
         ToolId::Validate => (
             "Check a workflow",
-            "Check a workflow document, or a workflow by name, against the tools there are: every problem with its repair. \
-             Changes nothing."
+            "Check a document, or a workflow by name: every problem with its repair. Changes nothing."
                 .to_owned(),
         ),
         ToolId::Save => (
@@ -121,9 +119,9 @@ fn input_schema(tool: ToolId) -> Value {
         ToolId::Run => arguments(
             json!({
                 "workflow": { "type": "string" },
-                "input": { "type": "object", "description": "As the workflow's input schema says" },
+                "input": { "type": "object", "description": "As its input schema says" },
                 "wait_seconds": wait_seconds(RUN_WAIT_SECONDS),
-                "idempotency_key": { "type": "string", "description": "Same key, same execution: makes repeating the call safe" },
+                "idempotency_key": { "type": "string", "description": "Same key, same execution" },
             }),
             &["workflow"],
         ),
@@ -131,11 +129,11 @@ fn input_schema(tool: ToolId) -> Value {
             json!({
                 "execution_id": { "type": "string" },
                 "wait_seconds": wait_seconds(0),
-                "since": { "type": "integer", "description": "The version you know; what is not newer is answered with unchanged: true" },
+                "since": { "type": "integer", "description": "The version you know; unchanged: true when nothing is newer" },
                 "fields": {
                     "type": "array",
                     "items": { "type": "string", "enum": FIELDS },
-                    "description": "Default: output, error, steps. results: what each step returned",
+                    "description": "Default: output, error, steps",
                 },
                 "step": { "type": "string", "description": "Only this step" },
             }),
@@ -151,7 +149,7 @@ fn input_schema(tool: ToolId) -> Value {
                     "enum": OUTCOMES,
                     "description": "resolve: it happened (give result), it did not and is called again, it failed",
                 },
-                "result": { "description": "resolve as completed: what the tool would have returned" },
+                "result": { "description": "resolve as completed: what the tool returned" },
                 "event": { "type": "string", "description": "signal: its name" },
                 "data": { "description": "signal: what it says" },
                 "reason": { "type": "string" },
@@ -178,7 +176,7 @@ fn input_schema(tool: ToolId) -> Value {
             json!({
                 "document": { "type": "string", "description": "YAML or JSON" },
                 "comment": { "type": "string" },
-                "expected_revision": { "type": "integer", "description": "Save only over this one; 0: none yet" },
+                "expected_revision": { "type": "integer", "description": "Only over this one; 0: none yet" },
                 "dry_run": { "type": "boolean" },
             }),
             &["document"],
@@ -187,8 +185,8 @@ fn input_schema(tool: ToolId) -> Value {
             json!({
                 "workflow": { "type": "string" },
                 "action": { "type": "string", "enum": MANAGEMENT },
-                "revision": { "type": "string", "description": "show, diff: number or hash; default: the current one" },
-                "from": { "type": "string", "description": "diff: default: the one before" },
+                "revision": { "type": "string", "description": "show, diff: number or hash; else the current one" },
+                "from": { "type": "string", "description": "diff: else the one before" },
             }),
             &["workflow", "action"],
         ),
@@ -198,23 +196,13 @@ fn input_schema(tool: ToolId) -> Value {
 fn wait_seconds(default: u64) -> Value {
     json!({
         "type": "integer", "minimum": 0, "maximum": wait::MAX_SECONDS, "default": default,
-        "description": "How long to wait for it to end or to need somebody",
+        "description": "Wait until it ends or needs somebody",
     })
 }
 
 /// Answers may have more than is named here: schemas stay small, and clients that are strict stay content.
 fn output_schema(tool: ToolId) -> Value {
     match tool {
-        ToolId::List => json!({
-            "type": "object",
-            "properties": { "workflows": { "type": "array", "items": { "type": "object" } } },
-            "required": ["workflows"],
-        }),
-        ToolId::Describe => json!({
-            "type": "object",
-            "properties": { "name": { "type": "string" }, "input_schema": { "type": "object" } },
-            "required": ["name"],
-        }),
         ToolId::Run => json!({
             "type": "object",
             "properties": {
@@ -225,8 +213,10 @@ fn output_schema(tool: ToolId) -> Value {
             },
             "required": ["execution_id", "status", "version"],
         }),
-        // What they answer has the same keys; repeating them would make every client's context longer.
-        ToolId::Status
+        // Answers name their keys themselves; to say them here, too, would make every client's context longer.
+        ToolId::List
+        | ToolId::Describe
+        | ToolId::Status
         | ToolId::Control
         | ToolId::Answer
         | ToolId::Validate
