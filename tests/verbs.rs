@@ -24,11 +24,13 @@ name: survey
 steps:
   - name: which
     ask:
-      type: object
-      required: [version]
-      properties:
-        version: { type: string, description: which one }
-        count: { type: integer, default: 1 }
+      message: Which version?
+      schema:
+        type: object
+        required: [version]
+        properties:
+          version: { type: string, description: which one }
+          count: { type: integer, default: 1 }
 output: { given: '${steps.which}' }
 ";
 
@@ -300,7 +302,7 @@ name: retried
 steps:
   - name: trip
     tool: demo.fail
-    params: { message: busy }
+    params: { message: busy, retryable: true }
     retry: { maxAttempts: 3, backoff: fixed, initialDelayMs: 600000, jitter: false }
 ";
     let project = Project::new().with_workflow("retried", retried);

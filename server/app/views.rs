@@ -76,6 +76,21 @@ pub struct Execution {
     pub ended_at: Option<i64>,
 }
 
+impl Execution {
+    /// Whether nothing moves before somebody outside does something: a person, or whoever sends an event.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        let works = |step: &StepView| step.status == "running" && step.kind == "tool";
+        match self.status.as_str() {
+            "paused" => true,
+            "waiting" => self.waiting_for.is_some(),
+            // The executions that its steps are may wait all the same.
+            "running" => self.waiting_for.is_some() && !self.steps.iter().any(works),
+            _ => false,
+        }
+    }
+}
+
 /// A wish to end an execution early.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CancelView {

@@ -56,6 +56,8 @@ pub(super) fn needs_a_person(execution: &Execution) -> bool {
     match execution.status.as_str() {
         "paused" => true,
         "waiting" => uncertain || !execution.requests.is_empty() || waits_for_somebody(execution),
+        // The executions that its steps are may wait.
+        "running" => execution.rests() && waits_for_somebody(execution),
         _ => false,
     }
 }

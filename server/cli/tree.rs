@@ -32,12 +32,9 @@ pub(super) fn lines(execution: &Execution) -> Vec<String> {
     let text = |line: &Line<'_>| {
         let indent = "  ".repeat(line.depth);
         let label = format!("{:<rest$}", line.label, rest = width - indent.len());
-        let counts = counts(&line.step.instances);
-        let text = format!(
-            "{indent}{} {label}  {}{counts}",
-            sign(&line.step.status),
-            said(line.step, now)
-        );
+        let said = [said(line.step, now), counts(&line.step.instances)];
+        let said: Vec<&str> = said.iter().map(String::as_str).filter(|it| !it.is_empty()).collect();
+        let text = format!("{indent}{} {label}  {}", sign(&line.step.status), said.join("  "));
         text.trim_end().to_owned()
     };
     let mut texts: Vec<String> = lines.iter().map(text).collect();
@@ -103,7 +100,7 @@ fn above<'p>(path: &'p str, paths: &HashSet<&str>) -> Option<&'p str> {
 fn counts(instances: &BTreeMap<String, usize>) -> String {
     let counts: Vec<String> =
         instances.iter().map(|(status, count)| format!("{count} {status}")).collect();
-    if counts.is_empty() { String::new() } else { format!("  {}", counts.join(", ")) }
+    counts.join(", ")
 }
 
 #[cfg(test)]
@@ -160,7 +157,7 @@ mod tests {
         assert_eq!(
             lines(&execution),
             [
-                "… fan      20 completed, 1 failed",
+                "… fan     20 completed, 1 failed",
                 "  ✗ [20]  failed",
                 "    ✓ a",
                 "… and 20 more; `--json` shows those that went well, too",
