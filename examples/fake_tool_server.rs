@@ -1,6 +1,6 @@
 //! A tool server that misbehaves on request: what the tests of tool servers, and of everything above, call.
 //!
-//! `fake_tool_server [MODE] [--ledger FILE] [--state FILE] [--slow-once]`
+//! `fake_tool_server [MODE] [--ledger FILE] [--state FILE] [--changes FILE] [--slow-once]`
 //!
 //! MODE is one of
 //! - `normal`: MCP 2025-11-25; refuses `server/discover` as unknown
@@ -12,8 +12,10 @@
 //! - `stubborn`: like `normal`, but does not leave when its input ends
 //!
 //! The ledger gets one line for each effect: `TOOL KEY ATTEMPT ARGUMENTS`, and `cancelled TOOL` for each
-//! cancellation that arrived. The state file is where `crash_once` remembers that it has crashed, and
-//! `--slow-once` that it has taken eleven seconds to start, which is longer than clients wait for a probe.
+//! cancellation that arrived. The state file is where `crash_once` remembers that it has crashed, what `recite`
+//! says, and where `--slow-once` remembers that it has taken eleven seconds to start, which is longer than clients wait for a probe.
+//! The file of changes, where there is one, holds by a tool's name what is to be laid over it (RFC 7396); null takes
+//! the tool away. It is read again whenever the tools are listed.
 //! Speaks JSON-RPC by hand, so that it shares no code, and no mistake, with what it tests.
 
 use std::{
@@ -33,12 +35,15 @@ use std::{
 use serde_json::{Value, json};
 
 const NOT_FOUND: i64 = -32_601;
+/// What `mint` makes: it says that it is not to be read again.
+const MINTED: &str = "minted/\"token\"+1=?\u{e9}";
 const INVALID_PARAMS: i64 = -32_602;
 
 struct Server {
     mode: String,
     ledger: Option<PathBuf>,
     state: Option<PathBuf>,
+    changes: Option<PathBuf>,
     slow_once: bool,
     output: Mutex<std::io::Stdout>,
     cancelled: Mutex<HashSet<String>>,
@@ -88,6 +93,7 @@ impl Server {
             mode: "normal".to_owned(),
             ledger: None,
             state: None,
+            changes: None,
             slow_once: false,
             output: Mutex::new(std::io::stdout()),
             cancelled: Mutex::default(),
@@ -100,6 +106,7 @@ impl Server {
             match argument.as_str() {
                 "--ledger" => server.ledger = arguments.next().map(PathBuf::from),
                 "--state" => server.state = arguments.next().map(PathBuf::from),
+                "--changes" => server.changes = arguments.next().map(PathBuf::from),
                 "--slow-once" => server.slow_once = true,
                 mode => server.mode = mode.to_owned(),
             }
@@ -156,7 +163,7 @@ impl Server {
 
     /// Two pages, so that whoever reads one misses half.
     fn page(&self, params: &Value) -> Value {
-        let mut tools = tools();
+        let mut tools = self.changed(tools());
         if self.grown.load(Ordering::SeqCst) {
             tools.push(tool("grown", "Came later.", &json!({}), &json!({ "readOnlyHint": true })));
         }
@@ -171,6 +178,21 @@ impl Server {
             page["cacheScope"] = json!("private");
         }
         page
+    }
+
+    /// The tools with the changes of the moment.
+    fn changed(&self, tools: Vec<Value>) -> Vec<Value> {
+        let text = self.changes.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+        let changes: Value = text.map_or(Value::Null, |text| {
+            serde_json::from_str(&text).expect("the file of changes is JSON")
+        });
+        let lay = |mut tool: Value| {
+            if let Some(change) = changes.get(tool["name"].as_str()?) {
+                merge(&mut tool, change);
+            }
+            (!tool.is_null()).then_some(tool)
+        };
+        tools.into_iter().filter_map(lay).collect()
     }
 
     fn start(self: &Arc<Self>, id: Value, params: Value) {
@@ -258,6 +280,10 @@ impl Server {
                 text("complained")
             }
             "ask" => structured(self.ask()),
+            "recite" => return Some(self.recite()),
+            "mint" => structured(
+                json!({ "id": "key-1", "token": MINTED, "note": format!("keep {MINTED}") }),
+            ),
             _ => return Some(Err((INVALID_PARAMS, format!("Unknown tool: {name}")))),
         }))
     }
@@ -317,6 +343,23 @@ impl Server {
         json!({ "nothing": "was answered" })
     }
 
+    /// Says whatever the state file tells it to: lines on standard error, then a result, an error, or nothing at all.
+    fn recite(&self) -> Result<Value, (i64, String)> {
+        let state = self.state.as_ref().expect("what is recited needs a state file");
+        let text = std::fs::read_to_string(state).expect("the state file can be read");
+        let part: Value = serde_json::from_str(&text).expect("what is recited is JSON");
+        for line in part["stderr"].as_array().into_iter().flatten() {
+            complain(line.as_str().unwrap_or_default());
+        }
+        if part["crash"] == true {
+            exit(3);
+        }
+        match part["error"].as_str() {
+            Some(message) => Err((-32_050, message.to_owned())),
+            None => Ok(part["result"].clone()),
+        }
+    }
+
     fn record(&self, name: &str, params: &Value) {
         let meta = &params["_meta"];
         let key = meta["dev.windlass/idempotency_key"].as_str().unwrap_or("-");
@@ -373,6 +416,23 @@ impl Server {
     }
 }
 
+/// Lays a JSON Merge Patch (RFC 7396) over a value.
+fn merge(value: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *value = patch.clone();
+        return;
+    };
+    if !value.is_object() {
+        *value = json!({});
+    }
+    for (key, patch) in patch {
+        match patch {
+            Value::Null => drop(value.as_object_mut().and_then(|value| value.remove(key))),
+            patch => merge(&mut value[key], patch),
+        }
+    }
+}
+
 fn tools() -> Vec<Value> {
     let read = json!({ "readOnlyHint": true });
     let idempotent = json!({ "idempotentHint": true });
@@ -387,6 +447,11 @@ fn tools() -> Vec<Value> {
     let mut echo = tool("echo", "Says it again.", &word, &read);
     echo["inputSchema"]["required"] = json!(["text"]);
     echo["inputSchema"]["additionalProperties"] = json!(false);
+    let mut mint = tool("mint", "Makes a token.", &none, &idempotent);
+    mint["outputSchema"] = json!({ "type": "object", "required": ["token"], "properties": {
+        "id": { "type": "string" }, "token": { "$ref": "#/$defs/token" } },
+        "$defs": { "token": { "type": "string", "writeOnly": true } },
+    });
     let mut keyed =
         tool("keyed", "Takes a key.", &json!({ "idempotency_key": { "type": "string" } }), &none);
     keyed["inputSchema"]["required"] = json!(["idempotency_key"]);
@@ -415,6 +480,8 @@ fn tools() -> Vec<Value> {
         tool("environment", "Its variables.", &none, &read),
         tool("complain", "Writes to standard error.", &word, &read),
         tool("ask", "Asks the client.", &none, &read),
+        tool("recite", "Says what it is told to say.", &none, &none),
+        mint,
     ]
 }
 

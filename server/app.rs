@@ -2,21 +2,32 @@
 
 mod answers;
 mod catalogue;
+mod checks;
+mod differences;
+mod drifts;
 mod error;
 mod look;
+mod saved;
 mod shipped;
 mod start;
 mod views;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::time::Instant;
-use windlass_engine::{Problem, Resolution as Settled, StepStatus, ToolName, Workflow};
+use windlass_engine::{Resolution as Settled, StepStatus, ToolName, Workflow};
 
-use self::catalogue::{Catalogue, Entry};
+use self::catalogue::Catalogue;
 pub use self::{
+    checks::{Validation, validate},
+    differences::Change,
+    drifts::{Look, ToolDrift, WorkflowDrift},
     error::Error,
+    saved::{
+        Accepted, RevisionDiff, RevisionDocument, RevisionList, RevisionView, SaveRequest, Saved,
+        Unpinned,
+    },
     views::{
         Caller, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary, RequestView,
         Resolution, RunRequest, StepView, WorkflowView,
@@ -26,6 +37,7 @@ use crate::{
     bell::{Bell, Ring},
     config::Config,
     driver::Driver,
+    pins::Pins,
     revisions::Revisions,
     store::{ExecutionRow, Signal, Store},
     tool_servers::{self, ToolInfo, ToolServers},
@@ -47,6 +59,7 @@ struct Inner {
     store: Store,
     tool_servers: ToolServers,
     revisions: Revisions,
+    pins: Pins,
     bell: Bell,
     driver: Driver,
     catalogue: Catalogue,
@@ -67,17 +80,18 @@ impl App {
     ) -> App {
         let catalogue = Catalogue::new(&config.project, &config.workflows);
         let agents_may_answer = config.approvals.agents_may_answer;
-        App {
-            inner: Arc::new(Inner {
-                store,
-                tool_servers,
-                revisions,
-                bell,
-                driver,
-                catalogue,
-                agents_may_answer,
-            }),
-        }
+        let pins = Pins::new(store.clone());
+        let inner = Inner {
+            store,
+            tool_servers,
+            revisions,
+            pins,
+            bell,
+            driver,
+            catalogue,
+            agents_may_answer,
+        };
+        App { inner: Arc::new(inner) }
     }
 
     /// Starts an execution, or finds the one that the idempotency key already started. Stores nothing when the input
@@ -86,7 +100,8 @@ impl App {
     /// # Errors
     /// Unknown or broken workflow, input that does not fit, a key used with other input.
     pub async fn run(&self, caller: &Caller, request: RunRequest) -> Result<Execution, Error> {
-        let entry = self.find(&request.workflow)?;
+        let entry = self.find(&request.workflow).await?;
+        entry.check_enabled()?;
         self.start(caller, &entry, request).await
     }
 
@@ -158,19 +173,6 @@ impl App {
         let executions = executions.collect();
         let warning = if open { self.warning().await? } else { None };
         Ok(ExecutionList { executions, warning })
-    }
-
-    /// Every workflow, broken ones with their problems; by name.
-    pub async fn workflows(&self) -> Vec<WorkflowView> {
-        self.inner.catalogue.entries().values().map(Entry::view).collect()
-    }
-
-    /// One workflow.
-    ///
-    /// # Errors
-    /// When no workflow has that name.
-    pub async fn describe(&self, workflow: &str) -> Result<WorkflowView, Error> {
-        Ok(self.find(workflow)?.view())
     }
 
     /// What a document would be as a workflow. Nothing is stored.
@@ -285,14 +287,6 @@ impl App {
         ))
     }
 
-    fn entries(&self) -> BTreeMap<String, Entry> {
-        self.inner.catalogue.entries()
-    }
-
-    fn find(&self, name: &str) -> Result<Entry, Error> {
-        find(&self.entries(), name).cloned()
-    }
-
     async fn row(&self, execution_id: &str) -> Result<ExecutionRow, Error> {
         let row = self.inner.store.execution(execution_id).await?;
         row.ok_or_else(|| Error::UnknownExecution(execution_id.to_owned()))
@@ -359,15 +353,6 @@ impl App {
     }
 }
 
-/// Checks a document without storing anything. The problems are empty when it may run.
-#[must_use]
-pub fn validate(text: &str) -> Vec<Problem> {
-    match catalogue::read(text, "", "workflow").read {
-        Ok(_) => Vec::new(),
-        Err(problems) => problems.to_vec(),
-    }
-}
-
 /// Waits until this execution moves; another one's moves are not worth a look.
 async fn moved(rings: &mut tokio::sync::broadcast::Receiver<Ring>, execution_id: &str) {
     loop {
@@ -383,13 +368,6 @@ fn has_ended(execution_id: &str, status: &str) -> Error {
     Error::Refused(format!(
         "execution {execution_id} has ended as {status}; run the workflow again for a new one"
     ))
-}
-
-fn find<'e>(entries: &'e BTreeMap<String, Entry>, name: &str) -> Result<&'e Entry, Error> {
-    entries.get(name).ok_or_else(|| {
-        let hint = hint(name, entries.keys().map(String::as_str));
-        Error::UnknownWorkflow { name: name.to_owned(), hint }
-    })
 }
 
 fn names(workflow: &Workflow) -> String {

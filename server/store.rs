@@ -12,6 +12,7 @@ mod open;
 mod record;
 pub mod request;
 mod turn;
+mod workflows;
 
 use std::{
     path::PathBuf,
@@ -32,6 +33,7 @@ pub use self::{
     notify::Notifications,
     request::{Answered, RequestRow, Said},
     turn::{Commit, Committed},
+    workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},
 };
 use self::{
     db::{Db, args},

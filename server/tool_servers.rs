@@ -18,10 +18,11 @@ mod pipe;
 mod process;
 mod redact;
 mod server;
+mod write_only;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -87,6 +88,14 @@ pub trait EraMemory: Send + Sync {
 /// Says whether a call may still go out.
 pub type MaySend = Arc<dyn Fn() -> bool + Send + Sync>;
 
+/// Makes of a result what may be kept: it seals what stands at these places (JSON Pointers), which the tool's output
+/// schema marks `writeOnly`. Called before anybody else sees the result.
+pub type Keep<'a> = &'a (dyn Fn(Value, &[String]) -> Value + Send + Sync);
+/// Looks at a tool, as its server describes it at the last moment before a call goes out (`None`: there is none of
+/// that name). What it says then is why the call is not made.
+pub type Inspect =
+    Arc<dyn Fn(Option<&ToolInfo>) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
+
 /// One call to one tool.
 #[derive(Clone)]
 pub struct Call {
@@ -107,6 +116,8 @@ pub struct Call {
     /// Asked last of all before the call goes out, after every wait for a place or a connection; where it says no,
     /// the call is not made and fails as `lease_lost`.
     pub may_send: Option<MaySend>,
+    /// Asked when the tool is known and before it is called.
+    pub inspect: Option<Inspect>,
 }
 
 /// What became of a call.
@@ -163,6 +174,8 @@ pub struct ToolInfo {
     pub input_schema: Value,
     /// JSON Schema of its structured result, if it names one.
     pub output_schema: Option<Value>,
+    /// What the server says of the risk of calling it; an object, or null.
+    pub annotations: Value,
     /// Whether it may be called again.
     pub retry_class: RetryClass,
 }
@@ -240,11 +253,11 @@ impl Settings {
     }
 }
 
+/// Leaves out the params, which may have secrets in them.
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
             .field("tool", &self.tool)
-            .field("params", &self.params)
             .field("idempotency_key", &self.idempotency_key)
             .field("attempt", &self.attempt)
             .field("first_started_at", &self.first_started_at)
@@ -336,14 +349,31 @@ impl ToolServers {
         self.server(&name.server)?.tool(&name.tool).await
     }
 
-    /// Calls a tool; never fails otherwise than by its outcome.
+    /// A tool as it was listed last, without asking anybody: `None` when nothing is known of it now, `Some(None)` when
+    /// its server has no such tool.
+    #[must_use]
+    pub fn known(&self, name: &ToolName) -> Option<Option<ToolInfo>> {
+        self.server(&name.server).ok()?.known(&name.tool)
+    }
+
+    /// Calls a tool; never fails otherwise than by its outcome, which is whole.
     pub async fn call(
         &self,
         call: Call,
         progress: &(dyn Fn(ToolProgress) + Send + Sync),
     ) -> Outcome {
+        self.call_and_keep(call, progress, &|result, _| result).await
+    }
+
+    /// The same, with an outcome that may be kept.
+    pub async fn call_and_keep(
+        &self,
+        call: Call,
+        progress: &(dyn Fn(ToolProgress) + Send + Sync),
+        keep: Keep<'_>,
+    ) -> Outcome {
         match self.server(&call.tool.server) {
-            Ok(server) => server.call(&call, progress).await,
+            Ok(server) => server.call(&call, progress, keep).await,
             Err(error) => {
                 Outcome::Failed(Failure::new("unknown_tool", error.to_string(), Some(false)))
             }

@@ -3,6 +3,7 @@
 mod drive;
 mod hear;
 mod leases;
+mod outgoing;
 
 use std::{
     collections::BTreeSet,
@@ -20,12 +21,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::outgoing::Outgoing;
 use self::{drive::Drive, leases::Leases};
 use crate::{
     bell::{Bell, Ring},
     clock::Moment,
     config::WorkerSettings,
     driver::{HandOver, LetterBox, Own},
+    pins::Pins,
     revisions::Revisions,
     store::{self, Claim, Store},
     tool_servers::ToolServers,
@@ -55,7 +58,9 @@ struct Shared {
     id: Arc<str>,
     store: Store,
     tool_servers: ToolServers,
+    outgoing: Outgoing,
     revisions: Revisions,
+    pins: Pins,
     bell: Bell,
     settings: WorkerSettings,
     leases: Leases,
@@ -75,7 +80,7 @@ impl Worker {
     #[must_use]
     pub fn new(
         store: Store,
-        tool_servers: ToolServers,
+        outgoing: Outgoing,
         revisions: Revisions,
         bell: Bell,
         settings: WorkerSettings,
@@ -87,8 +92,10 @@ impl Worker {
         let shared = Shared {
             id: Arc::clone(&id),
             leases: Leases::new(store.clone(), Arc::clone(&id)),
+            pins: Pins::new(store.clone()),
             store,
-            tool_servers,
+            tool_servers: outgoing.tool_servers().clone(),
+            outgoing,
             revisions,
             bell,
             settings,

@@ -6,12 +6,15 @@
 mod durability;
 
 mod bounds;
+mod checks;
 mod cli;
 mod guide;
 mod harness;
 mod harness_itself;
 mod mcp;
+mod saved;
 mod sdk;
+mod secrets;
 mod store;
 mod tidy;
 mod tool_servers;

@@ -2,6 +2,7 @@
 
 mod broken;
 mod opening;
+mod workflows;
 
 use std::collections::BTreeSet;
 

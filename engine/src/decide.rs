@@ -241,16 +241,16 @@ impl Decider<'_> {
         if let Some(end) = self.end_of_list() {
             return vec![end];
         }
+        let over = self.times_that_are_over();
+        if !over.is_empty() {
+            return over;
+        }
         let is_stopping = self.root().is_some_and(|frame| frame.stopping.is_some());
         if is_stopping {
             return Vec::new();
         }
-        if let Some(first) = self.prepare_execution() {
+        if let Some(first) = self.prepare_execution().filter(|_| self.state.phase.is_none()) {
             return vec![first];
-        }
-        let over = self.times_that_are_over();
-        if !over.is_empty() {
-            return over;
         }
         if self.state.lock.is_wanted() {
             return Vec::new();
@@ -266,7 +266,11 @@ impl Decider<'_> {
             let key = step.lock.key()?.to_owned();
             Some(Event::LockReleased { step: Some(step.path.to_string()), key })
         });
-        undos.chain(released).map(Command::Record).collect()
+        // Who goes no further does not stand in a queue.
+        let stops = self.root().is_some_and(|frame| frame.stopping.is_some());
+        let whole = self.state.lock.key().filter(|_| stops && self.state.lock.is_wanted());
+        let whole = whole.map(|key| Event::LockReleased { step: None, key: key.to_owned() });
+        undos.chain(released).chain(whole).map(Command::Record).collect()
     }
 
     fn register_undo(&self, id: usize) -> Event {

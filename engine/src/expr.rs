@@ -13,6 +13,7 @@
 mod compile;
 mod evaluate;
 mod functions;
+mod infer;
 pub(crate) mod mend;
 mod path;
 mod scan;
@@ -23,8 +24,9 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 pub use self::compile::RESERVED;
-use self::compile::{Expression, secret_name};
-pub(crate) use self::compile::{Reference, Root, Segment};
+use self::compile::secret_name;
+pub(crate) use self::compile::{Expression, Reference, Root, Segment};
+pub(crate) use self::infer::{Branch, Finding, Shapes, Side, View, infer, joined};
 use self::scan::Piece;
 use crate::event::SecretSlot;
 

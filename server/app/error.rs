@@ -23,6 +23,15 @@ pub enum Error {
         /// What is wrong.
         problems: Vec<Problem>,
     },
+    /// Somebody switched it off.
+    #[error("workflow {name:?} is disabled; nothing new is started")]
+    Disabled {
+        /// Its name.
+        name: String,
+    },
+    /// What was asked of a workflow or its revisions does not fit; says what would.
+    #[error("{0}")]
+    NotSaved(String),
     /// Each problem names a path and what is allowed.
     #[error("the input of {workflow:?} does not fit: {}", list(.problems))]
     InvalidInput {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use windlass_engine::{Event, State, Turn, Workflow, advance};
 
-use super::{App, Caller, Detail, Error, Execution, Inner, RunRequest, catalogue::Entry, find};
+use super::{App, Caller, Detail, Error, Execution, Inner, RunRequest, catalogue::Entry};
 use crate::{
     bell::Ring,
     children::{self, Family},
@@ -34,7 +34,7 @@ impl App {
             workflow: workflow.name.clone(),
             problems,
         })?;
-        let linked = self.link(&workflow)?;
+        let linked = self.link(&workflow).await?;
         let all = linked.iter().map(|(workflow, _)| workflow).chain([&workflow]);
         let tool_servers = json!(self.used_tool_servers(all.clone())?).to_string();
         let links: BTreeMap<String, String> =
@@ -114,16 +114,16 @@ impl App {
     }
 
     /// Every other workflow that an execution may run, at whatever depth, as it is now; by name.
-    fn link(&self, workflow: &Workflow) -> Result<Vec<(Arc<Workflow>, String)>, Error> {
+    async fn link(&self, workflow: &Workflow) -> Result<Vec<(Arc<Workflow>, String)>, Error> {
         let mut linked: BTreeMap<String, (Arc<Workflow>, String)> = BTreeMap::new();
         let mut wanted: Vec<String> = workflow.children().map(str::to_owned).collect();
-        let entries = if wanted.is_empty() { BTreeMap::new() } else { self.entries() };
         while let Some(name) = wanted.pop() {
             if name == workflow.name || linked.contains_key(&name) {
                 continue;
             }
-            let entry = find(&entries, &name)?;
-            let child = runnable(entry)?;
+            let entry = self.find(&name).await?;
+            entry.check_enabled()?;
+            let child = runnable(&entry)?;
             wanted.extend(child.children().map(str::to_owned));
             linked.insert(name, (child, entry.source.clone()));
         }

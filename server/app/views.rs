@@ -4,6 +4,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use windlass_engine::Problem;
 
+use super::drifts::WorkflowDrift;
+
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Caller {
@@ -178,6 +180,14 @@ pub struct WorkflowView {
     /// What is wrong with the file, if it cannot run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
+    /// Whether it may be started.
+    pub enabled: bool,
+    /// The number of the revision that a run would use now; only where one workflow was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
+    /// What became of the tools that the revision is pinned to, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<WorkflowDrift>,
 }
 
 /// Whether results of steps are wanted with a status.

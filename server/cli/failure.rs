@@ -125,6 +125,15 @@ impl From<app::Error> for Failure {
                 "broken_workflow",
                 "`windlass validate FILE` shows each problem in its place",
             ),
+            app::Error::Disabled { name } => {
+                return Failure { exit: Exit::Usage, code: "disabled", message, help: None }
+                    .help(format!("`windlass enable {name}` switches it on again"));
+            }
+            app::Error::NotSaved(_) => (
+                Exit::Usage,
+                "not_saved",
+                "`windlass revisions NAME` shows a workflow's revisions and who made them",
+            ),
             app::Error::InvalidInput { .. } => (
                 Exit::Usage,
                 "invalid_input",

@@ -314,12 +314,14 @@ impl Drive {
                 self.out.spawn(async move { (step, too_late()) });
                 continue;
             }
+            let secrets = call.secrets.clone();
             let call = self.address(call, cancel);
-            let tool_servers = self.shared.tool_servers.clone();
+            let outgoing = self.shared.outgoing.clone();
+            let id = self.claim.execution_id.clone();
             self.out.spawn(async move {
                 fault::point("before_call");
-                let outcome =
-                    AssertUnwindSafe(tool_servers.call(call, &|_| {})).catch_unwind().await;
+                let outgoing = outgoing.call(&id, call, &secrets, &|_| {});
+                let outcome = AssertUnwindSafe(outgoing).catch_unwind().await;
                 fault::point("after_call");
                 (step, outcome.unwrap_or_else(|_| panicked()))
             });
@@ -332,7 +334,6 @@ impl Drive {
         let left = call.deadline.map(|deadline| deadline - self.shared.store.now());
         let left = left.map_or(most, |left| u64::try_from(left).unwrap_or_default().min(most));
         tool_servers::Call {
-            tool: call.tool,
             params: serde_json::Value::clone(&call.params),
             idempotency_key: call.idempotency_key,
             attempt: call.call,
@@ -340,6 +341,8 @@ impl Drive {
             timeout: Duration::from_millis(left),
             cancel,
             may_send: Some(self.lease_holds()),
+            inspect: Some(self.shared.pins.inspect(&self.workflow, &call.tool)),
+            tool: call.tool,
         }
     }
 

@@ -90,7 +90,7 @@ impl Author<'_> {
     fn kind(&mut self, step: &mut Value, depth: usize) {
         match self.chance.below(if depth < 3 { 16 } else { 9 }) {
             0..=3 => self.tool(step),
-            4 => step["wait"] = json!({ "ms": self.chance.below(900) }),
+            4 => step["wait"] = json!({ "ms": 1 + self.chance.below(900) }),
             5 => step["wait"] = json!({ "event": "go", "timeoutMs": 1 + self.chance.below(900) }),
             6 => step["set"] = json!({ "n": "${vars.n + 1}", "other": "${input.n}" }),
             7 => match self.chance.below(4) {
