@@ -12,8 +12,8 @@
 //! - `stubborn`: like `normal`, but does not leave when its input ends
 //!
 //! The ledger gets one line for each effect: `TOOL KEY ATTEMPT ARGUMENTS`, and `cancelled TOOL` for each
-//! cancellation that arrived. The state file is where `crash_once` remembers that it has crashed, and
-//! `--slow-once` that it has taken eleven seconds to start, which is longer than clients wait for a probe.
+//! cancellation that arrived. The state file is where `crash_once` remembers that it has crashed, what `recite`
+//! says, and where `--slow-once` remembers that it has taken eleven seconds to start, which is longer than clients wait for a probe.
 //! The file of changes, where there is one, holds by a tool's name what is to be laid over it (RFC 7396); null takes
 //! the tool away. It is read again whenever the tools are listed.
 //! Speaks JSON-RPC by hand, so that it shares no code, and no mistake, with what it tests.
@@ -35,6 +35,8 @@ use std::{
 use serde_json::{Value, json};
 
 const NOT_FOUND: i64 = -32_601;
+/// What `mint` makes: it says that it is not to be read again.
+const MINTED: &str = "minted/\"token\"+1=?\u{e9}";
 const INVALID_PARAMS: i64 = -32_602;
 
 struct Server {
@@ -278,6 +280,10 @@ impl Server {
                 text("complained")
             }
             "ask" => structured(self.ask()),
+            "recite" => return Some(self.recite()),
+            "mint" => structured(
+                json!({ "id": "key-1", "token": MINTED, "note": format!("keep {MINTED}") }),
+            ),
             _ => return Some(Err((INVALID_PARAMS, format!("Unknown tool: {name}")))),
         }))
     }
@@ -335,6 +341,23 @@ impl Server {
             thread::sleep(Duration::from_millis(10));
         }
         json!({ "nothing": "was answered" })
+    }
+
+    /// Says whatever the state file tells it to: lines on standard error, then a result, an error, or nothing at all.
+    fn recite(&self) -> Result<Value, (i64, String)> {
+        let state = self.state.as_ref().expect("what is recited needs a state file");
+        let text = std::fs::read_to_string(state).expect("the state file can be read");
+        let part: Value = serde_json::from_str(&text).expect("what is recited is JSON");
+        for line in part["stderr"].as_array().into_iter().flatten() {
+            complain(line.as_str().unwrap_or_default());
+        }
+        if part["crash"] == true {
+            exit(3);
+        }
+        match part["error"].as_str() {
+            Some(message) => Err((-32_050, message.to_owned())),
+            None => Ok(part["result"].clone()),
+        }
     }
 
     fn record(&self, name: &str, params: &Value) {
@@ -424,6 +447,11 @@ fn tools() -> Vec<Value> {
     let mut echo = tool("echo", "Says it again.", &word, &read);
     echo["inputSchema"]["required"] = json!(["text"]);
     echo["inputSchema"]["additionalProperties"] = json!(false);
+    let mut mint = tool("mint", "Makes a token.", &none, &idempotent);
+    mint["outputSchema"] = json!({ "type": "object", "required": ["token"], "properties": {
+        "id": { "type": "string" }, "token": { "$ref": "#/$defs/token" } },
+        "$defs": { "token": { "type": "string", "writeOnly": true } },
+    });
     let mut keyed =
         tool("keyed", "Takes a key.", &json!({ "idempotency_key": { "type": "string" } }), &none);
     keyed["inputSchema"]["required"] = json!(["idempotency_key"]);
@@ -452,6 +480,8 @@ fn tools() -> Vec<Value> {
         tool("environment", "Its variables.", &none, &read),
         tool("complain", "Writes to standard error.", &word, &read),
         tool("ask", "Asks the client.", &none, &read),
+        tool("recite", "Says what it is told to say.", &none, &none),
+        mint,
     ]
 }
 

@@ -2,6 +2,7 @@
 
 mod layers;
 mod resolve;
+mod secrets;
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +12,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use secrets::{Argv, SecretName, SecretSettings, SecretSource};
 
 /// The settings' documentation, which is also the lowest layer of every configuration.
 pub const DEFAULTS: &str = include_str!("config.default.toml");
@@ -35,11 +38,15 @@ pub struct Config {
     pub workflows: Vec<PathBuf>,
     /// Which spelling `tools/list` shows; both are always callable.
     pub tool_names: ToolNames,
+    /// The keys that seal and sign; empty: the file `keyring` in the data directory, made when it is needed.
+    pub keyring_file: PathBuf,
     /// Files in the `mcpServers` form, relative to the project's root.
     pub mcp_config: Vec<PathBuf>,
     /// Tool servers in the `mcpServers` form (each value as in `.mcp.json`).
     #[serde(rename = "mcpServers")]
     pub mcp_servers: BTreeMap<String, Value>,
+    /// What workflows may name as `${secrets.NAME}`, and where it comes from.
+    pub secrets: SecretSettings,
     /// The github tool server.
     pub github: GithubSettings,
     /// The HTTP door.
@@ -243,8 +250,10 @@ impl Default for Config {
             workspace: String::new(),
             workflows: vec!["workflows".into()],
             tool_names: ToolNames::default(),
+            keyring_file: PathBuf::new(),
             mcp_config: Vec::new(),
             mcp_servers: BTreeMap::new(),
+            secrets: SecretSettings::new(),
             github: GithubSettings::default(),
             http: HttpSettings::default(),
             worker: WorkerSettings::default(),
@@ -290,8 +299,10 @@ impl fmt::Debug for Config {
             .field("workspace", &self.workspace)
             .field("workflows", &self.workflows)
             .field("tool_names", &self.tool_names)
+            .field("keyring_file", &self.keyring_file)
             .field("mcp_config", &self.mcp_config)
             .field("mcp_servers", &self.mcp_servers.keys().collect::<Vec<_>>())
+            .field("secrets", &self.secrets)
             .field("github", &self.github)
             .field("http", &self.http)
             .field("worker", &self.worker)

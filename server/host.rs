@@ -15,11 +15,13 @@ use crate::{
     bell::Bell,
     config::Config,
     driver::{Driver, LetterBox, Own},
+    keyring::Keyring,
     link::{Link, Place, Post},
     revisions::Revisions,
+    secrets::Secrets,
     store::Store,
     tool_servers::{self, ToolServers},
-    worker::Worker,
+    worker::{Outgoing, Worker},
 };
 
 type Tasks = Arc<Mutex<Vec<JoinHandle<()>>>>;
@@ -61,6 +63,8 @@ pub struct Host {
 struct Parts {
     store: Store,
     tool_servers: ToolServers,
+    secrets: Secrets,
+    keyring: Keyring,
     revisions: Revisions,
     bell: Bell,
     config: Arc<Config>,
@@ -128,6 +132,8 @@ impl Parts {
         Ok(Parts {
             store,
             tool_servers,
+            secrets: Secrets::new(config),
+            keyring: Keyring::new(config),
             revisions: Revisions::default(),
             bell: Bell::default(),
             config: Arc::new(config.clone()),
@@ -167,9 +173,11 @@ impl Parts {
     }
 
     fn worker(&self, own: Option<Own>) -> (Worker, LetterBox) {
+        let outgoing =
+            Outgoing::new(self.tool_servers.clone(), self.secrets.clone(), self.keyring.clone());
         Worker::new(
             self.store.clone(),
-            self.tool_servers.clone(),
+            outgoing,
             self.revisions.clone(),
             self.bell.clone(),
             self.config.worker.clone(),

@@ -18,6 +18,7 @@ mod pipe;
 mod process;
 mod redact;
 mod server;
+mod write_only;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -91,6 +92,10 @@ pub type MaySend = Arc<dyn Fn() -> bool + Send + Sync>;
 /// that name). What it says then is why the call is not made.
 pub type Inspect =
     Arc<dyn Fn(Option<&ToolInfo>) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
+
+/// Makes of a result what may be kept: it seals what stands at these places (JSON Pointers), which the tool's output
+/// schema marks `writeOnly`. Called before anybody else sees the result.
+pub type Keep<'a> = &'a (dyn Fn(Value, &[String]) -> Value + Send + Sync);
 
 /// One call to one tool.
 #[derive(Clone)]
@@ -249,11 +254,11 @@ impl Settings {
     }
 }
 
+/// Leaves out the params, which may have secrets in them.
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
             .field("tool", &self.tool)
-            .field("params", &self.params)
             .field("idempotency_key", &self.idempotency_key)
             .field("attempt", &self.attempt)
             .field("first_started_at", &self.first_started_at)
@@ -352,14 +357,24 @@ impl ToolServers {
         self.server(&name.server).ok()?.known(&name.tool)
     }
 
-    /// Calls a tool; never fails otherwise than by its outcome.
+    /// Calls a tool; never fails otherwise than by its outcome, which is whole.
     pub async fn call(
         &self,
         call: Call,
         progress: &(dyn Fn(ToolProgress) + Send + Sync),
     ) -> Outcome {
+        self.call_and_keep(call, progress, &|result, _| result).await
+    }
+
+    /// The same, with an outcome that may be kept.
+    pub async fn call_and_keep(
+        &self,
+        call: Call,
+        progress: &(dyn Fn(ToolProgress) + Send + Sync),
+        keep: Keep<'_>,
+    ) -> Outcome {
         match self.server(&call.tool.server) {
-            Ok(server) => server.call(&call, progress).await,
+            Ok(server) => server.call(&call, progress, keep).await,
             Err(error) => {
                 Outcome::Failed(Failure::new("unknown_tool", error.to_string(), Some(false)))
             }

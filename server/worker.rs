@@ -2,6 +2,7 @@
 
 mod drive;
 mod leases;
+mod outgoing;
 
 use std::{
     collections::BTreeSet,
@@ -19,6 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::outgoing::Outgoing;
 use self::{drive::Drive, leases::Leases};
 use crate::{
     bell::{Bell, Ring},
@@ -55,6 +57,7 @@ struct Shared {
     id: Arc<str>,
     store: Store,
     tool_servers: ToolServers,
+    outgoing: Outgoing,
     revisions: Revisions,
     pins: Pins,
     bell: Bell,
@@ -76,7 +79,7 @@ impl Worker {
     #[must_use]
     pub fn new(
         store: Store,
-        tool_servers: ToolServers,
+        outgoing: Outgoing,
         revisions: Revisions,
         bell: Bell,
         settings: WorkerSettings,
@@ -90,7 +93,8 @@ impl Worker {
             leases: Leases::new(store.clone(), Arc::clone(&id)),
             pins: Pins::new(store.clone()),
             store,
-            tool_servers,
+            tool_servers: outgoing.tool_servers().clone(),
+            outgoing,
             revisions,
             bell,
             settings,

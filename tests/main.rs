@@ -13,6 +13,7 @@ mod harness_itself;
 mod mcp;
 mod saved;
 mod sdk;
+mod secrets;
 mod store;
 mod tidy;
 mod tool_servers;

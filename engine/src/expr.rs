@@ -13,6 +13,7 @@
 mod compile;
 mod evaluate;
 mod functions;
+pub(crate) mod mend;
 mod path;
 mod scan;
 mod value;
@@ -21,15 +22,15 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use self::compile::Expression;
 pub use self::compile::RESERVED;
+use self::compile::{Expression, secret_name};
 pub(crate) use self::compile::{Reference, Root, Segment};
 use self::scan::Piece;
 use crate::event::SecretSlot;
 
 /// What an expression may refer to.
 pub trait Names {
-    /// A top-level name: `input`, `execution`, `repo`, `error`, `result` or an assigned name.
+    /// A top-level name: `input`, `execution`, `repo`, `vars`, `item`, `index`, `error`, `result` or an assigned name.
     fn name(&self, name: &str) -> Option<&Value>;
     /// The result of a step that completed.
     fn step(&self, name: &str) -> Option<&Value>;
@@ -70,6 +71,8 @@ pub struct Error {
 enum Node {
     Literal(Value),
     Expression(Box<Expression>),
+    /// `${secrets.NAME}` alone.
+    Secret(String),
     Text(Vec<Part>),
     List(Vec<Node>),
     Object(Vec<(String, Node)>),
@@ -80,6 +83,8 @@ enum Node {
 enum Part {
     Text(String),
     Expression(Box<Expression>),
+    /// `${secrets.NAME}` inside a text.
+    Secret(String),
 }
 
 impl Template {
@@ -101,15 +106,41 @@ impl Template {
     /// The value with every `${ … }` replaced by what it stands for.
     ///
     /// A text that is one `${ … }` keeps the JSON type; inside longer text objects become compact
-    /// JSON and `null` becomes `null`.
+    /// JSON and `null` becomes `null`. What stands for a secret stays as it is written, `${secrets.NAME}`.
     pub fn evaluate(&self, names: &dyn Names) -> Result<Value, Error> {
-        evaluate_node(&self.node, names)
+        Ok(self.evaluate_params(names)?.0)
     }
 
     /// The same for the params of a call, in which `${secrets.NAME}` may stand: it stays in the text, and the
-    /// answer says where.
+    /// answer says where. A text that only looks like one, because a tool or a person said it, has no slot.
     pub fn evaluate_params(&self, names: &dyn Names) -> Result<(Value, Vec<SecretSlot>), Error> {
-        Ok((self.evaluate(names)?, Vec::new()))
+        let mut evaluation = Evaluation { names, pointer: String::new(), slots: Vec::new() };
+        let value = evaluation.node(&self.node)?;
+        Ok((value, evaluation.slots))
+    }
+
+    /// The secrets it names, each with the JSON Pointer of the text it stands in.
+    pub fn secrets(&self) -> impl Iterator<Item = (String, &str)> {
+        let mut found = Vec::new();
+        secrets_of(&self.node, &mut String::new(), &mut found);
+        found.into_iter()
+    }
+
+    /// The value, when no expression stands in it.
+    pub(crate) fn literal(&self) -> Option<&Value> {
+        match &self.node {
+            Node::Literal(value) => Some(value),
+            Node::Expression(_)
+            | Node::Secret(_)
+            | Node::Text(_)
+            | Node::List(_)
+            | Node::Object(_) => None,
+        }
+    }
+
+    /// Whether all of it is one `${ … }`.
+    pub(crate) fn is_expression(&self) -> bool {
+        matches!(self.node, Node::Expression(_))
     }
 
     /// Shows every reference, with the JSON Pointer of the text it stands in.
@@ -225,7 +256,10 @@ fn compile_text(text: &str) -> Result<Node, Error> {
     }
     let pieces = scan::scan(text)?;
     if let [Piece::Expression(source)] = pieces.as_slice() {
-        return Ok(Node::Expression(Box::new(Expression::compile(source)?)));
+        return Ok(match secret_name(source) {
+            Some(name) => Node::Secret(name),
+            None => Node::Expression(Box::new(Expression::compile(source)?)),
+        });
     }
     let parts: Vec<Part> = pieces.into_iter().map(compile_piece).collect::<Result<_, _>>()?;
     match parts.as_slice() {
@@ -237,7 +271,10 @@ fn compile_text(text: &str) -> Result<Node, Error> {
 fn compile_piece(piece: Piece<'_>) -> Result<Part, Error> {
     match piece {
         Piece::Text(text) => Ok(Part::Text(text)),
-        Piece::Expression(source) => Ok(Part::Expression(Box::new(Expression::compile(source)?))),
+        Piece::Expression(source) => Ok(match secret_name(source) {
+            Some(name) => Part::Secret(name),
+            None => Part::Expression(Box::new(Expression::compile(source)?)),
+        }),
     }
 }
 
@@ -255,6 +292,7 @@ impl Node {
             }
             Node::Literal(_)
             | Node::Expression(_)
+            | Node::Secret(_)
             | Node::Text(_)
             | Node::List(_)
             | Node::Object(_) => self,
@@ -268,36 +306,101 @@ impl Node {
     fn into_literal(self) -> Option<Value> {
         match self {
             Node::Literal(value) => Some(value),
-            Node::Expression(_) | Node::Text(_) | Node::List(_) | Node::Object(_) => None,
+            Node::Expression(_)
+            | Node::Secret(_)
+            | Node::Text(_)
+            | Node::List(_)
+            | Node::Object(_) => None,
         }
     }
 }
 
-fn evaluate_node(node: &Node, names: &dyn Names) -> Result<Value, Error> {
-    match node {
-        Node::Literal(value) => Ok(value.clone()),
-        Node::Expression(expression) => expression.evaluate(names),
-        Node::Text(parts) => evaluate_text(parts, names).map(Value::String),
-        Node::List(items) => items.iter().map(|item| evaluate_node(item, names)).collect(),
-        Node::Object(entries) => entries
-            .iter()
-            .map(|(key, node)| Ok((key.clone(), evaluate_node(node, names)?)))
-            .collect::<Result<Map<_, _>, _>>()
-            .map(Value::Object),
-    }
+/// One evaluation of a template.
+struct Evaluation<'n> {
+    names: &'n dyn Names,
+    /// Of the value that is being built.
+    pointer: String,
+    /// The secrets that were met.
+    slots: Vec<SecretSlot>,
 }
 
-fn evaluate_text(parts: &[Part], names: &dyn Names) -> Result<String, Error> {
-    let mut text = String::new();
-    for part in parts {
-        match part {
-            Part::Text(part) => text.push_str(part),
-            Part::Expression(expression) => {
-                expression.inspect(names, |value| text.push_str(&value::to_text(value)))?;
+impl Evaluation<'_> {
+    fn node(&mut self, node: &Node) -> Result<Value, Error> {
+        match node {
+            Node::Literal(value) => Ok(value.clone()),
+            Node::Expression(expression) => expression.evaluate(self.names),
+            Node::Secret(name) => {
+                let mut text = String::new();
+                self.secret(name, &mut text);
+                Ok(Value::String(text))
+            }
+            Node::Text(parts) => self.text(parts).map(Value::String),
+            Node::List(items) => {
+                let each = items.iter().enumerate();
+                each.map(|(index, item)| self.below(&index.to_string(), item)).collect()
+            }
+            Node::Object(entries) => {
+                let each = entries.iter();
+                let entries = each.map(|(key, node)| Ok((key.clone(), self.below(key, node)?)));
+                entries.collect::<Result<Map<_, _>, _>>().map(Value::Object)
             }
         }
     }
-    Ok(text)
+
+    fn below(&mut self, token: &str, node: &Node) -> Result<Value, Error> {
+        let length = self.pointer.len();
+        self.pointer.push('/');
+        self.pointer.push_str(&escape_pointer(token));
+        let value = self.node(node);
+        self.pointer.truncate(length);
+        value
+    }
+
+    fn text(&mut self, parts: &[Part]) -> Result<String, Error> {
+        let mut text = String::new();
+        for part in parts {
+            match part {
+                Part::Text(part) => text.push_str(part),
+                Part::Expression(expression) => {
+                    expression
+                        .inspect(self.names, |value| text.push_str(&value::to_text(value)))?;
+                }
+                Part::Secret(name) => self.secret(name, &mut text),
+            }
+        }
+        Ok(text)
+    }
+
+    fn secret(&mut self, name: &str, text: &mut String) {
+        let pointer = self.pointer.clone();
+        self.slots.push(SecretSlot { pointer, offset: text.len(), name: name.to_owned() });
+        text.push_str("${secrets.");
+        text.push_str(name);
+        text.push('}');
+    }
+}
+
+fn secrets_of<'n>(node: &'n Node, pointer: &mut String, found: &mut Vec<(String, &'n str)>) {
+    match node {
+        Node::Literal(_) | Node::Expression(_) => {}
+        Node::Secret(name) => found.push((pointer.clone(), name)),
+        Node::Text(parts) => {
+            found.extend(parts.iter().filter_map(|part| match part {
+                Part::Secret(name) => Some((pointer.clone(), name.as_str())),
+                Part::Text(_) | Part::Expression(_) => None,
+            }));
+        }
+        Node::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                within(pointer, &index.to_string(), |pointer| secrets_of(item, pointer, found));
+            }
+        }
+        Node::Object(entries) => {
+            for (key, item) in entries {
+                within(pointer, key, |pointer| secrets_of(item, pointer, found));
+            }
+        }
+    }
 }
 
 fn visit_node(
@@ -306,7 +409,7 @@ fn visit_node(
     found: &mut dyn FnMut(&str, &Expression, &Reference),
 ) {
     match node {
-        Node::Literal(_) => {}
+        Node::Literal(_) | Node::Secret(_) => {}
         Node::Expression(expression) => {
             expression.visit(&mut |reference| found(pointer, expression, reference));
         }

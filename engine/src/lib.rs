@@ -27,7 +27,7 @@ pub use event::{
 };
 pub use hash::content_hash;
 pub use input::InputSchema;
-pub use parse::parse;
+pub use parse::{locate, parse};
 pub use problem::{PatchOperation, Problem};
 pub use retry::{INTERRUPTED, MAX_REPEATS};
 pub use state::{State, Status, StepState, StepStatus, UnexpectedEvent};

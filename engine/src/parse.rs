@@ -1,18 +1,24 @@
 //! Text → workflow, or everything that is wrong with it.
 
+mod aliases;
 pub(crate) mod document;
 pub(crate) mod draft;
+mod expressions;
 mod fields;
 mod json;
+mod kinds;
+mod requests;
+pub(crate) mod steps;
 mod yaml;
 
 use serde_json::Value;
 
 use self::document::{Node, Place};
-use self::draft::{Draft, DraftStep};
+use self::draft::Draft;
 pub(crate) use self::fields::did_you_mean;
+use self::steps::{DraftStep, ListOf};
 use crate::content_hash;
-use crate::workflow::{Kind, OnError, OnUncertain, Retry, Step, ToolName};
+use crate::workflow::{OnError, Retry, Step};
 use crate::{Problem, Workflow, check};
 
 /// The longest document, in bytes.
@@ -39,6 +45,19 @@ pub fn parse(text: &str) -> Result<Workflow, Vec<Problem>> {
     Err(problems)
 }
 
+/// Gives problems that were found after parsing their line and column in the text, by their JSON Pointers.
+pub fn locate(text: &str, problems: &mut Vec<Problem>) {
+    let Ok(root) = read(text) else { return };
+    for problem in problems.iter_mut().filter(|problem| problem.line == 0) {
+        let place = match problem.code {
+            "unknown_key" => root.place_of_key(&problem.pointer),
+            _ => root.place_of(&problem.pointer),
+        };
+        (problem.line, problem.column) = (place.line, place.column);
+    }
+    problems.sort_by_key(|problem| (problem.line, problem.column));
+}
+
 fn read(text: &str) -> Result<Node, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if MAX_TEXT < text.len() {
@@ -54,22 +73,26 @@ fn read(text: &str) -> Result<Node, Vec<Problem>> {
 /// The workflow, when every part of it could be read.
 fn workflow(draft: Draft, needs: Vec<Vec<usize>>, document: Value) -> Option<Workflow> {
     let config = draft.config;
-    let draft_count = draft.steps.len();
+    let list = |of: ListOf| {
+        let list = draft.lists.iter().find(|list| list.of == of);
+        list.map(|list| list.steps.clone()).unwrap_or_default()
+    };
+    let (main, on_failure, on_cancel) =
+        (list(ListOf::Main), list(ListOf::OnFailure), list(ListOf::OnCancel));
     let steps = draft.steps.into_iter().zip(needs);
-    let steps =
-        steps.enumerate().map(|(index, (step, needs))| compiled(index, step, needs, &config));
+    let steps = steps.map(|(step, needs)| compiled(step, needs, &config));
     Some(Workflow {
         name: draft.name?,
         title: draft.title,
         description: draft.description,
         tags: draft.tags,
         input: draft.input,
-        main: (0..draft_count).collect(),
+        main,
         steps: steps.collect::<Option<_>>()?,
-        lock: None,
-        vars: Vec::new(),
-        on_failure: Vec::new(),
-        on_cancel: Vec::new(),
+        lock: draft.lock,
+        vars: draft.vars,
+        on_failure,
+        on_cancel,
         config,
         output: draft.output,
         hash: content_hash(&document),
@@ -77,34 +100,29 @@ fn workflow(draft: Draft, needs: Vec<Vec<usize>>, document: Value) -> Option<Wor
     })
 }
 
-fn compiled(
-    index: usize,
-    step: DraftStep,
-    needs: Vec<usize>,
-    config: &crate::Config,
-) -> Option<Step> {
+fn compiled(step: DraftStep, needs: Vec<usize>, config: &crate::Config) -> Option<Step> {
     let on_error = match config.continue_on_error {
         true => OnError::Continue,
         false => OnError::Fail,
     };
     Some(Step {
         name: step.name?,
-        kind: Kind::Tool { tool: ToolName::parse(&step.tool?)?, params: step.params? },
-        pointer: format!("/steps/{index}"),
-        parent: None,
-        for_each: None,
-        approval: None,
-        expect: None,
-        on_uncertain: OnUncertain::Ask,
-        verify: None,
-        undo: None,
-        lock: None,
+        pointer: step.pointer,
+        kind: step.kind?,
+        parent: step.parent,
         needs,
         condition: step.condition,
+        for_each: step.for_each,
         assign: step.assign,
         retry: step.retry.unwrap_or_else(|| Retry::plain(config.max_retries)),
         timeout_ms: step.timeout_ms,
         on_error: step.on_error.unwrap_or(on_error),
+        approval: step.approval,
+        expect: step.expect,
+        on_uncertain: step.on_uncertain,
+        verify: step.verify,
+        undo: step.undo,
+        lock: step.lock,
     })
 }
 

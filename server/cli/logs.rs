@@ -1,10 +1,11 @@
 //! Logs: to standard error, and as much as was asked for.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 
 use super::arguments::{Arguments, Command};
+use crate::secrets;
 
 /// The variable that says what is logged, in the form `warn,windlass=debug`.
 const VARIABLE: &str = "WINDLASS_LOG";
@@ -13,10 +14,24 @@ const VARIABLE: &str = "WINDLASS_LOG";
 pub(super) fn start(arguments: &Arguments) {
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
+        .with_writer(|| Hiding(io::stderr()))
         .with_ansi(colours)
         .with_env_filter(filter(arguments))
         .init();
+}
+
+/// Writes without any secret that this process knows. Each event comes as one piece.
+struct Hiding<W>(W);
+
+impl<W: Write> Write for Hiding<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(secrets::hide(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Flags win over the variable, the variable over what the command would log anyway.

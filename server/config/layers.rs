@@ -6,8 +6,8 @@ use toml::{Table, Value};
 
 use super::{Config, DEFAULTS, Environment, Error, Overrides};
 
-/// The only table whose keys are the author's own; everything else is walked by the keys of the defaults.
-const OPEN_TABLE: &str = "mcpServers";
+/// The tables whose keys are the author's own; everything else is walked by the keys of the defaults.
+const OPEN_TABLES: [&str; 2] = ["mcpServers", "secrets"];
 
 /// Defaults, then the file, then the environment.
 pub(super) fn read(file: Option<&Path>, environment: Environment<'_>) -> Result<Config, Error> {
@@ -99,7 +99,9 @@ fn collect(table: &Table, above: &[String], found: &mut Vec<Variable>) {
     for (key, value) in table {
         let path = [above, std::slice::from_ref(key)].concat();
         match value {
-            Value::Table(inner) if key != OPEN_TABLE => collect(inner, &path, found),
+            Value::Table(inner) if !OPEN_TABLES.contains(&key.as_str()) => {
+                collect(inner, &path, found)
+            }
             _ => found.push(Variable { name: spelled(&path), path, default: value.clone() }),
         }
     }

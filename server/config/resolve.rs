@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, Error, FILE_NAME, Overrides};
+use super::{Config, Error, FILE_NAME, Overrides, SecretSource};
 
 /// The nearest folder upwards that looks like a project, or the folder itself.
 pub(super) fn project_root(directory: &Path) -> PathBuf {
@@ -30,6 +30,22 @@ pub(super) fn resolve(config: Config) -> Result<Config, Error> {
     Ok(Config {
         workflows: config.workflows.iter().map(rooted).collect(),
         mcp_config: config.mcp_config.iter().map(rooted).collect(),
+        keyring_file: if config.keyring_file.as_os_str().is_empty() {
+            config.keyring_file.clone()
+        } else {
+            rooted(&config.keyring_file)
+        },
+        secrets: config
+            .secrets
+            .iter()
+            .map(|(name, source)| {
+                let source = match source {
+                    SecretSource::File(path) => SecretSource::File(rooted(path)),
+                    SecretSource::Env(_) | SecretSource::Command(_) => source.clone(),
+                };
+                (name.clone(), source)
+            })
+            .collect(),
         data_dir,
         database,
         workspace,

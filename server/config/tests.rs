@@ -70,6 +70,8 @@ fn every_setting_has_a_variable_of_its_own() {
         ("WINDLASS_WORKSPACE", "team"),
         ("WINDLASS_WORKFLOWS", "a, b"),
         ("WINDLASS_TOOL_NAMES", "underscore"),
+        ("WINDLASS_KEYRING_FILE", "keys"),
+        ("WINDLASS_SECRETS", r#"{"KEY":{"env":"MY_KEY"}}"#),
         ("WINDLASS_MCP_CONFIG", ".mcp.json"),
         ("WINDLASS_MCP_SERVERS", r#"{"files":{"command":"npx","args":["x"]}}"#),
         ("WINDLASS_GITHUB_API_URL", "http://localhost:1"),
@@ -92,6 +94,11 @@ fn every_setting_has_a_variable_of_its_own() {
         workspace: "team".into(),
         workflows: vec![root.join("a"), root.join("b")],
         tool_names: ToolNames::Underscore,
+        keyring_file: root.join("keys"),
+        secrets: BTreeMap::from([(
+            SecretName::try_from("KEY".to_owned()).unwrap(),
+            SecretSource::Env("MY_KEY".into()),
+        )]),
         mcp_config: vec![root.join(".mcp.json")],
         mcp_servers: BTreeMap::from([(
             "files".into(),
@@ -224,4 +231,31 @@ fn no_secret_is_shown_for_debugging() {
         shown.contains("postgres") && shown.contains("files") && !shown.contains("hush"),
         "{shown}"
     );
+}
+
+#[test]
+fn a_secret_has_one_source_and_a_name_that_can_be_written() {
+    let config = load_file("[secrets.A_1]\nenv = 'A'\n[secrets.b]\ncommand = ['op', 'read']\n");
+    let names: Vec<String> = config.unwrap().secrets.into_keys().map(String::from).collect();
+    assert_eq!(names, ["A_1", "b"]);
+    for (file, expected) in [
+        ("[secrets.A]\nenv = 'A'\nfile = 'a'\n", ":1: "),
+        ("[secrets.A]\n", ":1: "),
+        ("[secrets.A]\ncomand = ['a']\n", "did you mean `command`?"),
+        ("[secrets.A]\ncommand = []\n", "begins with a program"),
+        ("[secrets.'a-b']\nenv = 'A'\n", "a secret cannot be called \"a-b\""),
+        ("[secrets.1a]\nenv = 'A'\n", "begin with no digit"),
+    ] {
+        let message = load_file(file).unwrap_err().to_string();
+        assert!(message.contains(expected), "{file}: {message}");
+    }
+}
+
+#[test]
+fn files_of_secrets_and_keys_start_at_the_projects_root() {
+    let project = project("keyring_file = 'keys'\n[secrets.A]\nfile = 'a'\n");
+    let config = load(project.path(), &[], &Overrides::default()).unwrap();
+    let file = &config.secrets.values().next().unwrap();
+    assert_eq!(**file, SecretSource::File(config.project.join("a")));
+    assert_eq!(config.keyring_file, config.project.join("keys"));
 }

@@ -9,7 +9,8 @@ use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use rmcp::model::Tool;
 use serde_json::{Map, Value};
 
-use super::{RetryClass, ToolInfo};
+use super::{RetryClass, ToolInfo, write_only};
+use crate::secrets;
 
 const RETRY_CLASS: &str = "dev.windlass/retry_class";
 /// Under these names tools take an idempotency key as an argument.
@@ -178,7 +179,12 @@ fn compile(tool: &str, schema: &Value) -> Option<Validator> {
 fn problem(error: &ValidationError<'_>, schema: Option<&Value>) -> String {
     let path = error.instance_path().to_string();
     let path = if path.is_empty() { "/" } else { path.as_str() };
-    let text: String = error.to_string().chars().take(300).collect();
+    // A value may be quoted. It is hidden before it is cut: a part of a secret would not be known as one.
+    let text = match schema {
+        Some(schema) if write_only::mentions(schema) => error.masked().to_string(),
+        Some(_) | None => secrets::hide(&error.to_string()).into_owned(),
+    };
+    let text: String = text.chars().take(300).collect();
     match allowed(error, schema) {
         Some(allowed) => format!("at {path}: {text}; allowed are {allowed}"),
         None => format!("at {path}: {text}"),

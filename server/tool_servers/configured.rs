@@ -11,7 +11,7 @@ use serde_json::json;
 use windlass_tools::GithubConfig;
 
 use super::{BuiltIn, Era, EraMemory, ServerConfig, Settings, ToolServers, read_mcp_config};
-use crate::{config::Config, store::Store};
+use crate::{config::Config, secrets, store::Store};
 
 /// Every tool server of a configuration: its own entries, those of the `mcpServers` files, and those that ship.
 /// An entry of the configuration itself wins over one of a file.
@@ -46,7 +46,7 @@ pub async fn configured(config: &Config, store: &Store) -> anyhow::Result<ToolSe
     Ok(ToolServers::new(servers, built_in, settings))
 }
 
-/// A digest of every credential that tool servers take from the environment, for comparing and nothing else.
+/// A digest of every credential that tool servers and workflows take from the environment, for comparing and nothing else.
 ///
 /// It stands in no row: whoever holds other credentials may go on with an execution, but not through a worker that
 /// was started with somebody else's.
@@ -61,7 +61,7 @@ pub fn credentials(config: &Config) -> String {
     let names = named.chain(config.github.token_env.iter().map(String::as_str));
     let values: BTreeMap<&str, Option<String>> =
         names.map(|name| (name, std::env::var(name).ok())).collect();
-    windlass_engine::content_hash(&json!(values))
+    windlass_engine::content_hash(&json!([values, secrets::digest(config)]))
 }
 
 /// The names in `${NAME}` and `${NAME:-default}`.

@@ -19,6 +19,7 @@ use super::{
     lines::{Line, Lines},
     process::{LEAVE, Process},
 };
+use crate::secrets;
 
 /// No message of a tool server may be longer.
 pub(super) const LONGEST_MESSAGE: usize = 32 * 1024 * 1024;
@@ -81,7 +82,9 @@ impl<R: AsyncRead + Unpin, W> Pipe<R, W> {
         error: &serde_json::Error,
     ) -> Option<RxJsonRpcMessage<RoleClient>> {
         let Ok(value) = serde_json::from_slice::<Value>(line) else {
-            let start: String = String::from_utf8_lossy(line).chars().take(500).collect();
+            // Hidden before it is cut: a part of a secret would not be known as one.
+            let line = secrets::hide(&String::from_utf8_lossy(line)).into_owned();
+            let start: String = line.chars().take(500).collect();
             self.note(&format!("(on standard output, not a message) {}", start.trim_end()));
             return None;
         };

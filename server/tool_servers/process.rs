@@ -191,7 +191,14 @@ impl Drop for Process {
 
 impl Words {
     fn push(&self, text: &str) {
-        let text = self.redactor.redact(text);
+        self.keep(self.redactor.redact(text));
+    }
+
+    fn push_beginning(&self, text: &str) {
+        self.keep(format!("{} …", self.redactor.redact_beginning(text)));
+    }
+
+    fn keep(&self, text: String) {
         tracing::debug!(tool_server.name = %self.name, "tool server {} says: {text}", self.name);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == KEPT_LINES {
@@ -211,7 +218,9 @@ async fn listen(mut lines: Lines<ChildStderr>, words: Arc<Words>) {
         match line {
             Line::Whole(line) => words.push(String::from_utf8_lossy(&line).trim_end()),
             Line::TooLong { head, .. } => {
-                words.push(&format!("{} …", String::from_utf8_lossy(&head)));
+                // The cut may have gone through a letter.
+                let head = String::from_utf8_lossy(&head);
+                words.push_beginning(head.trim_end_matches('\u{fffd}'));
             }
         }
     }

@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Call, Era, Error, Failure, Outcome, Settings, ToolInfo, ToolProgress,
+    Call, Era, Error, Failure, Keep, Outcome, Settings, ToolInfo, ToolProgress,
     built_in::BuiltIn,
     catalogue::{Catalogue, Entry},
     config::{Protocol, ServerConfig},
@@ -27,6 +27,7 @@ use super::{
     environment::{self, Resolved},
     mcp_call::{self, Ask, Sent},
     redact::Redactor,
+    write_only,
 };
 
 /// Longer bounds are as good as none, and would not fit a clock.
@@ -149,6 +150,7 @@ impl Server {
         self: &Arc<Self>,
         call: &Call,
         progress: &(dyn Fn(ToolProgress) + Send + Sync),
+        keep: Keep<'_>,
     ) -> Outcome {
         let bound = self.bound.map_or(call.timeout, |bound| bound.min(call.timeout)).min(FOREVER);
         let deadline = Instant::now() + bound;
@@ -160,7 +162,7 @@ impl Server {
             permit = self.in_flight.acquire() => {
                 // The semaphore is never closed.
                 let _permit = permit;
-                self.prepare_and_send(call, bound, deadline, progress).await
+                self.prepare_and_send(call, bound, deadline, progress, keep).await
             }
         };
         outcome.told(|text| self.redactor.redact(text))
@@ -172,6 +174,7 @@ impl Server {
         bound: Duration,
         deadline: Instant,
         progress: &(dyn Fn(ToolProgress) + Send + Sync),
+        keep: Keep<'_>,
     ) -> Outcome {
         let mut again = true;
         loop {
@@ -198,7 +201,7 @@ impl Server {
                 progress,
             };
             match send(&prepared.connection, &ask).await {
-                Sent::Yes(outcome) => return outcome,
+                Sent::Yes(outcome) => return kept(outcome, &prepared.entry, keep),
                 // The child had gone without our having heard of it; a new one is as good.
                 Sent::Not(_) if again => again = false,
                 Sent::Not(failure) => return Outcome::Failed(failure),
@@ -447,6 +450,13 @@ async fn send(connection: &Connection, ask: &Ask<'_>) -> Sent {
             })
         }
     }
+}
+
+/// The outcome without what the tool says is not to be read again.
+fn kept(outcome: Outcome, entry: &Entry, keep: Keep<'_>) -> Outcome {
+    let Outcome::Succeeded(result) = outcome else { return outcome };
+    let places = write_only::places(&result, entry);
+    Outcome::Succeeded(if places.is_empty() { result } else { keep(result, &places) })
 }
 
 fn meta(call: &Call) -> Map<String, Value> {

@@ -253,12 +253,14 @@ impl Drive {
                 self.out.spawn(async move { (step, too_late()) });
                 continue;
             }
+            let secrets = call.secrets.clone();
             let call = self.address(call, cancel);
-            let tool_servers = self.shared.tool_servers.clone();
+            let outgoing = self.shared.outgoing.clone();
+            let id = self.claim.execution_id.clone();
             self.out.spawn(async move {
                 fault::point("before_call");
-                let outcome =
-                    AssertUnwindSafe(tool_servers.call(call, &|_| {})).catch_unwind().await;
+                let outgoing = outgoing.call(&id, call, &secrets, &|_| {});
+                let outcome = AssertUnwindSafe(outgoing).catch_unwind().await;
                 fault::point("after_call");
                 (step, outcome.unwrap_or_else(|_| panicked()))
             });

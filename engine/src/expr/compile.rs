@@ -49,6 +49,11 @@ pub const RESERVED: [&str; 21] = [
     "while",
 ];
 
+/// Why `secrets` cannot be a part of an expression.
+const SECRETS: &str = "a secret stands alone in its `${ }`: `${secrets.NAME}`, also inside a longer text such as \
+                       `Bearer ${secrets.TOKEN}`, and only in the params of a tool. Expressions never see its value, \
+                       so it cannot be compared, changed or given a fallback";
+
 /// A compiled expression.
 #[derive(Debug)]
 pub(crate) struct Expression {
@@ -292,8 +297,25 @@ fn measure(source: &str) -> (usize, usize) {
     (operators, deepest)
 }
 
+/// The name in `secrets.NAME`.
+pub(super) fn secret_name(source: &str) -> Option<String> {
+    match path::read(source)? {
+        ("secrets", segments) => match segments.as_slice() {
+            [Segment::Key(name)] if is_plain(name) => Some(name.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.starts_with(first) && name.chars().all(|c| first(c) || c.is_ascii_digit())
+}
+
 fn compile_root(source: &str) -> Result<Expr, String> {
     if let Some((name, segments)) = path::read(source)
+        && name != "secrets"
         && let Some((root, rest)) = path_root(name, segments)
     {
         return Ok(path::expression(root, rest));
@@ -400,6 +422,9 @@ impl Compiler {
         let name = name.strip_prefix('.').unwrap_or(name);
         if self.locals.iter().any(|local| local == name) {
             return Ok(Expr::Local(name.to_owned()));
+        }
+        if name == "secrets" {
+            return Err(SECRETS.to_owned());
         }
         if name == "steps" {
             return Err("`steps` must be followed by the name of a step that is written out: \

@@ -65,8 +65,8 @@ static FUNCTIONS: [Signature; 29] = [
     plain("join", 1..=2, Form::Member, "list.join(separator)", join),
     plain("replace", 3..=4, Form::Member, "text.replace(part, with)", replace),
     plain("substring", 2..=3, Form::Member, "text.substring(start, end)", substring),
-    plain("indexOf", 2..=2, Form::Member, "text.indexOf(part)", index_of),
-    plain("lastIndexOf", 2..=2, Form::Member, "text.lastIndexOf(part)", last_index_of),
+    plain("indexOf", 2..=3, Form::Member, "text.indexOf(part, start)", index_of),
+    plain("lastIndexOf", 2..=3, Form::Member, "text.lastIndexOf(part, start)", last_index_of),
     plain("charAt", 2..=2, Form::Member, "text.charAt(place)", char_at),
     plain("reverse", 1..=1, Form::Member, "text.reverse()", reverse),
     plain("string", 1..=1, Form::Global, "string(value)", string),
@@ -332,12 +332,29 @@ fn in_characters(of: &str, found: Option<usize>) -> Value {
 
 fn index_of(arguments: Arguments<'_>, _: &Scope<'_>) -> Outcome<Value> {
     let of = text(arguments, 0)?;
-    Ok(in_characters(of, of.find(text(arguments, 1)?)))
+    let part = text(arguments, 1)?;
+    let start = match arguments.len() {
+        3 => in_bytes(of, place(arguments, 2, of.chars().count())?),
+        _ => 0,
+    };
+    Ok(in_characters(of, of[start..].find(part).map(|at| start + at)))
+}
+
+/// A place in characters as a place in bytes.
+fn in_bytes(of: &str, place: usize) -> usize {
+    of.char_indices().nth(place).map_or(of.len(), |(at, _)| at)
 }
 
 fn last_index_of(arguments: Arguments<'_>, _: &Scope<'_>) -> Outcome<Value> {
     let of = text(arguments, 0)?;
-    Ok(in_characters(of, of.rfind(text(arguments, 1)?)))
+    let part = text(arguments, 1)?;
+    // The last one that begins at `start` or before.
+    let end = match arguments.len() {
+        3 => in_bytes(of, place(arguments, 2, of.chars().count())?).saturating_add(part.len()),
+        _ => of.len(),
+    };
+    let end = of.floor_char_boundary(end.min(of.len()));
+    Ok(in_characters(of, of[..end].rfind(part)))
 }
 
 fn char_at(arguments: Arguments<'_>, _: &Scope<'_>) -> Outcome<Value> {

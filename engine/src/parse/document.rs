@@ -60,6 +60,28 @@ impl Node {
 
     /// The place of what a JSON Pointer points at, or of what comes nearest to it.
     pub(crate) fn place_of(&self, pointer: &str) -> Place {
+        self.along(pointer).0.place
+    }
+
+    /// The place of the key that a JSON Pointer ends with, or of what comes nearest to it.
+    pub(crate) fn place_of_key(&self, pointer: &str) -> Place {
+        let (parent, key) = pointer.rsplit_once('/').unwrap_or(("", pointer));
+        let (node, _) = self.along(parent);
+        let key = match &node.kind {
+            Kind::Object(entries) => entries.iter().find(|entry| escape_pointer(&entry.key) == key),
+            Kind::Scalar(_) | Kind::List(_) => None,
+        };
+        key.map_or(node.place, |entry| entry.place)
+    }
+
+    /// What a JSON Pointer points at.
+    pub(crate) fn at(&self, pointer: &str) -> Option<&Node> {
+        let (node, whole) = self.along(pointer);
+        whole.then_some(node)
+    }
+
+    /// What comes nearest to what a JSON Pointer points at, and whether it is just that.
+    fn along(&self, pointer: &str) -> (&Node, bool) {
         let mut node = self;
         for token in pointer.split('/').skip(1) {
             let child = match &node.kind {
@@ -72,10 +94,10 @@ impl Node {
             };
             match child {
                 Some(child) => node = child,
-                None => return node.place,
+                None => return (node, false),
             }
         }
-        node.place
+        (node, true)
     }
 
     /// How many values there are, this one included.

@@ -1,62 +1,42 @@
 //! A tree with places → the parts of a workflow, each read as far as it can be.
 
-use std::collections::HashSet;
+use serde_json::Value;
 
-use serde_json::{Map, Value};
-
+use super::aliases;
 use super::document::{Kind, Node};
+use super::expressions::template;
 use super::fields::{At, Fields};
-use crate::expr::{Condition, Template};
+use super::requests::lock;
+use super::steps::{self, Arena, DraftStep, List, ListOf};
+use crate::expr::Template;
 use crate::input::InputSchema;
-use crate::workflow::{Backoff, Config, DEFAULT_MAX_PARALLEL, OnError, Retry};
-use crate::{Problem, ToolName};
-
-/// How many steps a workflow may have.
-const MAX_STEPS: usize = 10_000;
+use crate::workflow::{Config, DEFAULT_MAX_PARALLEL, Lock};
+use crate::{PatchOperation, Problem};
 
 /// The longest bound on time: a year.
-const MAX_TIMEOUT_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
+pub(super) const MAX_TIMEOUT_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
 
-/// The longest delay between attempts: a day.
-const MAX_DELAY_MS: u64 = 24 * 60 * 60 * 1_000;
+/// How many vars a workflow may have.
+const MAX_VARS: usize = 1_000;
 
-const TOP_KEYS: [&str; 9] =
-    ["name", "title", "description", "tags", "input", "config", "steps", "output", "$schema"];
-
-const TOP_KEYS_LATER: [&str; 4] = ["lock", "vars", "onFailure", "onCancel"];
-
-const CONFIG_KEYS: [&str; 4] = ["timeoutMs", "maxParallel", "continueOnError", "maxRetries"];
-
-const CONFIG_KEYS_LATER: [&str; 1] = ["undoOnFailure"];
-
-const STEP_KEYS: [&str; 9] =
-    ["name", "tool", "params", "needs", "if", "assign", "retry", "timeoutMs", "onError"];
-
-const STEP_KEYS_LATER: [&str; 20] = [
-    "workflow",
-    "approval",
-    "ask",
-    "wait",
-    "set",
-    "steps",
-    "parallel",
-    "waitFor",
-    "repeat",
-    "else",
-    "stop",
-    "forEach",
-    "as",
-    "maxParallel",
-    "expect",
-    "onUncertain",
-    "verify",
-    "undo",
+const KEYS: [&str; 13] = [
+    "name",
+    "title",
+    "description",
+    "tags",
+    "input",
+    "config",
     "lock",
     "vars",
+    "steps",
+    "output",
+    "onFailure",
+    "onCancel",
+    "$schema",
 ];
 
-const RETRY_KEYS: [&str; 7] =
-    ["maxAttempts", "backoff", "initialDelayMs", "backoffMultiplier", "maxDelayMs", "jitter", "on"];
+const CONFIG_KEYS: [&str; 5] =
+    ["timeoutMs", "maxParallel", "continueOnError", "maxRetries", "undoOnFailure"];
 
 /// A workflow that may still have problems.
 pub(crate) struct Draft {
@@ -66,23 +46,13 @@ pub(crate) struct Draft {
     pub(crate) tags: Vec<String>,
     pub(crate) input: InputSchema,
     pub(crate) config: Config,
+    pub(crate) lock: Option<Lock>,
+    pub(crate) vars: Vec<(String, Template)>,
+    /// Every step at every depth, in the order of the document; a group comes before what it holds.
     pub(crate) steps: Vec<DraftStep>,
+    /// Every list of steps.
+    pub(crate) lists: Vec<List>,
     pub(crate) output: Option<Template>,
-}
-
-/// A step that may still have problems.
-#[derive(Default)]
-pub(crate) struct DraftStep {
-    pub(crate) name: Option<String>,
-    pub(crate) tool: Option<String>,
-    pub(crate) params: Option<Template>,
-    /// Names, as they were written; `None` when the key is left out.
-    pub(crate) needs: Option<Vec<Option<String>>>,
-    pub(crate) condition: Option<Condition>,
-    pub(crate) assign: Option<String>,
-    pub(crate) retry: Option<Retry>,
-    pub(crate) timeout_ms: Option<u64>,
-    pub(crate) on_error: Option<OnError>,
 }
 
 /// Reads everything that can be read and reports the rest.
@@ -90,8 +60,9 @@ pub(super) fn read(root: &Node, problems: &mut Vec<Problem>) -> Draft {
     let mut draft = empty();
     let at = At { node: root, pointer: String::new() };
     let Some(fields) = at.object("a workflow", problems) else { return draft };
-    fields.only(&TOP_KEYS, &TOP_KEYS_LATER, problems);
-    draft.name = fields.required("name", problems).and_then(|at| at.name(false, problems));
+    only_known(&fields, problems);
+    let name = fields.required("name", &aliases::DOCUMENT, problems);
+    draft.name = name.and_then(|at| at.name(false, problems));
     draft.title = text(&fields, "title", problems);
     draft.description = text(&fields, "description", problems);
     draft.tags = fields.get("tags").and_then(|at| at.texts(problems)).unwrap_or_default();
@@ -101,9 +72,20 @@ pub(super) fn read(root: &Node, problems: &mut Vec<Problem>) -> Draft {
     if let Some(at) = fields.get("config") {
         draft.config = config(&at, problems);
     }
-    if let Some(at) = fields.required("steps", problems) {
-        draft.steps = steps(&at, problems);
+    draft.lock = fields.get("lock").and_then(|at| lock(&at, problems));
+    if let Some(at) = fields.get("vars") {
+        draft.vars = vars(&at, problems);
     }
+    let mut arena = Arena::default();
+    if let Some(at) = fields.required("steps", &aliases::DOCUMENT, problems) {
+        steps::read(&at, ListOf::Main, &mut arena, problems);
+    }
+    for (key, of) in [("onFailure", ListOf::OnFailure), ("onCancel", ListOf::OnCancel)] {
+        if let Some(at) = fields.get(key) {
+            steps::read(&at, of, &mut arena, problems);
+        }
+    }
+    (draft.steps, draft.lists) = (arena.steps, arena.lists);
     draft.output = fields.get("output").map(|at| template(&at, problems));
     draft
 }
@@ -122,8 +104,45 @@ fn empty() -> Draft {
             max_retries: 0,
             undo_on_failure: false,
         },
+        lock: None,
+        vars: Vec::new(),
         steps: Vec::new(),
+        lists: Vec::new(),
         output: None,
+    }
+}
+
+/// Refuses unknown keys; those of `config` may have been put beside it.
+fn only_known(fields: &Fields<'_>, problems: &mut Vec<Problem>) {
+    let before = problems.len();
+    fields.only(&KEYS, &aliases::DOCUMENT, problems);
+    for problem in &mut problems[before..] {
+        let Some(key) = problem.found.clone().filter(|key| CONFIG_KEYS.contains(&key.as_str()))
+        else {
+            continue;
+        };
+        problem.message = format!("`{key}` belongs into `config`");
+        problem.suggestion = Some(format!("config: {{ {key}: … }}"));
+        problem.nearest = Vec::new();
+        problem.patch = into_config(fields, &key);
+    }
+}
+
+fn into_config(fields: &Fields<'_>, key: &str) -> Vec<PatchOperation> {
+    let from = format!("/{key}");
+    match (fields.get("config"), fields.get(key)) {
+        (Some(config), _) if matches!(config.node.kind, Kind::Object(_)) => {
+            vec![PatchOperation::Move { from, path: format!("/config/{key}") }]
+        }
+        (None, Some(value)) => {
+            let config =
+                Value::Object([(key.to_owned(), value.node.to_value())].into_iter().collect());
+            vec![
+                PatchOperation::Remove { path: from },
+                PatchOperation::Add { path: "/config".to_owned(), value: config },
+            ]
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -141,196 +160,39 @@ fn input(at: &At<'_>, problems: &mut Vec<Problem>) -> InputSchema {
 fn config(at: &At<'_>, problems: &mut Vec<Problem>) -> Config {
     let mut config = empty().config;
     let Some(fields) = at.object("`config`", problems) else { return config };
-    fields.only(&CONFIG_KEYS, &CONFIG_KEYS_LATER, problems);
+    fields.only(&CONFIG_KEYS, &aliases::CONFIG, problems);
     config.timeout_ms = timeout(&fields, problems);
     if let Some(at) = fields.get("maxParallel") {
-        config.max_parallel = small(&at, 1, 1_000, problems).unwrap_or(DEFAULT_MAX_PARALLEL);
+        config.max_parallel = at.small(1..=1_000, problems).unwrap_or(DEFAULT_MAX_PARALLEL);
     }
     if let Some(at) = fields.get("continueOnError") {
         config.continue_on_error = at.boolean(problems).unwrap_or(false);
     }
     if let Some(at) = fields.get("maxRetries") {
-        config.max_retries = small(&at, 0, 99, problems).unwrap_or(0);
+        config.max_retries = at.small(0..=99, problems).unwrap_or(0);
+    }
+    if let Some(at) = fields.get("undoOnFailure") {
+        config.undo_on_failure = at.boolean(problems).unwrap_or(false);
     }
     config
 }
 
-fn timeout(fields: &Fields<'_>, problems: &mut Vec<Problem>) -> Option<u64> {
+pub(super) fn timeout(fields: &Fields<'_>, problems: &mut Vec<Problem>) -> Option<u64> {
     fields.get("timeoutMs").and_then(|at| at.whole(1..=MAX_TIMEOUT_MS, problems))
 }
 
-fn small(at: &At<'_>, least: u32, most: u32, problems: &mut Vec<Problem>) -> Option<u32> {
-    let number = at.whole(least.into()..=most.into(), problems)?;
-    u32::try_from(number).ok()
-}
-
-fn steps(at: &At<'_>, problems: &mut Vec<Problem>) -> Vec<DraftStep> {
-    let Some(items) = at.list(problems) else { return Vec::new() };
-    if items.is_empty() {
-        problems.push(at.problem("no_steps", "a workflow needs at least one step"));
-    }
-    if MAX_STEPS < items.len() {
-        let message = format!("there are {} steps; {MAX_STEPS} are allowed", items.len());
+fn vars(at: &At<'_>, problems: &mut Vec<Problem>) -> Vec<(String, Template)> {
+    let Some(fields) = at.object("`vars`", problems) else { return Vec::new() };
+    let count = fields.each().count();
+    if MAX_VARS < count {
+        let message = format!("there are {count} vars; {MAX_VARS} are allowed");
         problems.push(at.problem("too_large", message));
         return Vec::new();
     }
-    items.iter().map(|item| step(item, problems)).collect()
-}
-
-fn step(at: &At<'_>, problems: &mut Vec<Problem>) -> DraftStep {
-    let mut step = DraftStep::default();
-    let Some(fields) = at.object("a step", problems) else { return step };
-    fields.only(&STEP_KEYS, &STEP_KEYS_LATER, problems);
-    step.name = fields.required("name", problems).and_then(|at| at.name(false, problems));
-    step.tool = tool(&fields, problems);
-    step.params = params(&fields, problems);
-    step.needs = fields.get("needs").map(|at| needs(&at, problems));
-    step.condition = fields.get("if").and_then(|at| condition(&at, problems));
-    step.assign = fields.get("assign").and_then(|at| at.name(true, problems));
-    step.retry = fields.get("retry").and_then(|at| retry(&at, problems));
-    step.timeout_ms = timeout(&fields, problems);
-    step.on_error = fields.get("onError").and_then(|at| {
-        at.one_of(&[("fail", OnError::Fail), ("continue", OnError::Continue)], problems)
-    });
-    step
-}
-
-fn tool(fields: &Fields<'_>, problems: &mut Vec<Problem>) -> Option<String> {
-    // A step of another kind has its own problem already.
-    let kinds = ["workflow", "approval", "ask", "wait", "set", "steps", "stop"];
-    let other = kinds.iter().any(|kind| fields.get(kind).is_some());
-    let at = match other {
-        true => fields.get("tool"),
-        false => fields.required("tool", problems),
-    }?;
-    let name = at.text(problems)?;
-    if ToolName::parse(name).is_some() && !name.contains(|c: char| c.is_whitespace() || c == '$') {
-        return Some(name.to_owned());
-    }
-    let message = format!(
-        "`{name}` is not a tool: write `server.tool`, for instance `github.getIssue`; the name is \
-         written out, without `${{ }}`"
-    );
-    problems.push(at.problem("invalid_tool", message));
-    None
-}
-
-fn params(fields: &Fields<'_>, problems: &mut Vec<Problem>) -> Option<Template> {
-    let Some(at) = fields.get("params") else {
-        return Template::compile(&Value::Object(Map::new())).ok();
-    };
-    match &at.node.kind {
-        Kind::Object(_) => Some(template(&at, problems)),
-        Kind::Scalar(Value::String(text)) if text.trim().starts_with("${") => {
-            Some(template(&at, problems))
-        }
-        Kind::Scalar(_) | Kind::List(_) => {
-            at.object("`params`", problems);
-            None
-        }
-    }
-}
-
-fn template(at: &At<'_>, problems: &mut Vec<Problem>) -> Template {
-    let mut errors = Vec::new();
-    let template = Template::compile_all(&at.node.to_value(), &mut errors);
-    for (inside, error) in errors {
-        let problem = at.problem("invalid_expression", error.message);
-        problems.push(at.inside(Problem { pointer: inside, ..problem }));
-    }
-    template
-}
-
-fn condition(at: &At<'_>, problems: &mut Vec<Problem>) -> Option<Condition> {
-    let text = match &at.node.kind {
-        Kind::Scalar(Value::Bool(truth)) => truth.to_string(),
-        _ => at.text(problems)?.to_owned(),
-    };
-    match Condition::compile(&text) {
-        Ok(condition) => Some(condition),
-        Err(error) => {
-            problems.push(at.problem("invalid_expression", error.message));
-            None
-        }
-    }
-}
-
-fn needs(at: &At<'_>, problems: &mut Vec<Problem>) -> Vec<Option<String>> {
-    let items = at.list(problems).unwrap_or_default();
-    let mut seen = HashSet::new();
-    let mut names = Vec::new();
-    for item in items {
-        let name = item.text(problems);
-        if let Some(name) = name
-            && !seen.insert(name)
-        {
-            problems.push(item.problem("duplicate_name", format!("`{name}` stands here twice")));
-        }
-        names.push(name.map(str::to_owned));
-    }
-    names
-}
-
-fn retry(at: &At<'_>, problems: &mut Vec<Problem>) -> Option<Retry> {
-    if let Kind::Scalar(Value::Number(number)) = &at.node.kind {
-        let message = "`retry` must be an object, and is a number".to_owned();
-        let mut problem = at.problem("wrong_type", message);
-        problem.suggestion = Some(format!("{{ maxAttempts: {number} }}"));
-        problems.push(problem);
-        return None;
-    }
-    let fields = at.object("`retry`", problems)?;
-    fields.only(&RETRY_KEYS, &[], problems);
-    let mut retry = Retry::plain(2);
-    let given = |key: &str| fields.get(key);
-    if let Some(number) = given("maxAttempts").and_then(|at| small(&at, 1, 100, problems)) {
-        retry.max_attempts = number;
-    }
-    if let Some(backoff) = given("backoff").and_then(|at| backoff(&at, problems)) {
-        retry.backoff = backoff;
-    }
-    if let Some(delay) = given("initialDelayMs").and_then(|at| delay(&at, problems)) {
-        retry.initial_delay_ms = delay;
-    }
-    if let Some(multiplier) =
-        given("backoffMultiplier").and_then(|at| at.fraction(1.0..=100.0, problems))
-    {
-        retry.multiplier = multiplier;
-    }
-    if let Some(jitter) = given("jitter").and_then(|at| at.boolean(problems)) {
-        retry.jitter = jitter;
-    }
-    if let Some(codes) = given("on").and_then(|at| at.texts(problems)) {
-        retry.on = codes;
-    }
-    retry.max_delay_ms = longest_delay(&fields, &retry, problems);
-    Some(retry)
-}
-
-fn delay(at: &At<'_>, problems: &mut Vec<Problem>) -> Option<u64> {
-    at.whole(0..=MAX_DELAY_MS, problems)
-}
-
-fn backoff(at: &At<'_>, problems: &mut Vec<Problem>) -> Option<Backoff> {
-    let words = [
-        ("exponential", Backoff::Exponential),
-        ("linear", Backoff::Linear),
-        ("fixed", Backoff::Fixed),
-    ];
-    at.one_of(&words, problems)
-}
-
-fn longest_delay(fields: &Fields<'_>, retry: &Retry, problems: &mut Vec<Problem>) -> u64 {
-    // A first delay that is written down is not cut by a bound that is not.
-    let otherwise = retry.max_delay_ms.max(retry.initial_delay_ms);
-    let Some(at) = fields.get("maxDelayMs") else { return otherwise };
-    let Some(longest) = delay(&at, problems) else { return otherwise };
-    if longest < retry.initial_delay_ms {
-        let message = format!(
-            "`maxDelayMs` is {longest}, less than `initialDelayMs`, which is {}",
-            retry.initial_delay_ms
-        );
-        problems.push(at.problem("out_of_range", message));
-    }
-    longest
+    let each = fields.each();
+    each.map(|(entry, at)| {
+        fields.name_key(entry, problems);
+        (entry.key.clone(), template(&at, problems))
+    })
+    .collect()
 }

@@ -82,10 +82,10 @@ fn every_wrong_key_and_value_is_located() {
             ("unknown_key", "/steps/0/wibble", 3, 27, None),
         ),
         (
-            "  - { name: b, tool: c.d, forEach: \"${input.x}\" }\n",
-            ("not_yet", "/steps/0/forEach", 3, 27, None),
+            "  - { name: b, tool: c.d, forEach: \"${item.x}\" }\n",
+            ("unknown_name", "/steps/0/forEach", 3, 36, None),
         ),
-        ("  - { name: b, ask: {} }\n", ("not_yet", "/steps/0/ask", 3, 16, None)),
+        ("  - { name: b, ask: {} }\n", ("missing_key", "/steps/0/ask", 3, 21, None)),
         ("  - { name: b, tool: c.d, name: e }\n", ("duplicate_key", "/steps/0/name", 3, 27, None)),
         ("  - { tool: c.d }\n", ("missing_key", "/steps/0", 3, 5, None)),
         ("  - { name: b }\n", ("missing_key", "/steps/0", 3, 5, None)),
@@ -170,7 +170,7 @@ fn every_wrong_key_and_value_is_located() {
         ),
         (
             "  - { name: b, tool: c.d, if: \"${input.x} == 1\" }\n",
-            ("invalid_expression", "/steps/0/if", 3, 31, None),
+            ("invalid_expression", "/steps/0/if", 3, 31, Some("input.x == 1")),
         ),
         (
             "  - { name: b, tool: c.d, assign: \"1x\" }\n",
@@ -198,7 +198,7 @@ fn the_head_of_a_document_is_checked() {
     let table: [(&str, Expected); 13] = [
         ("title: x", ("missing_key", "", 1, 1, None)),
         ("nme: a", ("unknown_key", "/nme", 1, 1, Some("did you mean `name`?"))),
-        ("name: a\nlock: x", ("not_yet", "/lock", 2, 1, None)),
+        ("name: a\nlock: ''", ("out_of_range", "/lock", 2, 7, None)),
         ("name: a\ntags: x", ("wrong_type", "/tags", 2, 7, Some("[x]"))),
         (
             "name: a\nconfig: { maxParallel: 0 }",
@@ -213,8 +213,8 @@ fn the_head_of_a_document_is_checked() {
             ("wrong_type", "/config/continueOnError", 2, 28, Some("true")),
         ),
         (
-            "name: a\nconfig: { undoOnFailure: true }",
-            ("not_yet", "/config/undoOnFailure", 2, 11, None),
+            "name: a\nconfig: { undoOnFailure: yes }",
+            ("wrong_type", "/config/undoOnFailure", 2, 26, Some("true")),
         ),
         (
             "name: a\nconfig: { timeout: 1 }",
