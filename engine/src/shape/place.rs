@@ -99,10 +99,10 @@ impl<'s> Place<'s> {
         let mut groups = Vec::new();
         for entries in self.conjuncts() {
             for key in ["anyOf", "oneOf"] {
-                if let Some(branches) = entries.get(key).and_then(Value::as_array) {
-                    if !branches.iter().any(|_| self.is_too_much()) {
-                        groups.push(branches.iter().map(|branch| self.inner(branch)).collect());
-                    }
+                if let Some(branches) = entries.get(key).and_then(Value::as_array)
+                    && !branches.iter().any(|_| self.is_too_much())
+                {
+                    groups.push(branches.iter().map(|branch| self.inner(branch)).collect());
                 }
             }
         }
@@ -177,7 +177,8 @@ impl<'s> Place<'s> {
 
     fn property_within(self, key: &str, fuel: &Fuel) -> Reach<'s> {
         if let Some(place) = self.declared(key) {
-            let optional = !self.requires(key) && !(self.fills && place.has_default());
+            let filled = self.fills && place.has_default();
+            let optional = !(self.requires(key) || filled);
             return Reach::Found { shape: Shape::Schema(place), optional };
         }
         let conjuncts = self.conjuncts();
