@@ -1,6 +1,6 @@
 //! A tool server that misbehaves on request: what the tests of tool servers, and of everything above, call.
 //!
-//! `fake_tool_server [MODE] [--ledger FILE] [--state FILE] [--slow-once]`
+//! `fake_tool_server [MODE] [--ledger FILE] [--state FILE] [--changes FILE] [--slow-once]`
 //!
 //! MODE is one of
 //! - `normal`: MCP 2025-11-25; refuses `server/discover` as unknown
@@ -14,6 +14,8 @@
 //! The ledger gets one line for each effect: `TOOL KEY ATTEMPT ARGUMENTS`, and `cancelled TOOL` for each
 //! cancellation that arrived. The state file is where `crash_once` remembers that it has crashed, what `recite`
 //! says, and where `--slow-once` remembers that it has taken eleven seconds to start, which is longer than clients wait for a probe.
+//! The file of changes, where there is one, holds by a tool's name what is to be laid over it (RFC 7396); null takes
+//! the tool away. It is read again whenever the tools are listed.
 //! Speaks JSON-RPC by hand, so that it shares no code, and no mistake, with what it tests.
 
 use std::{
@@ -41,6 +43,7 @@ struct Server {
     mode: String,
     ledger: Option<PathBuf>,
     state: Option<PathBuf>,
+    changes: Option<PathBuf>,
     slow_once: bool,
     output: Mutex<std::io::Stdout>,
     cancelled: Mutex<HashSet<String>>,
@@ -90,6 +93,7 @@ impl Server {
             mode: "normal".to_owned(),
             ledger: None,
             state: None,
+            changes: None,
             slow_once: false,
             output: Mutex::new(std::io::stdout()),
             cancelled: Mutex::default(),
@@ -102,6 +106,7 @@ impl Server {
             match argument.as_str() {
                 "--ledger" => server.ledger = arguments.next().map(PathBuf::from),
                 "--state" => server.state = arguments.next().map(PathBuf::from),
+                "--changes" => server.changes = arguments.next().map(PathBuf::from),
                 "--slow-once" => server.slow_once = true,
                 mode => server.mode = mode.to_owned(),
             }
@@ -158,7 +163,7 @@ impl Server {
 
     /// Two pages, so that whoever reads one misses half.
     fn page(&self, params: &Value) -> Value {
-        let mut tools = tools();
+        let mut tools = self.changed(tools());
         if self.grown.load(Ordering::SeqCst) {
             tools.push(tool("grown", "Came later.", &json!({}), &json!({ "readOnlyHint": true })));
         }
@@ -173,6 +178,21 @@ impl Server {
             page["cacheScope"] = json!("private");
         }
         page
+    }
+
+    /// The tools with the changes of the moment.
+    fn changed(&self, tools: Vec<Value>) -> Vec<Value> {
+        let text = self.changes.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+        let changes: Value = text.map_or(Value::Null, |text| {
+            serde_json::from_str(&text).expect("the file of changes is JSON")
+        });
+        let lay = |mut tool: Value| {
+            if let Some(change) = changes.get(tool["name"].as_str()?) {
+                merge(&mut tool, change);
+            }
+            (!tool.is_null()).then_some(tool)
+        };
+        tools.into_iter().filter_map(lay).collect()
     }
 
     fn start(self: &Arc<Self>, id: Value, params: Value) {
@@ -393,6 +413,23 @@ impl Server {
         // A client that is gone is no reason to panic.
         let _ = output.write_all(format!("{message}\n").as_bytes());
         let _ = output.flush();
+    }
+}
+
+/// Lays a JSON Merge Patch (RFC 7396) over a value.
+fn merge(value: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *value = patch.clone();
+        return;
+    };
+    if !value.is_object() {
+        *value = json!({});
+    }
+    for (key, patch) in patch {
+        match patch {
+            Value::Null => drop(value.as_object_mut().and_then(|value| value.remove(key))),
+            patch => merge(&mut value[key], patch),
+        }
     }
 }
 

@@ -1,14 +1,19 @@
 //! The door for terminals: reads the command line, calls the application, renders the answer.
 
+mod accept;
 mod arguments;
 mod cancel;
 mod demo;
+mod diff;
+mod enable;
 mod failure;
 mod input;
 mod list;
 mod logs;
 mod resolve;
+mod revisions;
 mod run;
+mod save;
 mod serve;
 mod session;
 mod signals;
@@ -88,7 +93,13 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Status(arguments) => status::run(&session, &arguments).await,
         Command::Cancel(arguments) => cancel::run(&session, arguments).await,
         Command::Resolve(arguments) => resolve::run(&session, arguments).await,
-        Command::Validate(arguments) => validate::run(&session, &arguments),
+        Command::Validate(arguments) => validate::run(&session, &arguments).await,
+        Command::Save(arguments) => save::run(&session, arguments).await,
+        Command::Revisions(arguments) => revisions::run(&session, &arguments).await,
+        Command::Diff(arguments) => diff::run(&session, &arguments).await,
+        Command::Enable(arguments) => enable::run(&session, &arguments, true).await,
+        Command::Disable(arguments) => enable::run(&session, &arguments, false).await,
+        Command::Accept(arguments) => accept::run(&session, &arguments).await,
         Command::Tools(arguments) => tools::run(&session, &arguments).await,
         Command::Serve(arguments) => serve::run(&session, arguments).await,
         Command::Demo => demo::run(&session).await,

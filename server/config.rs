@@ -51,6 +51,8 @@ pub struct Config {
     pub github: GithubSettings,
     /// The HTTP door.
     pub http: HttpSettings,
+    /// Questions to persons.
+    pub approvals: ApprovalSettings,
     /// The worker.
     pub worker: WorkerSettings,
 }
@@ -90,6 +92,16 @@ pub struct HttpSettings {
     pub allowed_hosts: Vec<String>,
     /// Origins, besides the own ones, that browsers may come from.
     pub allowed_origins: Vec<String>,
+    /// Whether callers may save workflows and switch them on and off.
+    pub authoring: bool,
+}
+
+/// Questions to persons.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApprovalSettings {
+    /// Whether an agent may answer what the executions that it started ask.
+    pub agents_may_answer: bool,
 }
 
 /// The worker.
@@ -259,6 +271,7 @@ impl Default for Config {
             secrets: SecretSettings::new(),
             github: GithubSettings::default(),
             http: HttpSettings::default(),
+            approvals: ApprovalSettings::default(),
             worker: WorkerSettings::default(),
         }
     }
@@ -281,6 +294,7 @@ impl Default for HttpSettings {
             token_env: "WINDLASS_HTTP_TOKEN".into(),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            authoring: false,
         }
     }
 }
@@ -307,6 +321,7 @@ impl fmt::Debug for Config {
             .field("secrets", &self.secrets)
             .field("github", &self.github)
             .field("http", &self.http)
+            .field("approvals", &self.approvals)
             .field("worker", &self.worker)
             .finish()
     }

@@ -187,6 +187,7 @@ mod tests {
             mcp: mcp::Options {
                 tool_names: ToolNames::Dotted,
                 caller,
+                authoring: false,
                 conformance_fixtures: false,
             },
         }

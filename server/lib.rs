@@ -2,9 +2,11 @@
 
 pub mod app;
 pub mod bell;
+pub mod children;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod drift;
 pub mod driver;
 mod fault;
 pub mod host;
@@ -12,6 +14,7 @@ pub mod http;
 pub mod keyring;
 mod link;
 pub mod mcp;
+pub mod pins;
 pub mod revisions;
 pub mod secrets;
 pub mod store;

@@ -2,6 +2,7 @@
 
 mod answer;
 mod arguments;
+mod authoring;
 mod call;
 mod conformance;
 mod handler;
@@ -41,6 +42,8 @@ pub struct Options {
     pub tool_names: ToolNames,
     /// Who calls, where the transport does not say.
     pub caller: Caller,
+    /// Offer the tools for authors: save workflows, switch them on and off.
+    pub authoring: bool,
     /// Offer the tools, resources and prompts that the official conformance suite asks for.
     pub conformance_fixtures: bool,
 }
@@ -88,6 +91,9 @@ impl Mcp {
     pub fn new(app: App, options: Options, closing: CancellationToken) -> Mcp {
         let fixtures = options.conformance_fixtures.then(Fixtures::new);
         let mut tools = tools::list(options.tool_names);
+        if options.authoring {
+            tools.extend(tools::authoring(options.tool_names));
+        }
         tools.extend(fixtures.iter().flat_map(|_| conformance::tools()));
         let calls = Semaphore::new(MAX_CALLS);
         let waits = Semaphore::new(MAX_WAITS);
@@ -160,7 +166,8 @@ impl Mcp {
     }
 
     fn unknown_tool(&self, name: &str) -> ErrorData {
-        let known = ToolId::ALL.map(|tool| tool.listed(self.names())).join(", ");
+        let listed = self.tools().iter().filter(|tool| ToolId::named(&tool.name).is_some());
+        let known = listed.map(|tool| &*tool.name).collect::<Vec<_>>().join(", ");
         ErrorData::invalid_params(format!("Unknown tool {name:?}; there are {known}"), None)
     }
 }

@@ -22,7 +22,7 @@ mod write_only;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -91,6 +91,10 @@ pub type MaySend = Arc<dyn Fn() -> bool + Send + Sync>;
 /// Makes of a result what may be kept: it seals what stands at these places (JSON Pointers), which the tool's output
 /// schema marks `writeOnly`. Called before anybody else sees the result.
 pub type Keep<'a> = &'a (dyn Fn(Value, &[String]) -> Value + Send + Sync);
+/// Looks at a tool, as its server describes it at the last moment before a call goes out (`None`: there is none of
+/// that name). What it says then is why the call is not made.
+pub type Inspect =
+    Arc<dyn Fn(Option<&ToolInfo>) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
 
 /// One call to one tool.
 #[derive(Clone)]
@@ -112,6 +116,8 @@ pub struct Call {
     /// Asked last of all before the call goes out, after every wait for a place or a connection; where it says no,
     /// the call is not made and fails as `lease_lost`.
     pub may_send: Option<MaySend>,
+    /// Asked when the tool is known and before it is called.
+    pub inspect: Option<Inspect>,
 }
 
 /// What became of a call.
@@ -168,6 +174,8 @@ pub struct ToolInfo {
     pub input_schema: Value,
     /// JSON Schema of its structured result, if it names one.
     pub output_schema: Option<Value>,
+    /// What the server says of the risk of calling it; an object, or null.
+    pub annotations: Value,
     /// Whether it may be called again.
     pub retry_class: RetryClass,
 }
@@ -339,6 +347,13 @@ impl ToolServers {
     /// When the server or the tool does not exist, or the server cannot be reached.
     pub async fn tool(&self, name: &ToolName) -> Result<ToolInfo, Error> {
         self.server(&name.server)?.tool(&name.tool).await
+    }
+
+    /// A tool as it was listed last, without asking anybody: `None` when nothing is known of it now, `Some(None)` when
+    /// its server has no such tool.
+    #[must_use]
+    pub fn known(&self, name: &ToolName) -> Option<Option<ToolInfo>> {
+        self.server(&name.server).ok()?.known(&name.tool)
     }
 
     /// Calls a tool; never fails otherwise than by its outcome, which is whole.

@@ -1,6 +1,7 @@
 //! Moves executions forward: claim, decide, commit, act, and again.
 
 mod drive;
+mod hear;
 mod leases;
 mod outgoing;
 
@@ -27,6 +28,7 @@ use crate::{
     clock::Moment,
     config::WorkerSettings,
     driver::{HandOver, LetterBox, Own},
+    pins::Pins,
     revisions::Revisions,
     store::{self, Claim, Store},
     tool_servers::ToolServers,
@@ -58,6 +60,7 @@ struct Shared {
     tool_servers: ToolServers,
     outgoing: Outgoing,
     revisions: Revisions,
+    pins: Pins,
     bell: Bell,
     settings: WorkerSettings,
     leases: Leases,
@@ -89,6 +92,7 @@ impl Worker {
         let shared = Shared {
             id: Arc::clone(&id),
             leases: Leases::new(store.clone(), Arc::clone(&id)),
+            pins: Pins::new(store.clone()),
             store,
             tool_servers: outgoing.tool_servers().clone(),
             outgoing,
@@ -214,6 +218,13 @@ impl Shared {
     /// Remembers when a parked execution wants to be looked at.
     fn wake(&self, at: Option<i64>) {
         lock(&self.wakes).extend(at);
+    }
+
+    /// Where it drives only some executions, drives these too.
+    fn adopt<'i>(&self, ids: impl Iterator<Item = &'i str>) {
+        if let Some(own) = &self.own {
+            lock(own).extend(ids.map(str::to_owned));
+        }
     }
 
     /// Leaves an execution, and all with the same tool servers, to other workers.

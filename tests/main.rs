@@ -6,11 +6,13 @@
 mod durability;
 
 mod bounds;
+mod checks;
 mod cli;
 mod guide;
 mod harness;
 mod harness_itself;
 mod mcp;
+mod saved;
 mod sdk;
 mod secrets;
 mod store;

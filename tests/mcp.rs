@@ -8,8 +8,15 @@ use crate::harness::{
     Answer, Client, HttpServer, Project, SOON, begin, eventually, get, post, settled, signed,
 };
 
-const TOOLS: [&str; 5] =
-    ["workflow.list", "workflow.describe", "workflow.run", "workflow.status", "workflow.control"];
+const TOOLS: [&str; 7] = [
+    "workflow.list",
+    "workflow.describe",
+    "workflow.run",
+    "workflow.status",
+    "workflow.control",
+    "workflow.save",
+    "workflow.manage",
+];
 /// Long enough that no test waits for it, short enough that no process outlives them for long.
 const LONG_MS: u64 = 30_000;
 /// Waits of 50 seconds, the longest that a client may ask for, are among these tests.

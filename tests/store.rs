@@ -2,6 +2,7 @@
 
 mod broken;
 mod opening;
+mod workflows;
 
 use std::collections::BTreeSet;
 
@@ -123,10 +124,13 @@ async fn create(store: &Store, wish: &Wish) -> Result<Created, Error> {
         client_name: Some("client \u{0}"),
         client_version: None,
         tool_servers: wish.servers,
+        links: "{}",
+        linked: &[],
         idempotency_key: wish.key,
         request_hash: wish.hash,
         state: &state,
         events: &events,
+        children: &[],
         at,
         worker: wish.worker,
     };
@@ -176,6 +180,8 @@ impl Driven {
             workflow: &self.workflow,
             state: &self.state,
             events: &turn.events,
+            children: &[],
+            cancels: &[],
             at: self.at,
             signals_done: self.signals_done,
             wake_at: turn.wake_at,

@@ -24,7 +24,7 @@ const DOORS: [&str; 4] = ["cli", "http", "mcp", "web"];
 const BELOW_DOORS: [&str; 5] = ["bell", "driver", "link", "store", "worker"];
 
 /// A module of `server/`, and the modules that it must not name.
-const STRANGERS: [(&str, &[&str]); 10] = [
+const STRANGERS: [(&str, &[&str]); 12] = [
     ("cli", &BELOW_DOORS),
     ("http", &BELOW_DOORS),
     ("mcp", &BELOW_DOORS),
@@ -33,6 +33,9 @@ const STRANGERS: [(&str, &[&str]); 10] = [
     ("app", &["worker", "host", "cli", "http", "mcp", "web"]),
     ("worker", &["app", "host", "cli", "http", "mcp", "web"]),
     ("tool_servers", &["app", "worker", "host", "cli", "http", "mcp", "web"]),
+    // What app and worker both use knows neither; the verdicts about tools need no database either.
+    ("drift", &["app", "worker", "store", "host", "cli", "http", "mcp", "web"]),
+    ("pins", &["app", "worker", "host", "cli", "http", "mcp", "web"]),
     ("secrets", &["app", "worker", "tool_servers", "store", "host", "cli", "http", "mcp", "web"]),
     ("keyring", &["app", "worker", "tool_servers", "store", "host", "cli", "http", "mcp", "web"]),
     ("store", &["app", "worker", "tool_servers", "host", "cli", "http", "mcp", "web"]),

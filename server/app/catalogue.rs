@@ -1,7 +1,7 @@
-//! The workflows there are: the project's files first, then those that ship.
+//! The workflows there are: the project's files first, then the saved ones, then those that ship.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -21,22 +21,37 @@ const FILE_LIMIT: u64 = 1024 * 1024;
 pub(super) struct Catalogue {
     folders: Vec<PathBuf>,
     files: Mutex<HashMap<PathBuf, (Stamp, Entry)>>,
+    /// The hashes of documents that the database has.
+    noted: Mutex<HashSet<String>>,
 }
 
 type Stamp = (Option<SystemTime>, u64);
+
+/// Where a document lives. Of one name, the first of these is what runs.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum Origin {
+    /// In a file of the project, or one that was named.
+    File,
+    /// In the database.
+    Saved,
+    /// In the program.
+    Shipped,
+}
 
 /// One document, readable or not.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) name: String,
     pub(super) source: String,
+    pub(super) origin: Origin,
+    pub(super) enabled: bool,
     pub(super) read: Result<Arc<Workflow>, Arc<Vec<Problem>>>,
 }
 
 impl Catalogue {
     pub(super) fn new(project: &Path, folders: &[PathBuf]) -> Catalogue {
         let folders = folders.iter().map(|folder| project.join(folder)).collect();
-        Catalogue { folders, files: Mutex::default() }
+        Catalogue { folders, files: Mutex::default(), noted: Mutex::default() }
     }
 
     /// Every workflow, by name. A project's file hides a shipped one of the same name.
@@ -53,6 +68,16 @@ impl Catalogue {
             entries.entry(entry.name.clone()).or_insert(entry);
         }
         entries
+    }
+
+    /// Whether a document may not be in the database yet.
+    pub(super) fn is_news(&self, hash: &str) -> bool {
+        !self.noted.lock().unwrap_or_else(PoisonError::into_inner).contains(hash)
+    }
+
+    /// Says that the database has a document.
+    pub(super) fn noted(&self, hash: &str) {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(hash.to_owned());
     }
 
     fn files(&self) -> Vec<Entry> {
@@ -102,7 +127,8 @@ fn read_file(known: &mut HashMap<PathBuf, (Stamp, Entry)>, path: &Path) -> Optio
 
 fn broken(path: &Path, source: String, code: &'static str, message: &str) -> Entry {
     let problem = Problem::new(code, "", message);
-    Entry { name: stem(path), source, read: Err(Arc::new(vec![problem])) }
+    let read = Err(Arc::new(vec![problem]));
+    Entry { name: stem(path), source, origin: Origin::File, enabled: true, read }
 }
 
 fn stem(path: &Path) -> String {
@@ -111,7 +137,10 @@ fn stem(path: &Path) -> String {
 
 fn shipped() -> Vec<Entry> {
     static READ: std::sync::LazyLock<Vec<Entry>> = std::sync::LazyLock::new(|| {
-        let read = |(file, text): &(&str, &str)| read(text, "built-in", &stem(Path::new(file)));
+        let read = |(file, text): &(&str, &str)| {
+            let entry = read(text, "built-in", &stem(Path::new(file)));
+            Entry { origin: Origin::Shipped, ..entry }
+        };
         SHIPPED.iter().map(read).collect()
     });
     READ.clone()
@@ -125,7 +154,7 @@ pub(super) fn read(text: &str, source: &str, fallback_name: &str) -> Entry {
         Err(_) => fallback_name.to_owned(),
     };
     let read = read.map(Arc::new).map_err(Arc::new);
-    Entry { name, source: source.to_owned(), read }
+    Entry { name, source: source.to_owned(), origin: Origin::File, enabled: true, read }
 }
 
 fn compile(text: &str, fallback_name: &str) -> Result<Workflow, Vec<Problem>> {
@@ -144,13 +173,13 @@ impl Entry {
         let (name, other) = (&self.name, &first.source);
         let message = format!("{other} is called {name:?} too; give one of the two another name");
         let problem = Problem::new("duplicate_workflow", "/name", message);
-        let name = self.source.clone();
-        Entry { name, source: self.source, read: Err(Arc::new(vec![problem])) }
+        let (name, read) = (self.source.clone(), Err(Arc::new(vec![problem])));
+        Entry { name, read, ..self }
     }
 
     pub(super) fn view(&self) -> WorkflowView {
         match &self.read {
-            Ok(workflow) => view(workflow, &self.source),
+            Ok(workflow) => self.view_of(workflow),
             Err(problems) => WorkflowView {
                 name: self.name.clone(),
                 title: None,
@@ -161,22 +190,28 @@ impl Entry {
                 input_schema: json!({ "type": "object" }),
                 steps: Vec::new(),
                 problems: problems.to_vec(),
+                enabled: self.enabled,
+                revision: None,
+                drift: None,
             },
         }
     }
-}
 
-fn view(workflow: &Workflow, source: &str) -> WorkflowView {
-    WorkflowView {
-        name: workflow.name.clone(),
-        title: workflow.title.clone(),
-        description: workflow.description.clone(),
-        tags: workflow.tags.clone(),
-        source: source.to_owned(),
-        hash: workflow.hash.clone(),
-        input_schema: workflow.input.schema().clone(),
-        steps: workflow.steps.iter().map(|step| outline(workflow, step)).collect(),
-        problems: Vec::new(),
+    fn view_of(&self, workflow: &Workflow) -> WorkflowView {
+        WorkflowView {
+            name: workflow.name.clone(),
+            title: workflow.title.clone(),
+            description: workflow.description.clone(),
+            tags: workflow.tags.clone(),
+            source: self.source.clone(),
+            hash: workflow.hash.clone(),
+            input_schema: workflow.input.schema().clone(),
+            steps: workflow.steps.iter().map(|step| outline(workflow, step)).collect(),
+            problems: Vec::new(),
+            enabled: self.enabled,
+            revision: None,
+            drift: None,
+        }
     }
 }
 

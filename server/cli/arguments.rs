@@ -69,6 +69,18 @@ pub(super) enum Command {
     Resolve(Resolve),
     /// Check workflow files without running them
     Validate(Validate),
+    /// Check a workflow file and keep it in the database, as a revision
+    Save(Save),
+    /// List the revisions of a workflow, or print one
+    Revisions(Revisions),
+    /// Show what is different between two revisions of a workflow
+    Diff(Diff),
+    /// Allow a workflow to be started again
+    Enable(Enable),
+    /// Keep a workflow from being started; what runs goes on
+    Disable(Enable),
+    /// Take the tools that a workflow calls as they are now, after they changed
+    Accept(Accept),
     /// List the tools that workflows may call
     Tools(Tools),
     /// Serve workflows over MCP, on standard input and output or over HTTP
@@ -123,6 +135,57 @@ pub(super) struct List {
     /// How many executions at most
     #[arg(long, value_name = "NUMBER", default_value_t = 20, requires = "executions")]
     pub(super) limit: u32,
+    /// Ask the tool servers whether tools have changed, starting them if need be
+    #[arg(long, conflicts_with = "executions")]
+    pub(super) live: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Save {
+    /// A workflow file; - for standard input
+    pub(super) file: PathBuf,
+    /// Why; kept with the revision
+    #[arg(long, value_name = "TEXT")]
+    pub(super) comment: Option<String>,
+    /// Save only if this is the saved revision so far; 0: only if there is none
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) expect: Option<u32>,
+    /// Check everything and write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Revisions {
+    /// The workflow
+    pub(super) workflow: String,
+    /// Print this revision's document: its number, or the beginning of its hash
+    pub(super) revision: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Diff {
+    /// The workflow
+    pub(super) workflow: String,
+    /// A revision's number, or the beginning of its hash; left out: the one before the current one
+    pub(super) from: Option<String>,
+    /// The other revision; left out: the current one
+    pub(super) to: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Enable {
+    /// The workflow
+    pub(super) workflow: String,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Accept {
+    /// A workflow's name, or the path of a .yaml, .yml or .json file
+    pub(super) workflow: String,
+    /// Show what changed and write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }
 
 #[derive(Args, Debug)]
@@ -176,6 +239,9 @@ pub(super) struct Validate {
     /// Workflow files; - for standard input
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
+    /// Look at the documents alone: ask no tool server whether it has the tools and what they take
+    #[arg(long)]
+    pub(super) offline: bool,
 }
 
 #[derive(Args, Debug)]

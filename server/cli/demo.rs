@@ -182,6 +182,7 @@ fn call() -> Call {
         timeout: PATIENCE,
         cancel: CancellationToken::new(),
         may_send: None,
+        inspect: None,
     }
 }
 

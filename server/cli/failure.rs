@@ -125,6 +125,15 @@ impl From<app::Error> for Failure {
                 "broken_workflow",
                 "`windlass validate FILE` shows each problem in its place",
             ),
+            app::Error::Disabled { name } => {
+                return Failure { exit: Exit::Usage, code: "disabled", message, help: None }
+                    .help(format!("`windlass enable {name}` switches it on again"));
+            }
+            app::Error::NotSaved(_) => (
+                Exit::Usage,
+                "not_saved",
+                "`windlass revisions NAME` shows a workflow's revisions and who made them",
+            ),
             app::Error::InvalidInput { .. } => (
                 Exit::Usage,
                 "invalid_input",
@@ -140,6 +149,14 @@ impl From<app::Error> for Failure {
                 "unknown_execution",
                 "`windlass list --executions` shows this workspace's; --workspace chooses another",
             ),
+            app::Error::UnknownRequest(_) => (
+                Exit::NotFound,
+                "unknown_request",
+                "`windlass status ID` shows the questions of an execution that are open",
+            ),
+            app::Error::InvalidAnswer { .. } => {
+                (Exit::Usage, "invalid_answer", "`windlass status ID` shows what is asked for")
+            }
             app::Error::UnknownStep { .. } => {
                 (Exit::NotFound, "unknown_step", "`windlass status ID` shows the execution's steps")
             }

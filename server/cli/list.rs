@@ -5,11 +5,12 @@ use super::{
     caller,
     failure::{Exit, Failure},
     session::Session,
-    terminal::{self, dim, duration, red, yellow},
+    terminal::{self, bold, dim, duration, red, yellow},
 };
 use crate::{
-    app::{App, ExecutionList, ExecutionSummary, WorkflowView},
+    app::{App, ExecutionList, ExecutionSummary, Look, ToolDrift, WorkflowDrift, WorkflowView},
     clock,
+    drift::Severity,
     host::Drive,
 };
 
@@ -17,26 +18,53 @@ pub(super) async fn run(session: &Session, arguments: &List) -> Result<Exit, Fai
     let host = session.host(Drive::Nobody).await?;
     let listed = match arguments.executions {
         true => executions(session, &host.app, arguments.limit).await,
-        false => workflows(session, &host.app).await,
+        false => workflows(session, &host.app, arguments.live).await,
     };
     host.stop().await;
     listed
 }
 
-async fn workflows(session: &Session, app: &App) -> Result<Exit, Failure> {
-    let workflows = app.workflows().await;
+async fn workflows(session: &Session, app: &App, live: bool) -> Result<Exit, Failure> {
+    let look = if live { Look::Live } else { Look::Remembered };
+    let workflows = app.workflows(look).await?;
     if session.json() {
         terminal::say_json(&serde_json::json!({ "workflows": workflows }));
         return Ok(Exit::Done);
     }
     let rows: Vec<_> = workflows.iter().map(workflow_row).collect();
     terminal::columns(&rows).iter().for_each(|line| terminal::say(line));
+    for (name, drift) in
+        workflows.iter().filter_map(|workflow| Some((&workflow.name, workflow.drift.as_ref()?)))
+    {
+        drift_lines(name, drift).iter().for_each(|line| terminal::say(line));
+    }
     Ok(Exit::Done)
+}
+
+/// What became of a workflow's tools, and what to do about it.
+pub(super) fn drift_lines(name: &str, drift: &WorkflowDrift) -> Vec<String> {
+    let mut lines = Vec::new();
+    for ToolDrift { tool, verdict, differences } in &drift.tools {
+        lines.push(format!("{} {name}: {tool} changed since it was pinned", painted(*verdict)));
+        lines.extend(differences.iter().map(|difference| format!("    {difference}")));
+    }
+    lines.extend(drift.advice.as_ref().map(|advice| format!("    {} {advice}", bold("help:"))));
+    lines
+}
+
+fn painted(verdict: Severity) -> String {
+    let word = verdict.as_str().replace('_', " ");
+    match verdict {
+        Severity::Compatible => dim(&word),
+        Severity::NeedsReview => yellow(&word),
+        Severity::Broken => red(&word),
+    }
 }
 
 fn workflow_row(workflow: &WorkflowView) -> Vec<String> {
     let said = workflow.description.as_deref().or(workflow.title.as_deref()).unwrap_or_default();
     let said = match workflow.problems.len() {
+        0 if !workflow.enabled => yellow("disabled"),
         0 => said.lines().next().unwrap_or_default().to_owned(),
         1 => red("cannot run: 1 problem, see `windlass validate`"),
         count => red(&format!("cannot run: {count} problems, see `windlass validate`")),

@@ -23,8 +23,8 @@ use crate::{
 /// How long one look for changes lasts.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What is to be run: a workflow that has a name, or the text of a file.
-enum Subject {
+/// What is meant: a workflow that has a name, or the text of a file.
+pub(super) enum Subject {
     Workflow(String),
     Document { path: String, text: String },
 }
@@ -78,7 +78,7 @@ fn interrupted(session: &Session, id: &str) -> Exit {
 }
 
 /// A path if it looks like one and is there; a name otherwise.
-fn subject(workflow: &str) -> Result<Subject, Failure> {
+pub(super) fn subject(workflow: &str) -> Result<Subject, Failure> {
     let path = Path::new(workflow);
     let extension = path.extension().and_then(|extension| extension.to_str());
     let looks_like_a_path =

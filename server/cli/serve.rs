@@ -22,6 +22,7 @@ pub(super) async fn run(session: &Session, arguments: Serve) -> Result<Exit, Fai
     let options = mcp::Options {
         tool_names: config.tool_names,
         caller: caller_of(&arguments),
+        authoring: arguments.http.is_none() || config.http.authoring,
         conformance_fixtures: arguments.conformance_fixtures,
     };
     match arguments.http {

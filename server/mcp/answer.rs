@@ -136,11 +136,32 @@ pub(crate) fn workflows(names: ToolNames, workflows: &[WorkflowView]) -> CallToo
 /// What `workflow.describe` answers.
 pub(crate) fn workflow(names: ToolNames, workflow: &WorkflowView) -> CallToolResult {
     let mut answer = object(workflow);
-    let next = if workflow.problems.is_empty() {
-        format!("Call {} with input that fits input_schema.", ToolId::Run.listed(names))
-    } else {
-        "It cannot run before the problems in its file are put right.".to_owned()
-    };
+    answer.insert("next".into(), next_of_workflow(names, workflow).into());
+    CallToolResult::structured(Value::Object(answer))
+}
+
+fn next_of_workflow(names: ToolNames, workflow: &WorkflowView) -> String {
+    let advice = workflow.drift.as_ref().and_then(|drift| drift.advice.as_ref());
+    match advice {
+        _ if !workflow.problems.is_empty() => {
+            "It cannot run before the problems in its file are put right.".to_owned()
+        }
+        _ if !workflow.enabled => {
+            let name = &workflow.name;
+            format!("It is disabled; the user can switch it on again: windlass enable {name}.")
+        }
+        Some(advice) => {
+            format!(
+                "A tool it calls is another one now, and is not called; tell the user. {advice}."
+            )
+        }
+        None => format!("Call {} with input that fits input_schema.", ToolId::Run.listed(names)),
+    }
+}
+
+/// Something plain, with what to do next.
+pub(crate) fn plain(value: &impl serde::Serialize, next: String) -> CallToolResult {
+    let mut answer = object(value);
     answer.insert("next".into(), next.into());
     CallToolResult::structured(Value::Object(answer))
 }
@@ -148,6 +169,13 @@ pub(crate) fn workflow(names: ToolNames, workflow: &WorkflowView) -> CallToolRes
 /// The answer to a call that was not carried out.
 pub(crate) fn refused(refusal: Refusal) -> CallToolResult {
     CallToolResult::error(vec![ContentBlock::text(refusal.0)])
+}
+
+/// The same, with what programs can read.
+pub(crate) fn refused_with(refusal: Refusal, details: Value) -> CallToolResult {
+    let mut result = refused(refusal);
+    result.structured_content = Some(details);
+    result
 }
 
 /// What the application would not or could not do, with what to call next.
@@ -163,13 +191,23 @@ pub(crate) fn refusal(names: ToolNames, tool: ToolId, error: &app::Error) -> Ref
 
 fn advice(names: ToolNames, tool: ToolId, error: &app::Error) -> String {
     let [list, describe, run, status, _] = ToolId::ALL.map(|tool| tool.listed(names));
+    let is_save = tool == ToolId::Save;
     let tool = tool.listed(names);
     match error {
+        app::Error::BrokenWorkflow { .. } if is_save => {
+            format!("Nothing was saved. Correct the document and call {tool} again.")
+        }
         app::Error::UnknownWorkflow { .. } => format!("Call {list} to see every workflow."),
         app::Error::BrokenWorkflow { name, .. } => {
             format!(
                 "Nothing was started. Correct its file; {describe} with workflow={name:?} shows what is wrong."
             )
+        }
+        app::Error::Disabled { name } => {
+            format!("Tell the user, who can switch it on again: windlass enable {name}.")
+        }
+        app::Error::NotSaved(_) => {
+            format!("{describe} shows how a workflow stands now.")
         }
         app::Error::InvalidInput { workflow, .. } => format!(
             "Nothing was started. Correct the input and call {run} again; {describe} with workflow={workflow:?} shows the input schema."
@@ -181,6 +219,12 @@ fn advice(names: ToolNames, tool: ToolId, error: &app::Error) -> String {
         }
         app::Error::UnknownExecution(_) => {
             format!("Call {status} without execution_id to see the newest executions.")
+        }
+        app::Error::UnknownRequest(_) => {
+            format!("Call {status} to see which requests are open.")
+        }
+        app::Error::InvalidAnswer { .. } => {
+            format!("Nothing was answered. Correct the values and call {tool} again.")
         }
         app::Error::UnknownStep { .. } => format!("Call {tool} again with one of these steps."),
         app::Error::Refused(_) => format!("Call {status} to see how the execution stands."),
@@ -417,6 +461,12 @@ fn line(workflow: &WorkflowView, described: bool) -> Value {
     if let Some(problems) = problems(workflow) {
         line.insert("cannot_run".into(), problems.into());
     }
+    if !workflow.enabled {
+        line.insert("enabled".into(), false.into());
+    }
+    if let Some(drift) = &workflow.drift {
+        line.insert("drift".into(), drift.verdict.as_str().into());
+    }
     Value::Object(line)
 }
 
@@ -489,8 +539,7 @@ pub(crate) mod tests {
             started_at: None,
             ended_at: None,
             error: None,
-            params: None,
-            result: None,
+            ..StepView::default()
         };
         Execution {
             execution_id: "exec_1".into(),
@@ -508,7 +557,7 @@ pub(crate) mod tests {
             input: json!({ "issue": 7 }),
             requested_by: "local".into(),
             created_at: 1,
-            ended_at: None,
+            ..Execution::default()
         }
     }
 

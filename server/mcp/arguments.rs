@@ -89,6 +89,15 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    /// Whether something is so; not, when it is left out.
+    pub(crate) fn truth(&mut self, name: &str) -> Result<bool, Refusal> {
+        match self.values.remove(name) {
+            None => Ok(false),
+            Some(Value::Bool(truth)) => Ok(truth),
+            Some(other) => Err(self.wrong(name, "true or false", &other)),
+        }
+    }
+
     /// An object; an empty one when it is left out.
     pub(crate) fn object(&mut self, name: &str) -> Result<Map<String, Value>, Refusal> {
         match self.values.remove(name) {

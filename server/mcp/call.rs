@@ -19,7 +19,7 @@ use super::{
     tools,
     wait::{self, Wait},
 };
-use crate::app::{Caller, Detail, Execution, Resolution, RunRequest};
+use crate::app::{Caller, Detail, Execution, Look, Resolution, RunRequest};
 
 /// How many executions a list has.
 const LISTED_EXECUTIONS: u32 = 20;
@@ -42,12 +42,15 @@ impl Call<'_> {
         let arguments = Arguments::read(self.tool, values)?;
         match self.id {
             ToolId::List => {
-                Ok(answer::workflows(self.mcp.names(), &self.mcp.app().workflows().await))
+                let workflows = self.granted(self.mcp.app().workflows(Look::Remembered).await)?;
+                Ok(answer::workflows(self.mcp.names(), &workflows))
             }
             ToolId::Describe => self.describe(arguments).await,
             ToolId::Run => self.run(arguments).await,
             ToolId::Status => self.status(arguments).await,
             ToolId::Control => self.control(arguments).await,
+            ToolId::Save => self.save(arguments).await,
+            ToolId::Manage => self.manage(arguments).await,
         }
     }
 
@@ -125,7 +128,7 @@ impl Call<'_> {
         self.granted(waited)
     }
 
-    fn granted<T>(&self, result: Result<T, crate::app::Error>) -> Result<T, Refusal> {
+    pub(super) fn granted<T>(&self, result: Result<T, crate::app::Error>) -> Result<T, Refusal> {
         result.map_err(|error| answer::refusal(self.mcp.names(), self.id, &error))
     }
 }

@@ -4,7 +4,6 @@
     reason = "clients of the first era still subscribe and set log levels the old way"
 )]
 
-use futures::FutureExt;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -73,7 +72,7 @@ impl ServerHandler for Mcp {
         _context: Context,
     ) -> Result<ListResourcesResult, ErrorData> {
         let _turn = self.turn().await?;
-        let mut result = answered(resources::list(self).map(Ok)).await?;
+        let mut result = answered(resources::list(self)).await?;
         if self.fixtures().is_some() {
             result.resources.extend(conformance::resources());
         }

@@ -10,6 +10,8 @@ pub(crate) enum ToolId {
     List,
     Describe,
     Control,
+    Save,
+    Manage,
 }
 
 impl ToolId {
@@ -17,10 +19,18 @@ impl ToolId {
     pub(crate) const ALL: [ToolId; 5] =
         [ToolId::List, ToolId::Describe, ToolId::Run, ToolId::Status, ToolId::Control];
 
+    /// Those for authors, which not every door has.
+    pub(crate) const AUTHORING: [ToolId; 2] = [ToolId::Save, ToolId::Manage];
+
+    /// All of them.
+    pub(crate) fn every() -> impl Iterator<Item = ToolId> {
+        ToolId::ALL.into_iter().chain(ToolId::AUTHORING)
+    }
+
     /// The tool that is called so, in either spelling.
     pub(crate) fn named(name: &str) -> Option<ToolId> {
         let name = name.replace('.', "_");
-        ToolId::ALL.into_iter().find(|tool| tool.listed(ToolNames::Underscore) == name)
+        ToolId::every().find(|tool| tool.listed(ToolNames::Underscore) == name)
     }
 
     /// Its name, as `tools/list` shows it.
@@ -36,6 +46,10 @@ impl ToolId {
             (ToolId::Describe, ToolNames::Underscore) => "workflow_describe",
             (ToolId::Control, ToolNames::Dotted) => "workflow.control",
             (ToolId::Control, ToolNames::Underscore) => "workflow_control",
+            (ToolId::Save, ToolNames::Dotted) => "workflow.save",
+            (ToolId::Save, ToolNames::Underscore) => "workflow_save",
+            (ToolId::Manage, ToolNames::Dotted) => "workflow.manage",
+            (ToolId::Manage, ToolNames::Underscore) => "workflow_manage",
         }
     }
 }
@@ -44,7 +58,7 @@ impl ToolId {
 pub(crate) fn respell(names: ToolNames, text: &str) -> String {
     match names {
         ToolNames::Dotted => text.to_owned(),
-        ToolNames::Underscore => ToolId::ALL.into_iter().fold(text.to_owned(), |text, tool| {
+        ToolNames::Underscore => ToolId::every().fold(text.to_owned(), |text, tool| {
             text.replace(tool.listed(ToolNames::Dotted), tool.listed(ToolNames::Underscore))
         }),
     }
@@ -73,7 +87,7 @@ mod tests {
 
     #[test]
     fn both_spellings_name_the_same_tool() {
-        for tool in ToolId::ALL {
+        for tool in ToolId::every() {
             for names in [ToolNames::Dotted, ToolNames::Underscore] {
                 assert_eq!(ToolId::named(tool.listed(names)), Some(tool));
             }
@@ -84,7 +98,7 @@ mod tests {
 
     #[test]
     fn names_are_inside_the_alphabet_of_every_client() {
-        for tool in ToolId::ALL {
+        for tool in ToolId::every() {
             let name = tool.listed(ToolNames::Underscore);
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");
             assert!(!name.contains("__") && name.len() <= 40, "{name}");

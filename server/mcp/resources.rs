@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Mcp;
-use crate::app::{self, Caller, Detail, WorkflowView};
+use crate::app::{self, Caller, Detail, Look, WorkflowView};
 
 const DEFINITIONS: &str = "workflow://definitions/";
 const EXECUTIONS: &str = "workflow://executions/";
@@ -21,11 +21,19 @@ const JSON: &str = "application/json";
 const OFFERED_EXECUTIONS: u32 = 100;
 
 /// Every workflow. Executions are found by their template.
-pub(crate) async fn list(mcp: &Mcp) -> ListResourcesResult {
-    let resources = mcp.app().workflows().await.iter().map(resource).collect();
-    ListResourcesResult { resources, ..Default::default() }
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn list(mcp: &Mcp) -> Result<ListResourcesResult, ErrorData> {
+    let resources = workflows(mcp).await?.iter().map(resource).collect();
+    Ok(ListResourcesResult { resources, ..Default::default() }
         .with_ttl_ms(0)
-        .with_cache_scope(CacheScope::Private)
+        .with_cache_scope(CacheScope::Private))
+}
+
+async fn workflows(mcp: &Mcp) -> Result<Vec<WorkflowView>, ErrorData> {
+    let workflows = mcp.app().workflows(Look::Remembered).await;
+    workflows.map_err(|error| ErrorData::internal_error(error.to_string(), None))
 }
 
 fn resource(workflow: &WorkflowView) -> Resource {
@@ -106,7 +114,7 @@ pub(crate) async fn complete(
     };
     let known = match request.argument.name.as_str() {
         "name" if template.uri.starts_with(DEFINITIONS) => {
-            mcp.app().workflows().await.into_iter().map(|workflow| workflow.name).collect()
+            workflows(mcp).await?.into_iter().map(|workflow| workflow.name).collect()
         }
         "execution_id" if template.uri.starts_with(EXECUTIONS) => {
             let list = mcp.app().executions(caller, OFFERED_EXECUTIONS).await;

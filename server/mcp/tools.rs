@@ -10,14 +10,21 @@ use crate::config::ToolNames;
 pub(crate) const FIELDS: [&str; 5] = ["output", "steps", "results", "error", "input"];
 /// What `workflow.control` can do.
 pub(crate) const ACTIONS: [&str; 2] = ["cancel", "resolve"];
+/// What `workflow.manage` can do.
+pub(crate) const MANAGEMENT: [&str; 5] = ["revisions", "show", "diff", "enable", "disable"];
 /// How a step can be settled by hand.
 pub(crate) const OUTCOMES: [&str; 3] = ["completed", "retry", "failed"];
 /// How long `workflow.run` waits when it is not told.
 pub(crate) const RUN_WAIT_SECONDS: u64 = 30;
 
-/// Every tool, in a fixed order.
+/// Every tool that every door has, in a fixed order.
 pub(crate) fn list(names: ToolNames) -> Vec<Tool> {
     ToolId::ALL.into_iter().map(|tool| describe(tool, names)).collect()
+}
+
+/// The tools for authors.
+pub(crate) fn authoring(names: ToolNames) -> Vec<Tool> {
+    ToolId::AUTHORING.into_iter().map(|tool| describe(tool, names)).collect()
 }
 
 /// What a client is told when it connects.
@@ -73,6 +80,16 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
             "Cancel an execution, or resolve (settle by hand) a step whose outcome is uncertain."
                 .to_owned(),
         ),
+        ToolId::Save => (
+            "Save a workflow",
+            format!(
+                "Check a workflow document and make it what {run} runs; all problems are told, and nothing is saved then."
+            ),
+        ),
+        ToolId::Manage => (
+            "Manage a workflow",
+            "List a workflow's revisions, show or diff them, or switch it on and off.".to_owned(),
+        ),
     };
     Tool::new(tool.listed(names), description, object(input_schema(tool)))
         .with_title(title)
@@ -122,6 +139,24 @@ fn input_schema(tool: ToolId) -> Value {
             }),
             &["execution_id", "action"],
         ),
+        ToolId::Save => arguments(
+            json!({
+                "document": { "type": "string", "description": "YAML or JSON" },
+                "comment": { "type": "string" },
+                "expected_revision": { "type": "integer", "description": "Save only over this one; 0: none yet" },
+                "dry_run": { "type": "boolean" },
+            }),
+            &["document"],
+        ),
+        ToolId::Manage => arguments(
+            json!({
+                "workflow": { "type": "string" },
+                "action": { "type": "string", "enum": MANAGEMENT },
+                "revision": { "type": "string", "description": "show, diff: number or hash; default: the current one" },
+                "from": { "type": "string", "description": "diff: default: the one before" },
+            }),
+            &["workflow", "action"],
+        ),
     }
 }
 
@@ -151,6 +186,7 @@ fn output_schema(tool: ToolId) -> Value {
             "required": ["execution_id", "status", "version"],
         }),
         ToolId::Status => json!({ "type": "object", "properties": execution_properties() }),
+        ToolId::Save | ToolId::Manage => json!({ "type": "object" }),
     }
 }
 
@@ -167,6 +203,11 @@ fn annotations(tool: ToolId) -> ToolAnnotations {
     match tool {
         ToolId::List | ToolId::Describe | ToolId::Status => ToolAnnotations::new()
             .read_only(true)
+            .destructive(false)
+            .idempotent(true)
+            .open_world(false),
+        ToolId::Save | ToolId::Manage => ToolAnnotations::new()
+            .read_only(false)
             .destructive(false)
             .idempotent(true)
             .open_world(false),
@@ -204,7 +245,8 @@ mod tests {
     #[test]
     fn the_list_is_smaller_than_six_kib() {
         for names in SPELLINGS {
-            let text = serde_json::to_string(&list(names)).unwrap();
+            let all = [list(names), authoring(names)].concat();
+            let text = serde_json::to_string(&all).unwrap();
             assert!(text.len() < 6 * 1024, "{} bytes", text.len());
         }
     }
@@ -222,8 +264,9 @@ mod tests {
         for (names, other) in
             [(ToolNames::Dotted, "workflow_"), (ToolNames::Underscore, "workflow.")]
         {
-            let text = serde_json::to_string(&list(names)).unwrap() + &instructions(names);
-            for tool in ToolId::ALL {
+            let all = [list(names), authoring(names)].concat();
+            let text = serde_json::to_string(&all).unwrap() + &instructions(names);
+            for tool in ToolId::every() {
                 let foreign = tool.listed(match names {
                     ToolNames::Dotted => ToolNames::Underscore,
                     ToolNames::Underscore => ToolNames::Dotted,
@@ -235,7 +278,7 @@ mod tests {
 
     #[test]
     fn every_tool_has_a_title_both_schemas_and_all_four_hints() {
-        for tool in list(ToolNames::Dotted) {
+        for tool in [list(ToolNames::Dotted), authoring(ToolNames::Dotted)].concat() {
             let hints = tool.annotations.expect("has annotations");
             assert!(tool.title.is_some() && tool.output_schema.is_some(), "{}", tool.name);
             assert!(
@@ -251,7 +294,7 @@ mod tests {
 
     #[test]
     fn schemas_compile_and_keep_the_order_in_which_they_were_written() {
-        for tool in list(ToolNames::Dotted) {
+        for tool in [list(ToolNames::Dotted), authoring(ToolNames::Dotted)].concat() {
             jsonschema::draft202012::new(&tool.schema_as_json_value()).expect("compiles");
         }
         let run = describe(ToolId::Run, ToolNames::Dotted);

@@ -80,6 +80,8 @@ impl Entry {
             description: description.to_owned(),
             input_schema: Value::Object((*tool.input_schema).clone()),
             output_schema: tool.output_schema.map(|schema| Value::Object((*schema).clone())),
+            // Plain data with text keys: it is always JSON.
+            annotations: serde_json::to_value(&tool.annotations).unwrap_or_default(),
             retry_class,
         };
         let wire_name = tool.name.into_owned();

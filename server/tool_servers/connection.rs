@@ -118,6 +118,11 @@ impl Connection {
         self.listed(server, |listed, changes| listed.is_fresh(changes)).await
     }
 
+    /// The server's tools, if they were asked for before; without waiting for anything.
+    pub(super) fn known(&self) -> Option<Arc<Catalogue>> {
+        Some(self.listed.try_lock().ok()?.as_ref()?.catalogue.clone())
+    }
+
     /// The server's tools, asked for again unless that was done just now: for a name that was not among them.
     ///
     /// # Errors

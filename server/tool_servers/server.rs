@@ -139,6 +139,12 @@ impl Server {
         }
     }
 
+    /// What the open connection, if there is one, knows of a tool.
+    pub(super) fn known(&self, tool: &str) -> Option<Option<ToolInfo>> {
+        let Link::Open(connection) = &*self.link() else { return None };
+        Some(connection.known()?.find(tool).map(|entry| entry.info.clone()))
+    }
+
     /// Calls a tool. Until it is sent, nothing has happened; from then on it may have.
     pub(super) async fn call(
         self: &Arc<Self>,
@@ -205,6 +211,9 @@ impl Server {
 
     async fn prepare(self: &Arc<Self>, call: &Call) -> Result<Prepared, Failure> {
         let (connection, found) = self.find(&call.tool.tool).await?;
+        if let Some(inspect) = &call.inspect {
+            inspect(found.as_ref().ok().map(|entry| &entry.info)).await?;
+        }
         let entry = found.map_err(|nearest| {
             let error = self.unknown_tool(&call.tool.tool, nearest);
             Failure::new("unknown_tool", error.to_string(), Some(false))

@@ -152,6 +152,7 @@ pub(super) fn call(name: &str, params: Value) -> Call {
         timeout: Duration::from_secs(60),
         cancel: CancellationToken::new(),
         may_send: None,
+        inspect: None,
     }
 }
 
