@@ -1,22 +1,26 @@
 //! Everything a user can ask for. One method for each, whichever door it came by.
 
+mod answers;
 mod catalogue;
+mod checks;
 mod differences;
 mod drifts;
 mod error;
+mod look;
 mod saved;
 mod shipped;
 mod start;
 mod views;
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::time::Instant;
-use windlass_engine::{Event, Problem, Resolution as Settled, StepStatus, ToolName, Workflow};
+use windlass_engine::{Resolution as Settled, StepStatus, ToolName, Workflow};
 
 use self::catalogue::Catalogue;
 pub use self::{
+    checks::{Validation, validate},
     differences::Change,
     drifts::{Look, ToolDrift, WorkflowDrift},
     error::Error,
@@ -25,8 +29,8 @@ pub use self::{
         Unpinned,
     },
     views::{
-        Caller, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary, Resolution,
-        RunRequest, StepView, WorkflowView,
+        Caller, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary, RequestView,
+        Resolution, RunRequest, StepView, WorkflowView,
     },
 };
 use crate::{
@@ -35,15 +39,12 @@ use crate::{
     driver::Driver,
     pins::Pins,
     revisions::Revisions,
-    store::{ExecutionRow, Signal, StepRow, Store},
+    store::{ExecutionRow, Signal, Store},
     tool_servers::{self, ToolInfo, ToolServers},
 };
 
 /// How long a caller who waits goes without looking, in case a ring was lost.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-
-/// How long an execution may be due before somebody is told that nobody drives it, in milliseconds.
-const OVERDUE_MS: i64 = 5_000;
 
 /// How long a signal's sender waits to see what came of it.
 const SIGNAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -62,6 +63,8 @@ struct Inner {
     bell: Bell,
     driver: Driver,
     catalogue: Catalogue,
+    /// Whether an agent may answer what its own executions ask.
+    agents_may_answer: bool,
 }
 
 impl App {
@@ -76,8 +79,18 @@ impl App {
         driver: Driver,
     ) -> App {
         let catalogue = Catalogue::new(&config.project, &config.workflows);
+        let agents_may_answer = config.approvals.agents_may_answer;
         let pins = Pins::new(store.clone());
-        let inner = Inner { store, tool_servers, revisions, pins, bell, driver, catalogue };
+        let inner = Inner {
+            store,
+            tool_servers,
+            revisions,
+            pins,
+            bell,
+            driver,
+            catalogue,
+            agents_may_answer,
+        };
         App { inner: Arc::new(inner) }
     }
 
@@ -204,17 +217,17 @@ impl App {
     ) -> Result<Execution, Error> {
         let row = self.row(execution_id).await?;
         let workflow = self.inner.revisions.get(&self.inner.store, &row.revision).await?;
-        let Some(described) = workflow.step(step) else {
+        if workflow.step_at(step).is_none() {
             return Err(Error::UnknownStep {
                 execution_id: row.id,
                 step: step.to_owned(),
                 known: names(&workflow),
             });
-        };
+        }
         let started_at = self.check_uncertain(&row, step).await?;
         let resolution = match resolution {
             Resolution::Completed(output) => {
-                if let Some(tool) = described.kind.tool() {
+                if let Some(tool) = workflow.tool_at(step) {
                     self.check_result(tool, &output).await?;
                 }
                 Settled::Completed { output }
@@ -338,100 +351,6 @@ impl App {
             "the result does not fit the output schema of {tool}: {problems}"
         )))
     }
-
-    /// An execution as its callers see it.
-    async fn view(&self, row: ExecutionRow, detail: Detail) -> Result<Execution, Error> {
-        let workflow = self.inner.revisions.get(&self.inner.store, &row.revision).await?;
-        let begun = self.inner.store.steps(&row.id).await?.into_iter();
-        let mut begun: HashMap<String, StepRow> =
-            begun.map(|row| (row.step.clone(), row)).collect();
-        let mut steps = Vec::with_capacity(workflow.steps.len());
-        for step in &workflow.steps {
-            let known = begun.remove(&step.name);
-            steps.push(self.step_view(&row, step, known, detail).await?);
-        }
-        let unserved = self.unserved(&row);
-        let output = if row.status == "completed" { self.output(&row).await? } else { None };
-        Ok(Execution {
-            version: row.last_seq,
-            output,
-            error: row.error.as_deref().and_then(read_error),
-            waiting_for: row.waiting_for.or(unserved),
-            steps,
-            input: serde_json::from_str(&row.input).unwrap_or_default(),
-            execution_id: row.id,
-            workflow: row.workflow,
-            status: row.status,
-            requested_by: row.requested_by,
-            created_at: row.created_at,
-            ended_at: row.ended_at,
-        })
-    }
-
-    /// What to tell of an execution that has been due for a while and that nobody here can drive.
-    fn unserved(&self, row: &ExecutionRow) -> Option<String> {
-        let now = self.inner.store.now();
-        let overdue = row.wake_at.is_some_and(|at| at + OVERDUE_MS < now) && row.lease_until < now;
-        if !overdue || row.ended_at.is_some() {
-            return None;
-        }
-        let changed = self.inner.tool_servers.changed_since(&row.tool_servers)?;
-        (!changed.is_empty()).then(|| {
-            format!(
-                "a worker whose tool servers are configured as when it started; here {} changed since: \
-                 put the configuration back, or cancel the execution and run it again",
-                changed.join(", ")
-            )
-        })
-    }
-
-    async fn step_view(
-        &self,
-        execution: &ExecutionRow,
-        step: &windlass_engine::Step,
-        row: Option<StepRow>,
-        detail: Detail,
-    ) -> Result<StepView, Error> {
-        let Some(row) = row else { return Ok(not_begun(step, execution)) };
-        let result = match (detail, row.output_seq) {
-            (Detail::Results, Some(seq)) => {
-                result_of(self.inner.store.event(&execution.id, seq).await?)
-            }
-            (Detail::Results | Detail::Steps, _) => None,
-        };
-        let params = match (detail, &result) {
-            (Detail::Results, None) => self.inner.store.params(&execution.id, &row.step).await?,
-            (Detail::Results | Detail::Steps, _) => None,
-        };
-        Ok(StepView {
-            params,
-            name: row.step,
-            tool: row.tool,
-            status: row.status,
-            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
-            started_at: row.started_at,
-            ended_at: row.ended_at,
-            error: row.error.as_deref().and_then(|error| serde_json::from_str(error).ok()),
-            result,
-        })
-    }
-
-    /// The last event of a completed execution holds what it resulted in.
-    async fn output(&self, row: &ExecutionRow) -> Result<Option<Value>, Error> {
-        match self.inner.store.event(&row.id, row.last_seq).await? {
-            Some(Event::ExecutionCompleted { output }) => Ok(Some(output)),
-            Some(_) | None => Ok(None),
-        }
-    }
-}
-
-/// Checks a document without storing anything. The problems are empty when it may run.
-#[must_use]
-pub fn validate(text: &str) -> Vec<Problem> {
-    match catalogue::read(text, "", "workflow").read {
-        Ok(_) => Vec::new(),
-        Err(problems) => problems.to_vec(),
-    }
 }
 
 /// Waits until this execution moves; another one's moves are not worth a look.
@@ -443,38 +362,6 @@ async fn moved(rings: &mut tokio::sync::broadcast::Receiver<Ring>, execution_id:
             Err(_) => return,
         }
     }
-}
-
-fn not_begun(step: &windlass_engine::Step, execution: &ExecutionRow) -> StepView {
-    let status = match execution.status.as_str() {
-        "failed" | "cancelled" => StepStatus::Cancelled,
-        _ => StepStatus::Pending,
-    };
-    StepView {
-        name: step.name.clone(),
-        tool: step.label(),
-        status: status.as_str().to_owned(),
-        attempts: 0,
-        started_at: None,
-        ended_at: None,
-        error: None,
-        params: None,
-        result: None,
-    }
-}
-
-fn result_of(event: Option<Event>) -> Option<Value> {
-    match event? {
-        Event::AttemptSucceeded { output, .. }
-        | Event::StepResolved { resolution: Settled::Completed { output }, .. } => Some(output),
-        _ => None,
-    }
-}
-
-fn read_error(text: &str) -> Option<ExecutionError> {
-    let value: Value = serde_json::from_str(text).ok()?;
-    let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    Some(ExecutionError { step: text("step"), code: text("code")?, message: text("message")? })
 }
 
 fn has_ended(execution_id: &str, status: &str) -> Error {

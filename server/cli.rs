@@ -93,7 +93,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Status(arguments) => status::run(&session, &arguments).await,
         Command::Cancel(arguments) => cancel::run(&session, arguments).await,
         Command::Resolve(arguments) => resolve::run(&session, arguments).await,
-        Command::Validate(arguments) => validate::run(&session, &arguments),
+        Command::Validate(arguments) => validate::run(&session, &arguments).await,
         Command::Save(arguments) => save::run(&session, arguments).await,
         Command::Revisions(arguments) => revisions::run(&session, &arguments).await,
         Command::Diff(arguments) => diff::run(&session, &arguments).await,

@@ -51,6 +51,8 @@ pub struct Config {
     pub github: GithubSettings,
     /// The HTTP door.
     pub http: HttpSettings,
+    /// Questions to persons.
+    pub approvals: ApprovalSettings,
     /// The worker.
     pub worker: WorkerSettings,
 }
@@ -92,6 +94,14 @@ pub struct HttpSettings {
     pub allowed_origins: Vec<String>,
     /// Whether callers may save workflows and switch them on and off.
     pub authoring: bool,
+}
+
+/// Questions to persons.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApprovalSettings {
+    /// Whether an agent may answer what the executions that it started ask.
+    pub agents_may_answer: bool,
 }
 
 /// The worker.
@@ -215,6 +225,11 @@ impl Config {
         Ok(serde_json::to_string(&handed)?)
     }
 
+    /// What workflows may write behind `secrets.`, in order. Nothing of the secrets themselves.
+    pub fn secret_names(&self) -> impl Iterator<Item = &str> {
+        self.secrets.keys().map(SecretName::as_str)
+    }
+
     /// Whether executions live in Postgres, which other processes may share.
     #[must_use]
     pub fn is_postgres(&self) -> bool {
@@ -256,6 +271,7 @@ impl Default for Config {
             secrets: SecretSettings::new(),
             github: GithubSettings::default(),
             http: HttpSettings::default(),
+            approvals: ApprovalSettings::default(),
             worker: WorkerSettings::default(),
         }
     }
@@ -305,6 +321,7 @@ impl fmt::Debug for Config {
             .field("secrets", &self.secrets)
             .field("github", &self.github)
             .field("http", &self.http)
+            .field("approvals", &self.approvals)
             .field("worker", &self.worker)
             .finish()
     }

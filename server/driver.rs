@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::mpsc;
 use windlass_engine::{Call, State, Workflow};
 
-use crate::{clock::Moment, link::Link, store::Claim};
+use crate::{children::Family, clock::Moment, link::Link, store::Claim};
 
 /// An execution that was created with a lease for the worker of this process, ready to go on.
 ///
@@ -25,6 +25,8 @@ pub struct HandOver {
     pub workflow: Arc<Workflow>,
     /// Where it stands after the events that were written with it.
     pub state: State,
+    /// What it hands down to the executions that its steps are.
+    pub family: Family,
     /// The calls whose intent was written with it.
     pub calls: Vec<Call>,
     /// When there is something to do without anybody saying so.

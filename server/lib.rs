@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod bell;
+pub mod children;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -2,11 +2,15 @@
 //!
 //! Every statement the product runs is in this module. A method is one transaction.
 
+mod child;
 pub(crate) mod db;
 mod execution;
 mod lease;
+mod lock;
 mod notify;
 mod open;
+mod record;
+pub mod request;
 mod turn;
 mod workflows;
 
@@ -19,18 +23,21 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use windlass_engine::{Event, Resolution};
+use serde_json::Value;
+use windlass_engine::{Answer, Event, Resolution, StepError};
 
+pub use self::{
+    child::{Beginning, ChildRow, NewChild},
+    execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
+    lease::{Claim, Loaded},
+    notify::Notifications,
+    request::{Answered, RequestRow, Said},
+    turn::{Commit, Committed},
+    workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},
+};
 use self::{
     db::{Db, args},
     lease::LEASE_MS,
-};
-pub use self::{
-    execution::{Created, ExecutionRow, NewExecution, StepRow},
-    lease::{Claim, Loaded},
-    notify::Notifications,
-    turn::{Commit, Committed},
-    workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},
 };
 use crate::clock::Moment;
 
@@ -38,7 +45,7 @@ use crate::clock::Moment;
 const INLINE_LIMIT: usize = 64 * 1024;
 
 /// The newest engine this release can drive; executions that need a newer one are left alone.
-pub const ENGINE: i64 = 1;
+pub const ENGINE: i64 = 2;
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone)]
@@ -70,6 +77,74 @@ pub enum Signal {
         resolution: Resolution,
         /// Who says so.
         by: String,
+    },
+    /// A person answers a request.
+    Answer {
+        /// The request's id.
+        request: String,
+        /// The path of the step that asks.
+        step: String,
+        /// Who answers.
+        by: String,
+        /// Whether it is known for sure that it is them.
+        verified: bool,
+        /// What they say.
+        answer: Answer,
+    },
+    /// Somebody says that something happened.
+    Event {
+        /// What.
+        name: String,
+        /// More about it.
+        data: Value,
+        /// Who says so.
+        by: String,
+    },
+    /// A lock that was asked for is held now.
+    LockGranted {
+        /// The step; the whole execution without one.
+        step: Option<String>,
+        /// What is locked.
+        key: String,
+    },
+    /// A lock that was asked for is not to be had.
+    LockRefused {
+        /// The step; the whole execution without one.
+        step: Option<String>,
+        /// What is locked.
+        key: String,
+        /// The execution that holds it.
+        holder: String,
+    },
+    /// The execution that a step is has ended.
+    ChildEnded {
+        /// The step.
+        step: String,
+        /// The execution.
+        execution_id: String,
+        /// How it ended.
+        outcome: ChildOutcome,
+    },
+}
+
+/// How an execution ended that a step of another one is.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum ChildOutcome {
+    /// It did what it should.
+    Completed {
+        /// What it resulted in.
+        output: Value,
+    },
+    /// It did not, or could not begin.
+    Failed {
+        /// Why.
+        error: StepError,
+    },
+    /// It was told to stop.
+    Cancelled {
+        /// Why, if they said.
+        reason: Option<String>,
     },
 }
 

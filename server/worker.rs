@@ -1,6 +1,7 @@
 //! Moves executions forward: claim, decide, commit, act, and again.
 
 mod drive;
+mod hear;
 mod leases;
 mod outgoing;
 
@@ -217,6 +218,13 @@ impl Shared {
     /// Remembers when a parked execution wants to be looked at.
     fn wake(&self, at: Option<i64>) {
         lock(&self.wakes).extend(at);
+    }
+
+    /// Where it drives only some executions, drives these too.
+    fn adopt<'i>(&self, ids: impl Iterator<Item = &'i str>) {
+        if let Some(own) = &self.own {
+            lock(own).extend(ids.map(str::to_owned));
+        }
     }
 
     /// Leaves an execution, and all with the same tool servers, to other workers.

@@ -6,6 +6,7 @@
 mod durability;
 
 mod bounds;
+mod checks;
 mod cli;
 mod guide;
 mod harness;

@@ -24,7 +24,7 @@ const DOORS: [&str; 4] = ["cli", "http", "mcp", "web"];
 const BELOW_DOORS: [&str; 5] = ["bell", "driver", "link", "store", "worker"];
 
 /// A module of `server/`, and the modules that it must not name.
-const STRANGERS: [(&str, &[&str]); 10] = [
+const STRANGERS: [(&str, &[&str]); 12] = [
     ("cli", &BELOW_DOORS),
     ("http", &BELOW_DOORS),
     ("mcp", &BELOW_DOORS),
@@ -36,8 +36,14 @@ const STRANGERS: [(&str, &[&str]); 10] = [
     // What app and worker both use knows neither; the verdicts about tools need no database either.
     ("drift", &["app", "worker", "store", "host", "cli", "http", "mcp", "web"]),
     ("pins", &["app", "worker", "host", "cli", "http", "mcp", "web"]),
+    ("secrets", &["app", "worker", "tool_servers", "store", "host", "cli", "http", "mcp", "web"]),
+    ("keyring", &["app", "worker", "tool_servers", "store", "host", "cli", "http", "mcp", "web"]),
     ("store", &["app", "worker", "tool_servers", "host", "cli", "http", "mcp", "web"]),
 ];
+
+/// Where secrets are known: those who let them out, those who keep them in, and who writes the log.
+const KNOW_SECRETS: [&str; 4] = ["host", "secrets", "tool_servers", "worker"];
+const WRITES_THE_LOG: &str = "server/cli/logs.rs";
 
 /// A crate from outside, and the modules of `server/` that may name it.
 const HOMES: [(&str, &[&str]); 3] =
@@ -110,6 +116,21 @@ fn modules_name_no_strangers(files: &[File]) -> Vec<String> {
             if strangers.unwrap_or_default().contains(&stranger.as_str()) {
                 complaints.push(format!("{}: {module} must not name crate::{stranger}", file.path));
             }
+        }
+    }
+    complaints
+}
+
+fn secrets_stay_with_few(files: &[File]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in files.iter().filter(|file| file.is_rust()) {
+        let Some(module) = file.server_module() else { continue };
+        let may_know = KNOW_SECRETS.contains(&module) || file.path == WRITES_THE_LOG;
+        if !may_know && own_modules_named_in(file).contains("secrets") {
+            complaints.push(format!("{}: {module} must not name crate::secrets", file.path));
+        }
+        if module != "secrets" && file.code().contains(".expose(") {
+            complaints.push(format!("{}: a secret's value belongs to secrets", file.path));
         }
     }
     complaints
@@ -452,6 +473,20 @@ fn doors_are_all_kept_from_what_is_below() {
         }
         finds(modules_name_no_strangers, "server/app.rs", &format!("use crate::{door}::Options;"));
     }
+}
+
+#[test]
+fn secrets_are_known_to_few_and_read_by_none() {
+    let rule = secrets_stay_with_few;
+    finds(rule, "server/app.rs", "use crate::{secrets::Secrets, store::Store};");
+    finds(rule, "server/cli/run.rs", "use crate::secrets;");
+    finds(rule, "server/store/db.rs", "fn f() { super::super::secrets::hide(\"\") }");
+    finds(rule, "server/worker/outgoing.rs", "fn f(secret: &Secret) { secret.expose(); }");
+    allows(rule, "server/cli/logs.rs", "use crate::secrets;");
+    allows(rule, "server/worker/outgoing.rs", "use crate::secrets::Secret;");
+    allows(rule, "server/secrets/known.rs", "fn f(secret: &Secret) { secret.expose(); }");
+    allows(rule, "server/config.rs", "pub use secrets::SecretName;\nmod secrets;");
+    holds(rule);
 }
 
 #[test]

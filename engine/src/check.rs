@@ -7,6 +7,7 @@ mod reach;
 mod references;
 mod scope;
 mod sites;
+pub(crate) mod types;
 
 use std::collections::{HashMap, HashSet};
 

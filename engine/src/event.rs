@@ -184,12 +184,14 @@ pub enum Event {
         /// What was locked.
         key: String,
     },
-    /// A step that calls nothing has its result; or a group, or a `forEach`, of what it holds.
+    /// A step has its result: one that calls nothing, a group or a `forEach` of what it holds, or one whose
+    /// `expect` holds of what its call resulted in.
     StepCompleted {
         /// The step.
         step: String,
-        /// Its result.
-        output: Value,
+        /// Its result; left out where it is that of its last attempt.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Value>,
     },
     /// It is known now whether an uncertain call happened.
     StepVerified {

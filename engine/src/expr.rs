@@ -13,6 +13,7 @@
 mod compile;
 mod evaluate;
 mod functions;
+mod infer;
 pub(crate) mod mend;
 mod path;
 mod scan;
@@ -23,8 +24,9 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 pub use self::compile::RESERVED;
-use self::compile::{Expression, secret_name};
-pub(crate) use self::compile::{Reference, Root, Segment};
+use self::compile::secret_name;
+pub(crate) use self::compile::{Expression, Reference, Root, Segment};
+pub(crate) use self::infer::{Branch, Finding, Shapes, Side, View, infer, joined};
 use self::scan::Piece;
 use crate::event::SecretSlot;
 
@@ -180,6 +182,16 @@ impl Error {
     fn new(expression: &str, message: impl Into<String>) -> Error {
         Error { expression: expression.to_owned(), message: message.into(), needed: None }
     }
+}
+
+/// What kind of value it is, in a sentence.
+pub(crate) fn kind(value: &Value) -> &'static str {
+    value::with_article(value)
+}
+
+/// An RFC 3339 time as milliseconds since 1970.
+pub(crate) fn moment(text: &str) -> Option<i64> {
+    chrono::DateTime::parse_from_rfc3339(text.trim()).ok().map(|at| at.timestamp_millis())
 }
 
 /// A condition without the `${ }` around it, if it has one.

@@ -15,6 +15,15 @@ pub fn content_hash(value: &Value) -> String {
     Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// An id that is the same whenever it is made from the same text: a prefix and 130 bits of SHA-256, in the letters
+/// that survive every URL, shell and eye.
+pub(crate) fn id(prefix: &str, text: &str) -> String {
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    let digest = Sha256::digest(text);
+    let letters = digest.iter().take(26).map(|byte| char::from(LETTERS[usize::from(byte & 31)]));
+    std::iter::once(prefix.to_owned()).chain(letters.map(String::from)).collect()
+}
+
 /// The value with the numbers as texts that canonical JSON would round, as RFC 8785 advises:
 /// two values that differ only in such a number must not have the same hash.
 fn exact(value: &Value) -> Value {

@@ -194,7 +194,7 @@ fn problem(
 }
 
 /// A validator's error in plain words; several when it stands for several.
-fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<Problem> {
+pub(crate) fn explain(error: &ValidationError<'_>, schema: &Value) -> Vec<Problem> {
     let pointer = error.instance_path().as_str().to_owned();
     let name = place(&pointer);
     let given = shown(error.instance());

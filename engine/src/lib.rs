@@ -18,16 +18,18 @@ mod input;
 mod parse;
 mod problem;
 mod retry;
+mod shape;
 mod state;
 mod workflow;
 
+pub use check::types::{Findings, Lookup, ToolSchemas, Tools, Unchecked, check_tools, near};
 pub use decide::{Call, Child, Command, Turn, advance, decide};
 pub use event::{
     Again, Answer, Event, Phase, Request, RequestKind, Resolution, SecretSlot, StepError,
 };
 pub use hash::content_hash;
 pub use input::InputSchema;
-pub use parse::{locate, parse};
+pub use parse::{locate, parse, to_json};
 pub use problem::{PatchOperation, Problem};
 pub use retry::{INTERRUPTED, MAX_REPEATS};
 pub use state::{State, Status, StepState, StepStatus, UnexpectedEvent};

@@ -45,6 +45,14 @@ pub fn parse(text: &str) -> Result<Workflow, Vec<Problem>> {
     Err(problems)
 }
 
+/// The document as JSON, in the order it was written; nothing in it was checked.
+///
+/// # Errors
+/// What keeps it from being read.
+pub fn to_json(text: &str) -> Result<Value, Vec<Problem>> {
+    read(text).map(|root| root.to_value())
+}
+
 /// Gives problems that were found after parsing their line and column in the text, by their JSON Pointers.
 pub fn locate(text: &str, problems: &mut Vec<Problem>) {
     let Ok(root) = read(text) else { return };

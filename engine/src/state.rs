@@ -1,194 +1,142 @@
 //! Where an execution stands: its history, folded.
 
+mod apply;
+mod frame;
+mod lists;
+mod names;
+mod status;
+mod step;
+
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
 use serde_json::{Value, json};
 
+pub(crate) use self::{
+    apply::is_gated,
+    frame::{Cause, Frame},
+    names::Scope,
+    step::{LockStanding, Outcome, Role},
+};
+pub use self::{
+    status::{Status, StepStatus},
+    step::StepState,
+};
 use crate::{
-    Workflow,
-    event::{Again, Event, Resolution, StepError},
-    expr::Root,
+    Group, Kind, Workflow,
+    event::{Event, Phase, Request, SecretSlot, StepError},
+    workflow::{self, WaitFor},
 };
 
 #[cfg(test)]
 mod tests;
 
+/// How many events are kept that nobody waits for yet; of more the oldest are forgotten.
+const MAILBOX: usize = 1_000;
+
 /// Where an execution stands.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Status {
-    /// Accepted, not yet begun.
-    #[default]
-    Pending,
-    /// Something is being done.
-    Running,
-    /// Nothing is being done until a time comes or somebody says something.
-    Waiting,
-    /// Told not to start anything new.
-    Paused,
-    /// Did what it should.
-    Completed,
-    /// Did not.
-    Failed,
-    /// Told to stop.
-    Cancelled,
-}
-
-/// Where a step stands.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum StepStatus {
-    /// Not begun.
-    #[default]
-    Pending,
-    /// Its call is out.
-    Running,
-    /// It is called again later.
-    Waiting,
-    /// It has its result.
-    Completed,
-    /// No attempt is left.
-    Failed,
-    /// Its condition was false.
-    Skipped,
-    /// The execution ended first.
-    Cancelled,
-    /// Its call may have happened; a person has to say.
-    Uncertain,
-}
-
-impl Status {
-    /// As it is written in rows and answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Pending => "pending",
-            Status::Running => "running",
-            Status::Waiting => "waiting",
-            Status::Paused => "paused",
-            Status::Completed => "completed",
-            Status::Failed => "failed",
-            Status::Cancelled => "cancelled",
-        }
-    }
-
-    /// Whether nothing can happen to the execution any more.
-    #[must_use]
-    pub fn is_final(self) -> bool {
-        matches!(self, Status::Completed | Status::Failed | Status::Cancelled)
-    }
-}
-
-impl StepStatus {
-    /// As it is written in rows and answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            StepStatus::Pending => "pending",
-            StepStatus::Running => "running",
-            StepStatus::Waiting => "waiting",
-            StepStatus::Completed => "completed",
-            StepStatus::Failed => "failed",
-            StepStatus::Skipped => "skipped",
-            StepStatus::Cancelled => "cancelled",
-            StepStatus::Uncertain => "uncertain",
-        }
-    }
-
-    fn is_final(self) -> bool {
-        match self {
-            StepStatus::Completed
-            | StepStatus::Failed
-            | StepStatus::Skipped
-            | StepStatus::Cancelled => true,
-            StepStatus::Pending
-            | StepStatus::Running
-            | StepStatus::Waiting
-            | StepStatus::Uncertain => false,
-        }
-    }
-}
-
-/// One step of one execution.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct StepState {
-    /// Where it stands.
-    pub status: StepStatus,
-    /// Attempts begun in this generation.
-    pub attempts: u32,
-    /// Calls that went out in this generation; repetitions of a lost one count too.
-    pub calls: u32,
-    /// Rises when a person has the step called again; part of the idempotency key.
-    pub generation: u32,
-    /// What the tool is given, once it is known.
-    pub params: Option<Arc<Value>>,
-    /// The result.
-    pub output: Option<Arc<Value>>,
-    /// The last error.
-    pub error: Option<StepError>,
-    /// When the first call of this generation went out, in milliseconds since 1970.
-    pub started_at: Option<i64>,
-    /// When it ended, in milliseconds since 1970.
-    pub ended_at: Option<i64>,
-    /// Why the next call goes out.
-    pub(crate) again: Option<Again>,
-    /// Set when the last call was lost; whether it is harmless to repeat.
-    pub(crate) lost: Option<bool>,
-    /// How often a lost call was repeated in this generation.
-    pub(crate) repeats: u32,
-    /// When it is called again.
-    timer: Option<i64>,
-    /// Since when a person has had to settle it.
-    pub(crate) uncertain_since: Option<i64>,
-    /// `error` as expressions see it.
-    pub(crate) error_value: Option<Value>,
-}
-
-/// Where an execution stands: its history, folded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State {
-    /// Where the whole stands.
+    /// Where it stands.
     pub status: Status,
     /// What it was given.
     pub input: Value,
     /// What it resulted in.
     pub output: Option<Value>,
-    /// Why it failed: the step, if it was one, and the error.
+    /// The step that failed, if it was one, and why.
     pub failure: Option<(Option<String>, StepError)>,
-    /// When it started, in milliseconds since 1970.
+    /// When it began, in milliseconds since 1970.
     pub started_at: i64,
-    /// Who asked for it to end, and why.
-    pub cancel: Option<(String, Option<String>)>,
-    /// `config.timeoutMs` is over.
+    /// Who asked for its end, and why.
+    pub(crate) cancel: Option<(String, Option<String>)>,
     pub(crate) deadline_passed: bool,
-    /// In the order of [`Workflow::steps`].
-    pub(crate) steps: Vec<StepState>,
-    index: HashMap<String, usize>,
-    assigned: HashMap<String, usize>,
-    /// How many of a step's needs have not ended.
-    missing: Vec<usize>,
-    dependants: Vec<Vec<usize>>,
-    /// Pending steps whose needs have ended.
+    /// The step that ended it, as what, and why.
+    pub(crate) stop: Option<(String, workflow::Outcome, String)>,
+    /// The first step of the document's own list that failed and takes the execution with it.
+    pub(crate) fatal: Option<(String, StepError)>,
+    /// What is run because of how the steps ended, and that.
+    pub(crate) phase: Option<(Phase, StepError)>,
+    /// The phases that are over.
+    pub(crate) phases_done: Vec<Phase>,
+    /// What went wrong in them.
+    pub(crate) aftermath: Vec<String>,
+    /// The values of the vars; `None` until they are computed.
+    pub(crate) vars: Option<Value>,
+    pub(crate) lock: LockStanding,
+    /// Who holds the lock that it does not wait for.
+    pub(crate) lock_refused: Option<StepError>,
+    /// What undoes the steps that completed, in the order of their completion.
+    pub(crate) undos: Vec<Undo>,
+    /// Steps that completed and whose `undo` is to be registered.
+    pub(crate) undo_due: VecDeque<usize>,
+    /// Steps that ended and give a lock back.
+    pub(crate) release_due: VecDeque<usize>,
+    records: Vec<Option<Box<StepState>>>,
+    frames: Vec<Option<Frame>>,
+    /// The number of the record of each path.
+    paths: HashMap<Arc<str>, usize>,
+    /// The frame of the list that is run now: the document's own, or a phase's.
+    pub(crate) root: usize,
+    /// Pending steps that may begin and whose beginning is a call.
     pub(crate) ready: BTreeSet<usize>,
-    /// Steps whose call is out.
+    /// Pending steps that may begin and need no place among the calls.
+    pub(crate) ready_inside: BTreeSet<usize>,
+    /// Steps whose call, or execution of another workflow, is out.
     pub(crate) running: BTreeSet<usize>,
-    /// Steps whose last attempt is over and asks for a decision.
+    /// Steps whose last attempt is over, or whose result is there, and that ask for a decision.
     pub(crate) unsettled: BTreeSet<usize>,
     /// When steps are called again.
+    pub(crate) retries: BTreeSet<(i64, usize)>,
+    /// When waits are over and requests expire.
     pub(crate) timers: BTreeSet<(i64, usize)>,
+    /// When groups and executions of other workflows are out of time, if persons and locks take none of it.
+    pub(crate) deadlines: BTreeSet<(i64, usize)>,
     /// Steps that a person has to settle.
     pub(crate) uncertain: BTreeSet<usize>,
-    /// Since when a person has had to settle something.
+    /// Steps with an open request.
+    pub(crate) asked: BTreeSet<usize>,
+    /// Steps that wait for a lock.
+    pub(crate) locking: BTreeSet<usize>,
+    /// Steps that wait for an event, the longest waiting first.
+    pub(crate) listening: BTreeSet<(i64, usize)>,
+    /// Events that nobody waited for yet.
+    mailbox: VecDeque<(String, Arc<Value>)>,
+    /// Frames that have not come to their end.
+    pub(crate) due: BTreeSet<usize>,
+    /// Frames that go no further and have not ended.
+    pub(crate) stopping: BTreeSet<usize>,
+    /// Since when a person or a lock has been waited for.
     pub(crate) person_since: Option<i64>,
-    /// How long persons took, before that; in milliseconds.
+    /// How long that took before; in milliseconds.
     pub(crate) person_ms: i64,
-    /// Steps that have not ended.
-    pub(crate) open: usize,
-    /// The first step that failed and takes the execution with it.
-    pub(crate) fatal: Option<usize>,
+    /// What nothing refers to any more.
+    forgotten: Vec<Gone>,
+    /// The steps of the same list that need each step.
+    dependants: Arc<Vec<Vec<usize>>>,
+    /// The step that assigns each name.
+    assigned: Arc<HashMap<String, usize>>,
     /// `execution` as expressions see it.
     execution: Value,
+    /// `error` as handlers see it.
+    error: Option<Value>,
+}
+
+/// Something that nothing refers to any more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Gone {
+    Record(usize),
+    Frame(usize),
+}
+
+/// What undoes a step that completed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Undo {
+    pub(crate) path: Arc<str>,
+    pub(crate) definition: usize,
+    pub(crate) params: Arc<Value>,
+    pub(crate) secrets: Vec<SecretSlot>,
 }
 
 /// The history says something that cannot follow from what it said before.
@@ -203,17 +151,15 @@ impl State {
     /// An execution of a workflow to which nothing has happened yet.
     #[must_use]
     pub fn new(workflow: &Workflow, execution_id: &str, requested_by: &str) -> State {
-        let count = workflow.steps.len();
-        let mut dependants = vec![Vec::new(); count];
+        let mut dependants = vec![Vec::new(); workflow.steps.len()];
         for (index, step) in workflow.steps.iter().enumerate() {
             for need in &step.needs {
                 dependants[*need].push(index);
             }
         }
         let names = workflow.steps.iter().enumerate();
-        let assigned =
-            names.clone().filter_map(|(index, step)| Some((step.assign.clone()?, index)));
-        State {
+        let assigned = names.filter_map(|(index, step)| Some((step.assign.clone()?, index)));
+        let mut state = State {
             status: Status::Pending,
             input: Value::Null,
             output: None,
@@ -221,24 +167,47 @@ impl State {
             started_at: 0,
             cancel: None,
             deadline_passed: false,
-            steps: vec![StepState::default(); count],
-            assigned: assigned.collect(),
-            index: names.map(|(index, step)| (step.name.clone(), index)).collect(),
-            missing: workflow.steps.iter().map(|step| step.needs.len()).collect(),
-            dependants,
+            stop: None,
+            fatal: None,
+            phase: None,
+            phases_done: Vec::new(),
+            aftermath: Vec::new(),
+            vars: None,
+            lock: LockStanding::None,
+            lock_refused: None,
+            undos: Vec::new(),
+            undo_due: VecDeque::new(),
+            release_due: VecDeque::new(),
+            records: Vec::new(),
+            frames: Vec::new(),
+            paths: HashMap::new(),
+            root: 0,
             ready: BTreeSet::new(),
+            ready_inside: BTreeSet::new(),
             running: BTreeSet::new(),
             unsettled: BTreeSet::new(),
+            retries: BTreeSet::new(),
             timers: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
             uncertain: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            locking: BTreeSet::new(),
+            listening: BTreeSet::new(),
+            mailbox: VecDeque::new(),
+            due: BTreeSet::new(),
+            stopping: BTreeSet::new(),
             person_since: None,
             person_ms: 0,
-            open: count,
-            fatal: None,
+            forgotten: Vec::new(),
+            dependants: Arc::new(dependants),
+            assigned: Arc::new(assigned.collect()),
             execution: json!({
                 "id": execution_id, "workflow": workflow.name, "requested_by": requested_by,
             }),
-        }
+            error: None,
+        };
+        state.open_list(workflow, None, "", None, &workflow.main);
+        state
     }
 
     /// Takes note of one more event, which happened at `at` (milliseconds since 1970).
@@ -263,15 +232,10 @@ impl State {
             return Err(unexpected(event, "the execution has not started"));
         }
         match event.step() {
-            Some(step) => {
-                let Some(&index) = self.index.get(step) else {
-                    return Err(unexpected(event, &format!("there is no step {step}")));
-                };
-                self.apply_to_step(workflow, index, event, at)?;
-                self.count_waiting(at);
-            }
-            None => self.apply_to_execution(event),
+            Some(path) => self.apply_at(workflow, path, event, at)?,
+            None => self.apply_to_execution(workflow, event)?,
         }
+        self.count_waiting(at);
         if !self.status.is_final() {
             self.status = self.standing();
         }
@@ -286,16 +250,41 @@ impl State {
         self.input = input.clone();
         self.started_at = at;
         self.execution["started_at"] = json!(at);
-        self.ready = (0..self.steps.len()).filter(|index| self.missing[*index] == 0).collect();
         Ok(())
     }
 
-    fn apply_to_execution(&mut self, event: &Event) {
+    fn apply_to_execution(
+        &mut self,
+        workflow: &Workflow,
+        event: &Event,
+    ) -> Result<(), UnexpectedEvent> {
         match event {
+            Event::VarsSet { values } => self.vars = Some(Value::Object(values.clone())),
+            Event::EventReceived { name, data, .. } => self.receive(name, data),
+            Event::LockRequested { key, .. } => self.lock = LockStanding::Wanted(key.clone()),
+            Event::LockGranted { key, .. } => {
+                if self.lock != LockStanding::Wanted(key.clone()) {
+                    return Err(unexpected(event, "the execution does not wait for that lock"));
+                }
+                self.lock = LockStanding::Held(key.clone());
+            }
+            Event::LockRefused { key, holder, .. } => {
+                self.lock = LockStanding::None;
+                self.lock_refused = Some(apply::lock_busy(key, holder));
+                self.stop_frame(self.root, Cause::Ended, true);
+            }
+            Event::LockReleased { .. } => self.lock = LockStanding::None,
             Event::CancelRequested { by, reason } => {
                 self.cancel.get_or_insert((by.clone(), reason.clone()));
+                if self.phase.is_none() {
+                    self.stop_frame(self.root, Cause::Ended, true);
+                }
             }
-            Event::DeadlinePassed => self.deadline_passed = true,
+            Event::DeadlinePassed => {
+                self.deadline_passed = true;
+                self.stop_frame(self.root, Cause::TimedOut, true);
+            }
+            Event::PhaseStarted { phase, error } => self.start_phase(workflow, *phase, error),
             Event::ExecutionCompleted { output } => {
                 self.output = Some(output.clone());
                 self.status = Status::Completed;
@@ -305,118 +294,53 @@ impl State {
                 self.status = Status::Failed;
             }
             Event::ExecutionCancelled { .. } => self.status = Status::Cancelled,
-            _ => {}
-        }
-    }
-
-    fn apply_to_step(
-        &mut self,
-        workflow: &Workflow,
-        index: usize,
-        event: &Event,
-        at: i64,
-    ) -> Result<(), UnexpectedEvent> {
-        if let Some(reason) = self.objection(index, event) {
-            return Err(unexpected(event, reason));
-        }
-        self.leave(index);
-        let step = &mut self.steps[index];
-        match event {
-            Event::AttemptStarted { attempt, call, params, .. } => {
-                step.status = StepStatus::Running;
-                step.attempts = *attempt;
-                step.calls = *call;
-                step.again = None;
-                step.lost = None;
-                step.started_at.get_or_insert(at);
-                if let Some(params) = params {
-                    step.params = Some(Arc::new(params.clone()));
-                }
-                self.running.insert(index);
-            }
-            Event::AttemptSucceeded { output, .. } => {
-                self.complete(index, output, at);
-            }
-            Event::AttemptFailed { error, .. } => {
-                step.set_error(error);
-                step.lost = None;
-                self.unsettled.insert(index);
-            }
-            Event::AttemptUncertain { error, repeatable, .. } => {
-                step.set_error(error);
-                step.lost = Some(*repeatable);
-                self.unsettled.insert(index);
-            }
-            Event::CallScheduled { again, at, .. } => {
-                step.status = StepStatus::Waiting;
-                step.again = Some(*again);
-                step.repeats += u32::from(*again == Again::SameAttempt);
-                step.timer = Some(*at);
-                self.timers.insert((*at, index));
-            }
-            Event::StepSkipped { .. } => self.end(index, StepStatus::Skipped, at),
-            Event::StepFailed { error, .. } => {
-                step.set_error(error);
-                self.fail(workflow, index, at);
-            }
-            Event::StepUncertain { error, .. } => {
-                step.set_error(error);
-                step.status = StepStatus::Uncertain;
-                step.uncertain_since = Some(at);
-                self.uncertain.insert(index);
-            }
-            Event::StepCancelled { .. } => self.end(index, StepStatus::Cancelled, at),
-            Event::StepResolved { resolution, .. } => self.resolve(workflow, index, resolution, at),
-            _ => {}
+            _ => return Err(unexpected(event, "it is not about an execution")),
         }
         Ok(())
     }
 
-    /// Why an event cannot be about this step as it stands.
-    fn objection(&self, index: usize, event: &Event) -> Option<&'static str> {
-        let status = self.steps[index].status;
-        if status.is_final() {
-            return Some("the step has ended");
+    /// The steps that waited for the event longest take it, or it is kept.
+    fn receive(&mut self, name: &str, data: &Value) {
+        let listens = |id: usize| self.record(id).listens.as_ref();
+        let mut waiting = self.listening.iter().map(|(_, id)| *id);
+        let taker = waiting.find(|id| listens(*id).is_some_and(|(event, _)| event == name));
+        let data = Arc::new(data.clone());
+        match taker {
+            Some(id) => self.deliver(id, data, false),
+            None => {
+                if MAILBOX <= self.mailbox.len() {
+                    self.mailbox.pop_front();
+                }
+                self.mailbox.push_back((name.to_owned(), data));
+            }
         }
-        let is_ready = self.ready.contains(&index);
-        let (fits, otherwise) = match event {
-            Event::AttemptStarted { .. } => {
-                (is_ready || status == StepStatus::Waiting, "the step may not be called now")
-            }
-            Event::AttemptSucceeded { .. }
-            | Event::AttemptFailed { .. }
-            | Event::AttemptUncertain { .. } => {
-                (self.running.contains(&index), "no call of the step is out")
-            }
-            Event::CallScheduled { .. } | Event::StepUncertain { .. } => {
-                (self.unsettled.contains(&index), "no attempt of the step has just ended")
-            }
-            Event::StepSkipped { .. } => (is_ready, "the step's turn has not come"),
-            Event::StepFailed { .. } | Event::StepCancelled { .. } => {
-                (!self.running.contains(&index), "a call of the step is out")
-            }
-            Event::StepResolved { .. } => {
-                (status == StepStatus::Uncertain, "the step is not uncertain")
-            }
-            _ => (false, "it is not about a step"),
+    }
+
+    fn start_phase(&mut self, workflow: &Workflow, phase: Phase, error: &StepError) {
+        if let Some((before, _)) = self.phase.take() {
+            self.phases_done.push(before);
+        }
+        self.close_frame(self.root);
+        let mut shown = step::error_value(error);
+        if let Some((step, _)) = &self.fatal {
+            shown["step"] = json!(step);
+        }
+        self.error = Some(shown);
+        self.phase = Some((phase, error.clone()));
+        self.root = match phase {
+            Phase::Undo => self.open_undos(workflow),
+            Phase::OnFailure => self.open_list(workflow, None, "", None, &workflow.on_failure),
+            Phase::OnCancel => self.open_list(workflow, None, "", None, &workflow.on_cancel),
         };
-        (!fits).then_some(otherwise)
     }
 
-    /// Takes a step out of every set; whatever it enters next, the event says.
-    fn leave(&mut self, index: usize) {
-        self.ready.remove(&index);
-        self.running.remove(&index);
-        self.unsettled.remove(&index);
-        if let Some(at) = self.steps[index].timer.take() {
-            self.timers.remove(&(at, index));
-        }
-        self.uncertain.remove(&index);
-    }
-
-    /// A person's time counts against no bound.
+    /// The time of persons, and of those who hold a lock, counts against no bound.
     fn count_waiting(&mut self, at: i64) {
-        match (self.uncertain.is_empty(), self.person_since) {
+        let nobody = self.uncertain.is_empty()
+            && self.asked.is_empty()
+            && self.locking.is_empty()
+            && !self.lock.is_wanted();
+        match (nobody, self.person_since) {
             (false, None) => self.person_since = Some(at),
             (true, Some(since)) => {
                 // Clocks are set back now and then; nobody gains or loses time by that.
@@ -427,123 +351,150 @@ impl State {
         }
     }
 
-    fn complete(&mut self, index: usize, output: &Value, at: i64) {
-        self.steps[index].output = Some(Arc::new(output.clone()));
-        self.end(index, StepStatus::Completed, at);
-    }
-
-    fn fail(&mut self, workflow: &Workflow, index: usize, at: i64) {
-        if workflow.steps[index].on_error == crate::OnError::Fail {
-            self.fatal.get_or_insert(index);
-        }
-        self.end(index, StepStatus::Failed, at);
-    }
-
-    fn resolve(&mut self, workflow: &Workflow, index: usize, resolution: &Resolution, at: i64) {
-        match resolution {
-            Resolution::Completed { output } => self.complete(index, output, at),
-            Resolution::Retry => {
-                let generation = self.steps[index].generation + 1;
-                self.steps[index] = StepState { generation, ..StepState::default() };
-                self.ready.insert(index);
-            }
-            Resolution::Failed { message } => {
-                self.steps[index].set_error(&StepError::permanent("resolved_as_failed", message));
-                self.fail(workflow, index, at);
-            }
-        }
-    }
-
-    fn end(&mut self, index: usize, status: StepStatus, at: i64) {
-        self.steps[index].status = status;
-        self.steps[index].ended_at = Some(at);
-        self.open -= 1;
-        for dependant in &self.dependants[index] {
-            self.missing[*dependant] -= 1;
-            if self.missing[*dependant] == 0 && self.steps[*dependant].status == StepStatus::Pending
-            {
-                self.ready.insert(*dependant);
-            }
-        }
-    }
-
     fn standing(&self) -> Status {
-        let idle = self.running.is_empty() && self.unsettled.is_empty() && self.ready.is_empty();
-        let parked = !self.timers.is_empty() || !self.uncertain.is_empty();
+        let waits_for_lock = self.lock.is_wanted();
+        let idle = self.running.is_empty()
+            && self.unsettled.is_empty()
+            && (waits_for_lock || (self.ready.is_empty() && self.ready_inside.is_empty()));
+        let parked = waits_for_lock
+            || !self.retries.is_empty()
+            || !self.timers.is_empty()
+            || !self.uncertain.is_empty()
+            || !self.asked.is_empty()
+            || !self.locking.is_empty()
+            || !self.listening.is_empty();
         if idle && parked { Status::Waiting } else { Status::Running }
     }
 
-    /// A step by its name.
+    /// A step by its path. What is of no more use to the execution is forgotten: the instances of a `forEach` that
+    /// have ended, and the iterations before the last.
     #[must_use]
-    pub fn step(&self, name: &str) -> Option<&StepState> {
-        self.index.get(name).map(|index| &self.steps[*index])
+    pub fn step(&self, path: &str) -> Option<&StepState> {
+        self.paths.get(path).map(|id| self.record(*id))
     }
 
-    /// Whether a reference begins at the result of a step that was skipped.
-    pub(crate) fn was_skipped(&self, root: &Root) -> bool {
-        let index = match root {
-            Root::Step(name) => self.index.get(name),
-            Root::Name(name) => self.assigned.get(name),
-            Root::Status(_) | Root::Error(_) => None,
+    /// The paths of the steps that a person has to settle, in the order in which they were reached.
+    #[must_use]
+    pub fn uncertain_steps(&self) -> Vec<&str> {
+        self.uncertain.iter().map(|id| &*self.record(*id).path).collect()
+    }
+
+    /// The paths of the steps whose call, or execution of another workflow, is out.
+    #[must_use]
+    pub fn running_steps(&self) -> Vec<&str> {
+        self.running.iter().map(|id| &*self.record(*id).path).collect()
+    }
+
+    /// Whether a person may settle the step now: it is uncertain, and something depends on it.
+    #[must_use]
+    pub fn may_be_resolved(&self, path: &str) -> bool {
+        self.paths.get(path).is_some_and(|id| self.uncertain.contains(id))
+    }
+
+    /// What persons are asked, with the path of the step that asks.
+    pub fn requests(&self) -> impl Iterator<Item = (&str, &Request)> {
+        let asked = self.asked.iter().map(|id| self.record(*id));
+        asked.filter_map(|step| Some((&*step.path, step.request.as_ref()?)))
+    }
+
+    /// The events that steps wait for, with the path of the step.
+    pub fn awaited_events(&self) -> impl Iterator<Item = (&str, &str)> {
+        let listening = self.listening.iter().map(|(_, id)| self.record(*id));
+        listening.filter_map(|step| Some((&*step.path, step.listens.as_ref()?.0.as_str())))
+    }
+
+    /// The keys of the locks that are waited for, with the path of the step; without one for the whole execution.
+    pub fn awaited_locks(&self) -> impl Iterator<Item = (Option<&str>, &str)> {
+        let whole = Some(&self.lock).filter(|lock| lock.is_wanted());
+        let whole = whole.and_then(|lock| Some((None, lock.key()?)));
+        let steps = self.locking.iter().map(|id| self.record(*id));
+        let steps = steps.filter_map(|step| Some((Some(&*step.path), step.lock.key()?)));
+        whole.into_iter().chain(steps)
+    }
+
+    /// Whether the lock is waited for, by that step or by the whole execution.
+    #[must_use]
+    pub fn awaits_lock(&self, step: Option<&str>, key: &str) -> bool {
+        let standing = match step {
+            None => Some(&self.lock),
+            Some(path) => self.step(path).map(|step| &step.lock),
         };
-        index.is_some_and(|index| self.steps[*index].status == StepStatus::Skipped)
+        standing.is_some_and(|lock| lock.is_wanted() && lock.key() == Some(key))
     }
 
-    /// The names of the steps that a person has to settle, in the order of the document.
-    #[must_use]
-    pub fn uncertain_steps<'w>(&self, workflow: &'w Workflow) -> Vec<&'w str> {
-        self.uncertain.iter().map(|index| workflow.steps[*index].name.as_str()).collect()
+    /// A record by its number.
+    pub(crate) fn record(&self, id: usize) -> &StepState {
+        self.records[id].as_deref().unwrap_or(&NOTHING)
     }
 
-    /// The names of the steps whose call is out, in the order of the document.
-    #[must_use]
-    pub fn running_steps<'w>(&self, workflow: &'w Workflow) -> Vec<&'w str> {
-        self.running.iter().map(|index| workflow.steps[*index].name.as_str()).collect()
+    fn record_mut(&mut self, id: usize) -> &mut StepState {
+        self.records[id].get_or_insert_with(Box::default)
     }
 
-    /// What expressions see at `now`.
-    pub(crate) fn names(&self, now: i64) -> StateNames<'_> {
-        StateNames { state: self, now }
+    /// How many records there are.
+    #[cfg(test)]
+    pub(crate) fn known(&self) -> usize {
+        self.records.iter().flatten().count()
     }
-}
 
-impl StepState {
-    fn set_error(&mut self, error: &StepError) {
-        self.error_value = Some(json!({ "code": error.code, "message": error.message }));
-        self.error = Some(error.clone());
+    pub(crate) fn frame(&self, id: usize) -> Option<&Frame> {
+        self.frames.get(id)?.as_ref()
     }
-}
 
-/// What expressions see of a state.
-pub(crate) struct StateNames<'s> {
-    state: &'s State,
-    now: i64,
-}
+    pub(crate) fn record_at(&self, path: &str) -> Option<usize> {
+        self.paths.get(path).copied()
+    }
 
-impl crate::expr::Names for StateNames<'_> {
-    fn name(&self, name: &str) -> Option<&Value> {
-        match name {
-            "input" => Some(&self.state.input),
-            "execution" => Some(&self.state.execution),
-            "repo" => self.state.input.get("repo"),
-            assigned => self.state.steps[*self.state.assigned.get(assigned)?].output.as_deref(),
+    /// Forgets what nothing refers to any more. What was just written is kept until the next turn, so that whoever
+    /// writes it down can look.
+    pub(crate) fn forget(&mut self) {
+        for gone in std::mem::take(&mut self.forgotten) {
+            match gone {
+                Gone::Record(id) => self.forget_record(id),
+                Gone::Frame(id) => self.forget_frame(id),
+            }
         }
     }
 
-    fn step(&self, name: &str) -> Option<&Value> {
-        self.state.step(name)?.output.as_deref()
+    fn forget_frame(&mut self, frame: usize) {
+        let Some(gone) = self.frames[frame].take() else { return };
+        self.due.remove(&frame);
+        self.stopping.remove(&frame);
+        for id in gone.records {
+            self.forget_record(id);
+        }
     }
 
-    fn status(&self, step: &str) -> Option<&str> {
-        self.state.step(step).map(|step| step.status.as_str())
+    fn forget_record(&mut self, id: usize) {
+        let Some(gone) = self.records[id].take() else { return };
+        self.paths.remove(&gone.path);
+        if let Some(id) =
+            gone.verifying.or_else(|| self.record_at(&format!("{}.verify", gone.path)))
+        {
+            self.forget_record(id);
+        }
+        for frame in gone.inner.into_iter().chain(gone.previous) {
+            self.forget_frame(frame);
+        }
     }
+}
 
-    fn error(&self, step: &str) -> Option<&Value> {
-        self.state.step(step)?.error_value.as_ref()
-    }
+/// Stands in where a record was forgotten; nothing is ever decided about it.
+static NOTHING: std::sync::LazyLock<StepState> = std::sync::LazyLock::new(|| StepState {
+    status: StepStatus::Cancelled,
+    ..StepState::default()
+});
 
-    fn now(&self) -> i64 {
-        self.now
+/// The steps that a group begins with.
+pub(crate) fn list_of(group: &Group, otherwise: bool) -> &[usize] {
+    if otherwise { &group.otherwise } else { &group.steps }
+}
+
+/// The group that a step is, if it is one.
+pub(crate) fn group_of(workflow: &Workflow, definition: usize) -> Option<&Group> {
+    match &workflow.steps[definition].kind {
+        Kind::Group(group) => Some(group),
+        _ => None,
     }
 }
 

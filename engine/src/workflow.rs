@@ -447,6 +447,17 @@ impl Workflow {
         self.step(&last[..end])
     }
 
+    /// The tool that is called at a path in a history: the step's own, or that of its `verify` or `undo`.
+    #[must_use]
+    pub fn tool_at(&self, path: &str) -> Option<&ToolName> {
+        let step = self.step_at(path)?;
+        match path.rsplit('/').next()?.rsplit_once('.') {
+            Some((_, "verify")) => step.verify.as_ref().map(|verify| &verify.tool),
+            Some((_, "undo")) => step.undo.as_ref().map(|undo| &undo.tool),
+            Some(_) | None => step.kind.tool(),
+        }
+    }
+
     /// Every tool it may call: those of its steps, of their `verify` and of their `undo`.
     pub fn tools(&self) -> impl Iterator<Item = &ToolName> {
         self.steps.iter().flat_map(|step| {

@@ -55,6 +55,19 @@ pub enum Error {
         "no execution has the id {0:?} in this workspace; without an id, the status lists the newest ones"
     )]
     UnknownExecution(String),
+    /// Also when the request belongs to another workspace.
+    #[error(
+        "no request has the id {0:?} in this workspace; the status of an execution lists those that are open"
+    )]
+    UnknownRequest(String),
+    /// Each problem names a path and what is allowed.
+    #[error("the answer to {request} does not fit: {}", list(.problems))]
+    InvalidAnswer {
+        /// The request.
+        request: String,
+        /// What is wrong.
+        problems: Vec<Problem>,
+    },
     /// Names the steps there are.
     #[error("execution {execution_id} has no step {step:?}; its steps: {known}")]
     UnknownStep {

@@ -399,7 +399,7 @@ impl App {
     }
 
     /// Every workflow by its name.
-    async fn entries(&self) -> Result<BTreeMap<String, Entry>, Error> {
+    pub(super) async fn entries(&self) -> Result<BTreeMap<String, Entry>, Error> {
         let mut entries = self.inner.catalogue.entries();
         for row in self.inner.store.workflows().await? {
             self.put(&mut entries, row).await?;

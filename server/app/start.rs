@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use windlass_engine::{Event, State, Turn, Workflow, advance};
 
-use super::{App, Caller, Detail, Error, Execution, RunRequest, catalogue::Entry};
+use super::{App, Caller, Detail, Error, Execution, Inner, RunRequest, catalogue::Entry};
 use crate::{
     bell::Ring,
+    children::{self, Family},
     clock::Moment,
     driver::{HandOver, Place},
     store::{Created, NewExecution},
@@ -33,7 +34,12 @@ impl App {
             workflow: workflow.name.clone(),
             problems,
         })?;
-        let tool_servers = json!(self.used_tool_servers(&workflow)?).to_string();
+        let linked = self.link(&workflow).await?;
+        let all = linked.iter().map(|(workflow, _)| workflow).chain([&workflow]);
+        let tool_servers = json!(self.used_tool_servers(all.clone())?).to_string();
+        let links: BTreeMap<String, String> =
+            all.map(|workflow| (workflow.name.clone(), workflow.hash.clone())).collect();
+        let family = Family { requested_by: caller.name.clone(), links, depth: 0 };
         let id = format!("exec_{}", random_id());
         // Whoever drives it must live before the row does, or its first moments are nobody's.
         self.inner.driver.ensure().await;
@@ -45,6 +51,12 @@ impl App {
         let place = self.inner.driver.place();
         let worker = place.as_ref().map(Place::worker);
         let turn = first_turn(&workflow, &mut state, &id, happened, at, worker.is_some())?;
+        for (workflow, _) in &linked {
+            self.inner.revisions.keep(Arc::clone(workflow));
+        }
+        let Inner { store, revisions, .. } = &*self.inner;
+        let children = children::prepare(store, revisions, &family, &turn.children, at).await?;
+        let links = json!(family.links).to_string();
         let new = NewExecution {
             id: &id,
             workflow: &workflow,
@@ -54,10 +66,13 @@ impl App {
             client_name: caller.client_name.as_deref(),
             client_version: caller.client_version.as_deref(),
             tool_servers: &tool_servers,
+            links: &links,
+            linked: &linked,
             idempotency_key: request.idempotency_key.as_deref(),
             request_hash: &request_hash,
             state: &state,
             events: &turn.events,
+            children: &children,
             at,
             worker,
         };
@@ -73,12 +88,19 @@ impl App {
             }
         };
         self.inner.revisions.keep(Arc::clone(&workflow));
+        for due in claim.iter().flat_map(|claim| &claim.due).filter(|due| **due != id) {
+            self.inner.bell.ring(Ring::Due(due.as_str().into()));
+        }
+        for child in &children {
+            self.inner.driver.adopt(&child.execution_id);
+        }
         match place.zip(claim) {
             Some((place, claim)) => place.hand_over(HandOver {
                 claim,
                 claimed_at,
                 workflow,
                 state,
+                family,
                 calls: turn.calls,
                 wake_at: turn.wake_at,
             }),
@@ -91,9 +113,32 @@ impl App {
         self.status(&id, Detail::Steps).await
     }
 
-    /// The tool servers a workflow names, each with the identity of its configuration.
-    fn used_tool_servers(&self, workflow: &Workflow) -> Result<BTreeMap<String, String>, Error> {
-        let names: BTreeSet<&str> = workflow.tools().map(|tool| tool.server.as_str()).collect();
+    /// Every other workflow that an execution may run, at whatever depth, as it is now; by name.
+    async fn link(&self, workflow: &Workflow) -> Result<Vec<(Arc<Workflow>, String)>, Error> {
+        let mut linked: BTreeMap<String, (Arc<Workflow>, String)> = BTreeMap::new();
+        let mut wanted: Vec<String> = workflow.children().map(str::to_owned).collect();
+        while let Some(name) = wanted.pop() {
+            if name == workflow.name || linked.contains_key(&name) {
+                continue;
+            }
+            let entry = self.find(&name).await?;
+            entry.check_enabled()?;
+            let child = runnable(&entry)?;
+            wanted.extend(child.children().map(str::to_owned));
+            linked.insert(name, (child, entry.source.clone()));
+        }
+        Ok(linked.into_values().collect())
+    }
+
+    /// The tool servers that workflows name, each with the identity of its configuration.
+    fn used_tool_servers<'w>(
+        &self,
+        workflows: impl Iterator<Item = &'w Arc<Workflow>>,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let names: BTreeSet<&str> = workflows
+            .flat_map(|workflow| workflow.tools())
+            .map(|tool| tool.server.as_str())
+            .collect();
         let known = &self.inner.tool_servers;
         let used =
             names.into_iter().map(|name| Ok((name.to_owned(), known.identity(name)?.to_owned())));

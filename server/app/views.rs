@@ -31,7 +31,7 @@ pub struct RunRequest {
 }
 
 /// An execution as its callers see it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Execution {
     /// `exec_…`
     pub execution_id: String,
@@ -50,8 +50,14 @@ pub struct Execution {
     /// What it waits for, in words; with what to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_for: Option<String>,
-    /// One entry a step, in the order of the document.
+    /// The questions to persons that are open, those of executions that its steps are included; the oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<RequestView>,
+    /// One entry a step, in the order of the document; each instance and iteration follows its step.
     pub steps: Vec<StepView>,
+    /// How many instances and iterations are left out of `steps`, because there are so many.
+    #[serde(skip_serializing_if = "is_none")]
+    pub more_steps: usize,
     /// What it was given.
     pub input: Value,
     /// Who started it.
@@ -74,12 +80,60 @@ pub struct ExecutionError {
     pub message: String,
 }
 
-/// A step as its callers see it.
+/// A question to a person, as those see it who may answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RequestView {
+    /// `req_…`
+    pub request_id: String,
+    /// The execution that asks.
+    pub execution_id: String,
+    /// Its workflow's name.
+    pub workflow: String,
+    /// The path of the step that asks.
+    pub step: String,
+    /// open, answered, expired or withdrawn.
+    pub status: String,
+    /// `approval` (yes or no) or `form` (values).
+    pub kind: String,
+    /// What the person reads.
+    pub message: String,
+    /// JSON Schema of the values, for a form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
+    /// The tool that is called once it is approved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// What exactly the tool is given then; a list of such objects for a `forEach`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub params: Option<Value>,
+    /// Who started the execution.
+    pub requested_by: String,
+    /// Who may answer; everybody when there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<String>,
+    /// How many have to agree.
+    pub quorum: u32,
+    /// Those who have agreed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub agreed: Vec<String>,
+    /// Whether only a person whose identity was verified may answer.
+    pub verified: bool,
+    /// Whether nobody answered it the first time.
+    pub escalated: bool,
+    /// Milliseconds since 1970.
+    pub created_at: i64,
+    /// When it is too late to answer, in milliseconds since 1970.
+    pub expires_at: i64,
+}
+
+/// A step as its callers see it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct StepView {
-    /// Its name.
+    /// Its path: its name, after those of the groups that hold it, with the number of the instance or iteration.
     pub name: String,
-    /// `server.tool`
+    /// `tool`, `workflow`, `approval`, `ask`, `wait`, `set`, `group` or `stop`.
+    pub kind: String,
+    /// `server.tool`, or what it does in a word or two.
     pub tool: String,
     /// pending, running, waiting, completed, failed, skipped, cancelled or uncertain.
     pub status: String,
@@ -184,4 +238,9 @@ pub enum Resolution {
     Retry,
     /// It failed for good.
     Failed(String),
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }

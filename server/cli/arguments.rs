@@ -239,6 +239,9 @@ pub(super) struct Validate {
     /// Workflow files; - for standard input
     #[arg(required = true, value_name = "FILE")]
     pub(super) files: Vec<PathBuf>,
+    /// Look at the documents alone: ask no tool server whether it has the tools and what they take
+    #[arg(long)]
+    pub(super) offline: bool,
 }
 
 #[derive(Args, Debug)]

@@ -137,8 +137,7 @@ mod tests {
             ended_at: (*status == "completed").then_some(1_012),
             error: (*status == "failed")
                 .then(|| serde_json::json!({ "message": "no such branch" })),
-            params: None,
-            result: None,
+            ..StepView::default()
         });
         Execution {
             execution_id: "exec_1".into(),
@@ -152,7 +151,7 @@ mod tests {
             input: Value::Null,
             requested_by: "local".into(),
             created_at: 1_000,
-            ended_at: None,
+            ..Execution::default()
         }
     }
 

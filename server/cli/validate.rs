@@ -3,7 +3,7 @@
 use std::{fs, io::Read, path::Path};
 
 use serde::Serialize;
-use windlass_engine::Problem;
+use windlass_engine::{Problem, Unchecked};
 
 use super::{
     arguments::Validate,
@@ -11,7 +11,10 @@ use super::{
     session::Session,
     terminal::{self, bold, dim, green, red},
 };
-use crate::app;
+use crate::{
+    app::{self, Validation},
+    host::{Drive, Host},
+};
 
 /// A file and what is wrong with it.
 #[derive(Serialize)]
@@ -19,19 +22,45 @@ struct Checked {
     file: String,
     valid: bool,
     problems: Vec<Problem>,
+    unchecked: Vec<Unchecked>,
     #[serde(skip)]
     text: String,
 }
 
-pub(super) fn run(session: &Session, arguments: &Validate) -> Result<Exit, Failure> {
+pub(super) async fn run(session: &Session, arguments: &Validate) -> Result<Exit, Failure> {
     let texts = arguments.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+    let host = match arguments.offline {
+        true => Err("left out, as --offline asks".to_owned()),
+        // Without a database a document can be checked all the same, if not against its tools.
+        false => Host::start(&session.config()?, Drive::Nobody)
+            .await
+            .map_err(|error| format!("left out: {error:#}")),
+    };
     let mut all = Vec::new();
     for (file, text) in texts {
-        let problems = app::validate(&text);
-        all.push(Checked { file, valid: problems.is_empty(), problems, text });
+        let validation = match &host {
+            Ok(host) => host.app.check(&text, &file).await,
+            Err(why) => offline(&text, why),
+        };
+        let Validation { problems, unchecked, .. } = validation;
+        all.push(Checked { file, valid: problems.is_empty(), problems, unchecked, text });
+    }
+    if let Ok(host) = host {
+        host.stop().await;
     }
     show(session, &all);
     Ok(if all.iter().all(|checked| checked.valid) { Exit::Done } else { Exit::Failed })
+}
+
+/// The document alone, and why nothing more was looked at.
+fn offline(text: &str, why: &str) -> Validation {
+    let mut validation = app::validate(text);
+    if validation.unchecked.is_empty() {
+        let what = "tools, params and results".to_owned();
+        let unchecked = Unchecked { pointer: String::new(), what, why: why.to_owned() };
+        validation.unchecked.push(unchecked);
+    }
+    validation
 }
 
 /// A file's name and text; `-` is standard input.
@@ -53,14 +82,21 @@ fn show(session: &Session, all: &[Checked]) {
     if session.json() {
         return terminal::say_json(&serde_json::json!({ "files": all }));
     }
-    for Checked { file, problems, text, .. } in all {
+    for Checked { file, problems, unchecked, text, .. } in all {
         problems.iter().for_each(|problem| terminal::say(&framed(file, text, problem)));
+        unchecked.iter().for_each(|entry| terminal::say(&not_checked(entry)));
         terminal::say(&match problems.len() {
             0 => format!("{} {file}", green("✓")),
             1 => format!("{} {file}: 1 problem", red("✗")),
             count => format!("{} {file}: {count} problems", red("✗")),
         });
     }
+}
+
+/// Something that nobody can say before it runs, in one line.
+fn not_checked(Unchecked { pointer, what, why }: &Unchecked) -> String {
+    let place = if pointer.is_empty() { String::new() } else { format!(" {}", dim(pointer)) };
+    format!("{} {what}: {why}{place}", dim("not checked:"))
 }
 
 /// A problem with the line it is in and a mark under the place.

@@ -81,6 +81,7 @@ fn every_setting_has_a_variable_of_its_own() {
         ("WINDLASS_HTTP_TOKEN_ENV", "MY_HTTP_TOKEN"),
         ("WINDLASS_HTTP_ALLOWED_HOSTS", "windlass.example.com"),
         ("WINDLASS_HTTP_ALLOWED_ORIGINS", "https://example.com"),
+        ("WINDLASS_APPROVALS_AGENTS_MAY_ANSWER", "true"),
         ("WINDLASS_HTTP_AUTHORING", "true"),
         ("WINDLASS_WORKER_MAX_EXECUTIONS", "3"),
         ("WINDLASS_WORKER_CALL_TIMEOUT_MS", "4"),
@@ -116,6 +117,7 @@ fn every_setting_has_a_variable_of_its_own() {
             allowed_origins: vec!["https://example.com".into()],
             authoring: true,
         },
+        approvals: ApprovalSettings { agents_may_answer: true },
         worker: WorkerSettings { max_executions: 3, call_timeout_ms: 4, idle_ms: 5 },
     };
     assert_eq!(config, expected);

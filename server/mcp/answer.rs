@@ -220,6 +220,12 @@ fn advice(names: ToolNames, tool: ToolId, error: &app::Error) -> String {
         app::Error::UnknownExecution(_) => {
             format!("Call {status} without execution_id to see the newest executions.")
         }
+        app::Error::UnknownRequest(_) => {
+            format!("Call {status} to see which requests are open.")
+        }
+        app::Error::InvalidAnswer { .. } => {
+            format!("Nothing was answered. Correct the values and call {tool} again.")
+        }
         app::Error::UnknownStep { .. } => format!("Call {tool} again with one of these steps."),
         app::Error::Refused(_) => format!("Call {status} to see how the execution stands."),
         app::Error::ToolServers(_) => {
@@ -533,8 +539,7 @@ pub(crate) mod tests {
             started_at: None,
             ended_at: None,
             error: None,
-            params: None,
-            result: None,
+            ..StepView::default()
         };
         Execution {
             execution_id: "exec_1".into(),
@@ -552,7 +557,7 @@ pub(crate) mod tests {
             input: json!({ "issue": 7 }),
             requested_by: "local".into(),
             created_at: 1,
-            ended_at: None,
+            ..Execution::default()
         }
     }
 

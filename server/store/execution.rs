@@ -1,12 +1,18 @@
 //! Executions as rows: created, signalled, looked at.
 
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
 use windlass_engine::{Event, State, Workflow};
 
 use super::{
-    ENGINE, Error, Result, Signal, Store,
-    db::{Tx, args},
+    ENGINE, Error, NewChild, Result, Signal, Store,
+    db::{Sql, Tx, args},
     lease::{Claim, LEASE_MS},
-    turn::{Commit, error_text, write_events},
+    record::{self, Record},
+    turn::{Effects, Happened, error_text},
 };
 
 /// How long an idempotency key is remembered, in milliseconds: 30 days.
@@ -28,8 +34,12 @@ pub struct NewExecution<'n> {
     pub client_name: Option<&'n str>,
     /// The MCP client's version.
     pub client_version: Option<&'n str>,
-    /// The tool servers it uses and their configurations' identities, as JSON.
+    /// The tool servers it and the workflows it runs use, and their configurations' identities, as JSON.
     pub tool_servers: &'n str,
+    /// The revision of each workflow that it or its children may run, as JSON: `{"name": "hash"}`.
+    pub links: &'n str,
+    /// Those revisions; each with where its document came from.
+    pub linked: &'n [(Arc<Workflow>, String)],
     /// The same key twice is one execution.
     pub idempotency_key: Option<&'n str>,
     /// What the key stands for: a hash of workflow and input.
@@ -38,6 +48,8 @@ pub struct NewExecution<'n> {
     pub state: &'n State,
     /// What has happened so far; the first is `execution_started`.
     pub events: &'n [Event],
+    /// The executions that its first steps are.
+    pub children: &'n [NewChild],
     /// When, in milliseconds since 1970.
     pub at: i64,
     /// The worker that goes on with it at once; without one it is due for any.
@@ -109,6 +121,17 @@ pub struct StepRow {
     pub output_seq: Option<i64>,
 }
 
+/// A lock that is waited for.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct LockWait {
+    /// What is locked.
+    pub key: String,
+    /// The step that waits; empty for the whole execution.
+    pub step: String,
+    /// The execution that holds it.
+    pub holder: Option<String>,
+}
+
 const COLUMNS: &str =
     "SELECT id, workflow, revision, status, input, error, waiting_for, requested_by, tool_servers,
         wake_at, lease_until, last_seq, created_at, ended_at FROM executions WHERE id = $1 AND workspace = $2";
@@ -133,23 +156,33 @@ impl Store {
         if let Some(known) = self.find_key(&mut tx, new).await? {
             return Ok(known);
         }
-        self.insert(&mut tx, new).await?;
-        let commit = Commit {
+        let happened = Happened {
+            execution_id: new.id,
+            events: new.events,
+            children: new.children,
+            cancels: &[],
+            ended: new.state.status.is_final(),
+        };
+        let effects = Effects::prepare(&mut tx, &self.workspace, &happened).await?;
+        self.insert(&mut tx, new, effects.own()).await?;
+        let record = Record {
+            workspace: &self.workspace,
+            execution_id: new.id,
             workflow: new.workflow,
             state: new.state,
             events: new.events,
             at: new.at,
-            signals_done: 0,
-            wake_at: None,
-            release: false,
         };
-        write_events(&mut tx, new.id, 0, &commit).await?;
+        record::write(&mut tx, 0, &record).await?;
+        let own = effects.own();
+        let due = effects.write(&mut tx, &self.workspace, &happened, own, new.at).await?;
         self.insert_key(&mut tx, new).await?;
         tx.commit().await?;
         let leased = new.worker.filter(|_| !new.state.status.is_final());
         Ok(Created::New(leased.map(|_| Claim {
             execution_id: new.id.to_owned(),
             last_seq: i64::try_from(new.events.len()).unwrap_or(i64::MAX),
+            due,
             epoch: 1,
         })))
     }
@@ -172,28 +205,15 @@ impl Store {
         }))
     }
 
-    async fn insert(&self, tx: &mut Tx, new: &NewExecution<'_>) -> Result<()> {
-        let revision =
-            "INSERT INTO revisions (workspace, hash, workflow, document, source, created_at)
-                        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
-        let workflow = new.workflow;
-        tx.execute(
-            revision,
-            args![
-                &*self.workspace,
-                &workflow.hash,
-                &workflow.name,
-                workflow.document.to_string(),
-                new.source,
-                new.at
-            ],
-        )
-        .await?;
+    async fn insert(&self, tx: &mut Tx, new: &NewExecution<'_>, signals_in: i64) -> Result<()> {
+        self.insert_revisions(tx, new).await?;
         let execution = "INSERT INTO executions
             (id, workspace, workflow, revision, status, input, requested_by, on_behalf_of, client_name,
              client_version, tool_servers, min_engine, wake_at, lease_owner, lease_until, lease_epoch,
-             last_seq, created_at, updated_at, error, ended_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20)";
+             last_seq, created_at, updated_at, error, ended_at, links, signals_in)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20,
+                $21, $22)";
+        let workflow = new.workflow;
         // Its first turn may have been its last one, when no step has to call anything.
         let ended = new.state.status.is_final();
         let worker = new.worker.filter(|_| !ended);
@@ -221,9 +241,27 @@ impl Store {
                 new.at,
                 error_text(new.state),
                 ended.then_some(new.at),
+                new.links,
+                signals_in,
             ],
         )
         .await?;
+        Ok(())
+    }
+
+    async fn insert_revisions(&self, tx: &mut Tx, new: &NewExecution<'_>) -> Result<()> {
+        let sql = "INSERT INTO revisions (workspace, hash, workflow, document, source, created_at)
+                   VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+        let linked = new.linked.iter().map(|(workflow, source)| (&**workflow, source.as_str()));
+        let all = linked.chain([(new.workflow, new.source)]);
+        // In one order for everybody: two that write the same ones must not wait for each other.
+        let all: BTreeMap<&str, (&Workflow, &str)> =
+            all.map(|(workflow, source)| (workflow.hash.as_str(), (workflow, source))).collect();
+        for (hash, (workflow, source)) in all {
+            let document = workflow.document.to_string();
+            let args = args![&*self.workspace, hash, &workflow.name, document, source, new.at];
+            tx.execute(sql, args).await?;
+        }
         Ok(())
     }
 
@@ -246,17 +284,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn signal(&self, execution_id: &str, signal: &Signal) -> Result<bool> {
-        let now = self.now();
         let mut tx = self.db.begin().await?;
-        let sql = "UPDATE executions SET signals_in = signals_in + 1, wake_at = $1
-                   WHERE id = $2 AND workspace = $3 AND ended_at IS NULL RETURNING signals_in";
-        let row: Option<(i64,)> =
-            tx.optional(sql, args![now, execution_id, &*self.workspace]).await?;
-        let Some((number,)) = row else { return Ok(false) };
-        let data = serde_json::to_string(signal)
-            .map_err(|err| Error::Database(sqlx::Error::Encode(err.into())))?;
-        let sql = "INSERT INTO signals (execution_id, number, at, data) VALUES ($1, $2, $3, $4)";
-        tx.execute(sql, args![execution_id, number, now, data]).await?;
+        let signals = std::slice::from_ref(signal);
+        if !put_signals(&mut tx, &self.workspace, execution_id, self.now(), signals).await? {
+            return Ok(false);
+        }
         tx.commit().await?;
         Ok(true)
     }
@@ -322,35 +354,81 @@ impl Store {
     /// # Errors
     /// When the database fails, or a newer release wrote it.
     pub async fn event(&self, execution_id: &str, seq: i64) -> Result<Option<Event>> {
-        let sql = "SELECT COALESCE(e.data, p.data) FROM events e
-                   LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
-                   WHERE e.execution_id = $1 AND e.seq = $2";
-        let row: Option<(String,)> = self.db.optional(sql, args![execution_id, seq]).await?;
-        row.map(|(data,)| parse(execution_id, "an event", &data)).transpose()
+        Ok(self.some_events(execution_id, &[seq]).await?.remove(&seq))
     }
 
-    /// What the tool of a step was last given; `None` when it was never called.
+    /// Some events, whole, by their numbers.
+    ///
+    /// # Errors
+    /// When the database fails, or a newer release wrote one of them.
+    pub async fn some_events(
+        &self,
+        execution_id: &str,
+        numbers: &[i64],
+    ) -> Result<HashMap<i64, Event>> {
+        const SOME: Sql = Sql::Each {
+            sqlite: "SELECT e.seq, COALESCE(e.data, p.data) FROM events e
+                LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
+                WHERE e.execution_id = $1 AND e.seq IN (SELECT value FROM json_each($2))",
+            postgres: "SELECT e.seq, COALESCE(e.data, p.data) FROM events e
+                LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
+                WHERE e.execution_id = $1
+                  AND e.seq IN (SELECT CAST(json_array_elements_text($2::json) AS BIGINT))",
+        };
+        let numbers = serde_json::json!(numbers).to_string();
+        let rows: Vec<(i64, String)> = self.db.all(SOME, args![execution_id, numbers]).await?;
+        let read = |(seq, data): (i64, String)| Ok((seq, parse(execution_id, "an event", &data)?));
+        rows.into_iter().map(read).collect()
+    }
+
+    /// What the tools of some steps were last given; steps that were never called are left out.
     ///
     /// # Errors
     /// When the database fails, or a newer release wrote some of the history.
     pub async fn params(
         &self,
         execution_id: &str,
-        step: &str,
-    ) -> Result<Option<serde_json::Value>> {
-        let sql = "SELECT COALESCE(e.data, p.data) FROM events e
-                   LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
-                   WHERE e.execution_id = $1 AND e.kind = 'attempt_started' ORDER BY e.seq DESC";
-        let rows: Vec<(String,)> = self.db.all(sql, args![execution_id]).await?;
+        steps: &[&str],
+    ) -> Result<HashMap<String, serde_json::Value>> {
+        const STARTED: Sql = Sql::Each {
+            sqlite: "SELECT COALESCE(e.data, p.data) FROM events e
+                LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
+                WHERE e.execution_id = $1 AND e.kind = 'attempt_started'
+                  AND COALESCE(e.data, p.data) ->> '$.step' IN (SELECT value FROM json_each($2))
+                ORDER BY e.seq",
+            postgres: "SELECT COALESCE(e.data, p.data) FROM events e
+                LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
+                WHERE e.execution_id = $1 AND e.kind = 'attempt_started'
+                  AND COALESCE(e.data, p.data)::json ->> 'step' IN (SELECT json_array_elements_text($2::json))
+                ORDER BY e.seq",
+        };
+        if steps.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let steps = serde_json::json!(steps).to_string();
+        let rows: Vec<(String,)> = self.db.all(STARTED, args![execution_id, steps]).await?;
+        let mut given = HashMap::new();
         for (data,) in rows {
-            if let Event::AttemptStarted { step: of, params: Some(params), .. } =
+            if let Event::AttemptStarted { step, params: Some(params), .. } =
                 parse(execution_id, "an event", &data)?
-                && of == step
             {
-                return Ok(Some(params));
+                given.insert(step, params);
             }
         }
-        Ok(None)
+        Ok(given)
+    }
+
+    /// The locks that an execution waits for: each with the step, which is empty for the whole execution, and who
+    /// holds it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lock_waits(&self, execution_id: &str) -> Result<Vec<LockWait>> {
+        let sql = "SELECT w.key, w.step, h.execution_id AS holder FROM lock_places w
+            LEFT JOIN lock_places h ON h.workspace = w.workspace AND h.key = w.key AND h.granted_at IS NOT NULL
+            WHERE w.execution_id = $1 AND w.workspace = $2 AND w.ready = 1 AND w.granted_at IS NULL
+            ORDER BY w.key, w.place";
+        Ok(self.db.all(sql, args![execution_id, &*self.workspace]).await?)
     }
 
     /// Everything that happened to an execution, each with its time.
@@ -386,7 +464,41 @@ impl Store {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(
+/// Leaves words for an execution. `false` when it has ended, or there is none in this workspace.
+pub(super) async fn put_signals(
+    tx: &mut Tx,
+    workspace: &str,
+    execution_id: &str,
+    at: i64,
+    signals: &[Signal],
+) -> Result<bool> {
+    let count = i64::try_from(signals.len()).unwrap_or(i64::MAX);
+    let sql = "UPDATE executions SET signals_in = signals_in + $4, wake_at = $1
+               WHERE id = $2 AND workspace = $3 AND ended_at IS NULL RETURNING signals_in";
+    let row: Option<(i64,)> = tx.optional(sql, args![at, execution_id, workspace, count]).await?;
+    let Some((last,)) = row else { return Ok(false) };
+    insert_signals(tx, execution_id, last - count, at, signals).await?;
+    Ok(true)
+}
+
+/// Writes signals that the execution's own row has counted already.
+pub(super) async fn insert_signals(
+    tx: &mut Tx,
+    execution_id: &str,
+    after: i64,
+    at: i64,
+    signals: &[Signal],
+) -> Result<()> {
+    for (number, signal) in (after + 1..).zip(signals) {
+        let data = serde_json::to_string(signal)
+            .map_err(|err| Error::Database(sqlx::Error::Encode(err.into())))?;
+        let sql = "INSERT INTO signals (execution_id, number, at, data) VALUES ($1, $2, $3, $4)";
+        tx.execute(sql, args![execution_id, number, at, data]).await?;
+    }
+    Ok(())
+}
+
+pub(super) fn parse<T: serde::de::DeserializeOwned>(
     execution_id: &str,
     what: &'static str,
     data: &str,

@@ -12,6 +12,9 @@ use super::{
 /// How long a lease holds without being renewed, in milliseconds.
 pub(crate) const LEASE_MS: i64 = 15_000;
 
+/// A worker stays for the end of a person's time when it is nearer than this, in milliseconds.
+const SOON_MS: i64 = 60 * 60_000;
+
 /// An execution that this process may drive until the lease runs out.
 ///
 /// The epoch fences: it grows with every claim, so a worker that was presumed
@@ -22,6 +25,8 @@ pub struct Claim {
     pub execution_id: String,
     /// The sequence number of the newest event this holder knows.
     pub last_seq: i64,
+    /// The executions that what was written with it made due; itself, when there is a signal to hear.
+    pub due: Vec<String>,
     pub(super) epoch: i64,
 }
 
@@ -36,6 +41,10 @@ pub struct Loaded {
     pub requested_by: String,
     /// The tool servers it was started with, as JSON.
     pub tool_servers: String,
+    /// The revision of each workflow that it may run, as JSON: `{"name": "hash"}`.
+    pub links: String,
+    /// How many executions are above it.
+    pub depth: i64,
     /// Everything that happened, with its time.
     pub history: Vec<(i64, Event)>,
     /// Signals that the history does not take into account yet, numbered.
@@ -81,7 +90,12 @@ impl Store {
             .write(CLAIM, args![worker, now + LEASE_MS, &*self.workspace, now, ENGINE, refused])
             .await?;
         let claimed = rows.into_iter().next();
-        Ok(claimed.map(|(execution_id, epoch, last_seq)| Claim { execution_id, last_seq, epoch }))
+        Ok(claimed.map(|(execution_id, epoch, last_seq)| Claim {
+            execution_id,
+            last_seq,
+            due: Vec::new(),
+            epoch,
+        }))
     }
 
     /// Claims this very execution, if it is due.
@@ -101,6 +115,7 @@ impl Store {
         Ok(claimed.map(|(epoch, last_seq)| Claim {
             execution_id: execution_id.to_owned(),
             last_seq,
+            due: Vec::new(),
             epoch,
         }))
     }
@@ -122,7 +137,8 @@ impl Store {
 
     /// When the next execution that a worker can serve wants to be looked at, in milliseconds since 1970.
     ///
-    /// What waits for a person is left out: no worker has to stay for the day on which the time to answer is over.
+    /// What waits for a person is left out, unless its time is over soon: no worker has to stay for the day on
+    /// which the time to answer is over.
     ///
     /// `refused` lists the `tool_servers` texts that it cannot serve.
     ///
@@ -132,14 +148,14 @@ impl Store {
         const NEXT: Sql = Sql::Each {
             sqlite:
                 "SELECT MIN(wake_at) FROM executions WHERE workspace = $1 AND wake_at IS NOT NULL
-                 AND waiting_for IS NULL AND tool_servers NOT IN (SELECT value FROM json_each($2))",
+                 AND (waiting_for IS NULL OR wake_at < $3) AND tool_servers NOT IN (SELECT value FROM json_each($2))",
             postgres:
                 "SELECT MIN(wake_at) FROM executions WHERE workspace = $1 AND wake_at IS NOT NULL
-                 AND waiting_for IS NULL AND tool_servers NOT IN (SELECT json_array_elements_text($2::json))",
+                 AND (waiting_for IS NULL OR wake_at < $3) AND tool_servers NOT IN (SELECT json_array_elements_text($2::json))",
         };
         let refused = serde_json::json!(refused).to_string();
         let row: Option<(Option<i64>,)> =
-            self.db.optional(NEXT, args![&*self.workspace, refused]).await?;
+            self.db.optional(NEXT, args![&*self.workspace, refused, self.now() + SOON_MS]).await?;
         Ok(row.and_then(|(wake_at,)| wake_at))
     }
 
@@ -184,18 +200,21 @@ impl Store {
     /// [`Error::Unreadable`] when a newer release wrote something this one does not know.
     pub async fn load(&self, claim: &Claim) -> Result<Loaded> {
         let id = &claim.execution_id;
-        let sql = "SELECT r.document, e.revision, e.requested_by, e.tool_servers, e.signals_done
+        let sql = "SELECT r.document, e.revision, e.requested_by, e.tool_servers, e.signals_done, e.links,
+                       e.depth
                    FROM executions e JOIN revisions r ON r.workspace = e.workspace AND r.hash = e.revision
                    WHERE e.id = $1 AND e.lease_epoch = $2";
-        let row: Option<(String, String, String, String, i64)> =
+        let row: Option<(String, String, String, String, i64, String, i64)> =
             self.db.optional(sql, args![id, claim.epoch]).await?;
-        let (document, revision, requested_by, tool_servers, signals_done) =
+        let (document, revision, requested_by, tool_servers, signals_done, links, depth) =
             row.ok_or_else(|| Error::Fenced(id.clone()))?;
         Ok(Loaded {
             document,
             revision,
             requested_by,
             tool_servers,
+            links,
+            depth,
             history: self.history(id).await?,
             signals: self.signals(id, signals_done).await?,
             signals_done,

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use windlass_engine::{Event, State, Status, StepState, Workflow};
+use windlass_engine::{Event, Request, RequestKind, State, Status, Workflow};
 
 use super::{
-    ENGINE, Error, INLINE_LIMIT, Result, Store,
-    db::{Tx, args},
-    event_data,
+    ENGINE, Error, NewChild, Result, Signal, Store, child,
+    db::{Sql, Tx, args},
+    execution::{insert_signals, put_signals},
     lease::{Claim, LEASE_MS},
+    lock::Desk,
+    record::{self, Record},
 };
 
 /// Everything one turn decided.
@@ -19,6 +21,10 @@ pub struct Commit<'t> {
     pub state: &'t State,
     /// What happened since the last commit, in order.
     pub events: &'t [Event],
+    /// The executions that steps begin.
+    pub children: &'t [NewChild],
+    /// The executions below this one that are told to stop.
+    pub cancels: &'t [String],
     /// When it happened, in milliseconds since 1970.
     pub at: i64,
     /// The number of the last signal that the events take into account.
@@ -30,17 +36,19 @@ pub struct Commit<'t> {
 }
 
 /// What a commit found.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Committed {
     /// The sequence number of the newest event.
     pub last_seq: i64,
     /// Higher than `signals_done` when a signal came in meanwhile.
     pub signals_in: i64,
+    /// Other executions that are due now: they have begun, or have something to hear.
+    pub due: Vec<String>,
 }
 
 const UPDATE: &str = "UPDATE executions SET
-        status = $1, error = $2, waiting_for = $3, last_seq = $4, signals_done = $5,
-        wake_at = CASE WHEN $6 = 1 THEN NULL WHEN signals_in > $5 THEN $7 ELSE $8 END,
+        status = $1, error = $2, waiting_for = $3, last_seq = $4, signals_done = $5, signals_in = signals_in + $15,
+        wake_at = CASE WHEN $6 = 1 THEN NULL WHEN signals_in + $15 > $5 THEN $7 ELSE $8 END,
         lease_owner = CASE WHEN $9 = 1 THEN NULL ELSE lease_owner END,
         lease_until = CASE WHEN $9 = 1 THEN 0 WHEN lease_until < $14 THEN $14 ELSE lease_until END,
         updated_at = $7, ended_at = CASE WHEN $6 = 1 THEN $7 ELSE NULL END,
@@ -58,16 +66,152 @@ impl Store {
     /// [`Error::Fenced`] when another worker has claimed the execution since.
     pub async fn commit(&self, claim: &Claim, commit: &Commit<'_>) -> Result<Committed> {
         let last_seq = claim.last_seq + i64::try_from(commit.events.len()).unwrap_or(i64::MAX);
+        let happened = Happened {
+            execution_id: &claim.execution_id,
+            events: commit.events,
+            children: commit.children,
+            cancels: commit.cancels,
+            ended: commit.state.status.is_final(),
+        };
         let mut tx = self.db.begin().await?;
+        let effects = Effects::prepare(&mut tx, &self.workspace, &happened).await?;
         let lease_until = self.now() + LEASE_MS;
-        let updated = update(&mut tx, claim, commit, last_seq, lease_until).await?;
+        let updated = update(&mut tx, claim, commit, last_seq, lease_until, effects.own()).await?;
         let Some(signals_in) = updated else {
             return committed_before(&mut tx, claim, last_seq).await;
         };
-        write_events(&mut tx, &claim.execution_id, claim.last_seq, commit).await?;
+        let record = Record {
+            workspace: &self.workspace,
+            execution_id: &claim.execution_id,
+            workflow: commit.workflow,
+            state: commit.state,
+            events: commit.events,
+            at: commit.at,
+        };
+        record::write(&mut tx, claim.last_seq, &record).await?;
+        let workspace = &self.workspace;
+        let due = effects.write(&mut tx, workspace, &happened, signals_in, commit.at).await?;
         tx.commit().await?;
-        Ok(Committed { last_seq, signals_in })
+        Ok(Committed { last_seq, signals_in, due })
     }
+}
+
+/// What happened to one execution, as far as others are concerned.
+pub(super) struct Happened<'h> {
+    pub(super) execution_id: &'h str,
+    pub(super) events: &'h [Event],
+    pub(super) children: &'h [NewChild],
+    pub(super) cancels: &'h [String],
+    pub(super) ended: bool,
+}
+
+/// What follows from a turn for its own and other executions, beside its own rows.
+pub(super) struct Effects {
+    desk: Desk,
+    own: Vec<Signal>,
+    /// In the order of their ids, in which everybody locks them.
+    others: BTreeMap<String, Vec<Signal>>,
+}
+
+impl Effects {
+    /// Finds out who has to hear what. On Postgres it locks what the transaction goes on to write, in one order for
+    /// everybody: keys first, then executions.
+    pub(super) async fn prepare(
+        tx: &mut Tx,
+        workspace: &str,
+        happened: &Happened<'_>,
+    ) -> Result<Effects> {
+        let Happened { execution_id, events, children, cancels, ended } = *happened;
+        let mut desk = Desk::open(tx, workspace, execution_id, events, ended).await?;
+        let mut effects =
+            Effects { own: Vec::new(), others: BTreeMap::new(), desk: Desk::default() };
+        for (to, signal) in std::mem::take(&mut desk.signals) {
+            effects.say(execution_id, to, signal);
+        }
+        effects.desk = desk;
+        for signal in child::known(tx, children).await? {
+            effects.say(execution_id, execution_id.to_owned(), signal);
+        }
+        for child in cancels {
+            let by = format!("execution {execution_id}");
+            let reason = Some("the step that it is was told to stop".to_owned());
+            effects.say(execution_id, child.clone(), Signal::Cancel { by, reason });
+        }
+        if ended {
+            effects.own.clear();
+            if let Some((parent, signal)) = report(tx, execution_id, events).await? {
+                effects.say(execution_id, parent, signal);
+            }
+        }
+        effects.lock(tx, execution_id).await?;
+        Ok(effects)
+    }
+
+    fn say(&mut self, execution_id: &str, to: String, signal: Signal) {
+        if to == execution_id {
+            self.own.push(signal);
+        } else {
+            self.others.entry(to).or_default().push(signal);
+        }
+    }
+
+    async fn lock(&self, tx: &mut Tx, execution_id: &str) -> Result<()> {
+        const LOCK: Sql = Sql::Both(
+            "SELECT id FROM executions WHERE id IN (SELECT json_array_elements_text($1::json))
+             ORDER BY id FOR UPDATE",
+        );
+        let Tx::Postgres(_) = tx else { return Ok(()) };
+        if self.others.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<&str> = self.others.keys().map(String::as_str).chain([execution_id]).collect();
+        let _: Vec<(String,)> = tx.all(LOCK, args![serde_json::json!(ids).to_string()]).await?;
+        Ok(())
+    }
+
+    /// How many signals the execution leaves for itself.
+    pub(super) fn own(&self) -> i64 {
+        i64::try_from(self.own.len()).unwrap_or(i64::MAX)
+    }
+
+    /// Writes it; the executions that are due because of it. `signals_in` counts the execution's own ones already.
+    pub(super) async fn write(
+        &self,
+        tx: &mut Tx,
+        workspace: &str,
+        happened: &Happened<'_>,
+        signals_in: i64,
+        at: i64,
+    ) -> Result<Vec<String>> {
+        let id = happened.execution_id;
+        self.desk.write(tx, at).await?;
+        insert_signals(tx, id, signals_in - self.own(), at, &self.own).await?;
+        let mut due = child::begin(tx, workspace, id, happened.children, at).await?;
+        for (to, signals) in &self.others {
+            if put_signals(tx, workspace, to, at, signals).await? {
+                due.push(to.clone());
+            }
+        }
+        if !self.own.is_empty() {
+            due.push(id.to_owned());
+        }
+        Ok(due)
+    }
+}
+
+/// What the execution above this one hears of its end.
+async fn report(
+    tx: &mut Tx,
+    execution_id: &str,
+    events: &[Event],
+) -> Result<Option<(String, Signal)>> {
+    let sql =
+        "SELECT parent_id, parent_step FROM executions WHERE id = $1 AND parent_id IS NOT NULL";
+    let row: Option<(String, String)> = tx.optional(sql, args![execution_id]).await?;
+    let outcome = events.last().and_then(child::outcome);
+    Ok(row.zip(outcome).map(|((parent, step), outcome)| {
+        (parent, Signal::ChildEnded { step, execution_id: execution_id.to_owned(), outcome })
+    }))
 }
 
 /// The commit may have happened although its answer was lost.
@@ -77,7 +221,9 @@ async fn committed_before(tx: &mut Tx, claim: &Claim, last_seq: i64) -> Result<C
     let row: Option<(i64,)> =
         tx.optional(sql, args![&claim.execution_id, claim.epoch, last_seq]).await?;
     match row {
-        Some((signals_in,)) if claim.last_seq < last_seq => Ok(Committed { last_seq, signals_in }),
+        Some((signals_in,)) if claim.last_seq < last_seq => {
+            Ok(Committed { last_seq, signals_in, due: Vec::new() })
+        }
         Some(_) | None => Err(Error::Fenced(claim.execution_id.clone())),
     }
 }
@@ -88,6 +234,7 @@ async fn update(
     commit: &Commit<'_>,
     last_seq: i64,
     lease_until: i64,
+    own_signals: i64,
 ) -> Result<Option<i64>> {
     let ended = commit.state.status.is_final();
     // While the lease is held the row stays due, so that whoever finds the lease run out goes on.
@@ -98,7 +245,7 @@ async fn update(
             args![
                 commit.state.status.as_str(),
                 error_text(commit.state),
-                waiting_for(commit.workflow, commit.state),
+                waiting_for(commit.state),
                 last_seq,
                 commit.signals_done,
                 ended,
@@ -110,6 +257,7 @@ async fn update(
                 claim.epoch,
                 claim.last_seq,
                 lease_until,
+                own_signals,
             ],
         )
         .await?;
@@ -125,104 +273,44 @@ pub(super) fn error_text(state: &State) -> Option<String> {
     Some(value.to_string())
 }
 
-/// What only a person can move, in words that a caller may be shown.
-fn waiting_for(workflow: &Workflow, state: &State) -> Option<String> {
+/// What only somebody outside can move, in words that a caller may be shown.
+fn waiting_for(state: &State) -> Option<String> {
     if state.status != Status::Waiting {
         return None;
     }
-    let uncertain = state.uncertain_steps(workflow);
+    let asked = state.requests().next().map(|(step, request)| asks(step, request));
+    asked.or_else(|| awaited(state)).or_else(|| uncertain(state))
+}
+
+fn asks(step: &str, request: &Request) -> String {
+    let Request { id, message, kind, .. } = request;
+    let message = message.trim_end();
+    match kind {
+        RequestKind::Approval => format!(
+            "approval of step {step}: {message} (answer {id} by workflow.answer; on the command line: \
+             windlass approve {id}, or windlass reject {id})"
+        ),
+        RequestKind::Form => format!(
+            "values for step {step}: {message} (answer {id} by workflow.answer; on the command line: \
+             windlass answer {id})"
+        ),
+    }
+}
+
+fn awaited(state: &State) -> Option<String> {
+    if let Some((step, event)) = state.awaited_events().next() {
+        return Some(format!("step {step} waits for the event {event:?}"));
+    }
+    let (step, key) = state.awaited_locks().next()?;
+    let who = step.map_or("the execution".to_owned(), |step| format!("step {step}"));
+    Some(format!("{who} waits for the lock {key:?}"))
+}
+
+fn uncertain(state: &State) -> Option<String> {
+    let uncertain = state.uncertain_steps();
     let first = uncertain.first()?;
     Some(format!(
         "step {first} is uncertain: its call may or may not have happened. Find out, then settle it by \
          workflow.control with action=resolve (on the command line: windlass resolve)"
     ))
-}
-
-/// Writes the events after `last_seq`, and the rows of the steps they are about.
-pub(super) async fn write_events(
-    tx: &mut Tx,
-    execution_id: &str,
-    last_seq: i64,
-    commit: &Commit<'_>,
-) -> Result<()> {
-    let mut touched: BTreeMap<&str, Option<i64>> = BTreeMap::new();
-    for (seq, event) in (last_seq + 1..).zip(commit.events) {
-        write_event(tx, execution_id, seq, commit.at, event).await?;
-        let Some(step) = event.step() else { continue };
-        let output_seq = has_output(event).then_some(seq);
-        let known = touched.entry(step).or_default();
-        *known = output_seq.or(*known);
-    }
-    for (step, output_seq) in touched {
-        let (Some(described), Some(state)) = (commit.workflow.step(step), commit.state.step(step))
-        else {
-            continue;
-        };
-        write_step(tx, execution_id, step, &described.label(), state, output_seq).await?;
-    }
-    Ok(())
-}
-
-fn has_output(event: &Event) -> bool {
-    match event {
-        Event::AttemptSucceeded { .. } => true,
-        Event::StepResolved { resolution, .. } => {
-            matches!(resolution, windlass_engine::Resolution::Completed { .. })
-        }
-        _ => false,
-    }
-}
-
-async fn write_event(
-    tx: &mut Tx,
-    execution_id: &str,
-    seq: i64,
-    at: i64,
-    event: &Event,
-) -> Result<()> {
-    let data = event_data(event)?;
-    let large = INLINE_LIMIT < data.len();
-    let inline = (!large).then_some(data.as_str());
-    let sql = "INSERT INTO events (execution_id, seq, at, kind, data) VALUES ($1, $2, $3, $4, $5)";
-    tx.execute(sql, args![execution_id, seq, at, event.kind(), inline]).await?;
-    if large {
-        let sql = "INSERT INTO payloads (execution_id, seq, data) VALUES ($1, $2, $3)";
-        tx.execute(sql, args![execution_id, seq, &data]).await?;
-    }
-    Ok(())
-}
-
-async fn write_step(
-    tx: &mut Tx,
-    execution_id: &str,
-    step: &str,
-    tool: &str,
-    state: &StepState,
-    output_seq: Option<i64>,
-) -> Result<()> {
-    let error = state.error.as_ref().map(|error| {
-        serde_json::json!({ "code": error.code, "message": error.message }).to_string()
-    });
-    let sql = "INSERT INTO steps (execution_id, step, tool, status, attempts, started_at, ended_at, error, output_seq)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-               ON CONFLICT (execution_id, step) DO UPDATE SET
-                   status = excluded.status, attempts = excluded.attempts, started_at = excluded.started_at,
-                   ended_at = excluded.ended_at, error = excluded.error,
-                   output_seq = COALESCE(excluded.output_seq, steps.output_seq)";
-    tx.execute(
-        sql,
-        args![
-            execution_id,
-            step,
-            tool,
-            state.status.as_str(),
-            i64::from(state.attempts),
-            state.started_at,
-            state.ended_at,
-            error,
-            output_seq
-        ],
-    )
-    .await?;
-    Ok(())
 }

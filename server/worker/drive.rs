@@ -1,6 +1,12 @@
 //! Drives one execution for as long as something of it is out, or there is something to do.
 
-use std::{collections::HashMap, mem, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    mem,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::FutureExt;
 use tokio::{
@@ -10,20 +16,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use windlass_engine::{
-    Call, Event, INTERRUPTED, State, StepError, StepStatus, ToolName, UnexpectedEvent, Workflow,
-    advance,
+    Call, Child, Event, INTERRUPTED, OnUncertain, State, StepError, ToolName, UnexpectedEvent,
+    Workflow, advance,
 };
 
 use super::{
-    DRAIN, SET_ASIDE_MS, Shared,
+    DRAIN, SET_ASIDE_MS, Shared, hear,
     leases::{FRESH, Held, Renewal},
 };
 use crate::{
     bell::Ring,
+    children::{self, Family},
     clock::Moment,
     driver::HandOver,
     fault, revisions,
-    store::{self, Claim, Commit, Committed, Loaded, Signal},
+    store::{self, Claim, Commit, Committed, Loaded, NewChild, Signal},
     tool_servers::{self, Failure, Outcome, RetryClass},
 };
 
@@ -42,6 +49,7 @@ pub(super) struct Drive {
     claim: Claim,
     workflow: Arc<Workflow>,
     state: State,
+    family: Family,
     signals_done: i64,
     /// Signals were taken note of that no commit has written yet.
     heard: bool,
@@ -50,6 +58,8 @@ pub(super) struct Drive {
     wake_at: Option<i64>,
     out: JoinSet<(String, Outcome)>,
     cancels: HashMap<String, CancellationToken>,
+    /// The executions that were told to stop from here.
+    stopped: BTreeSet<String>,
     /// When the lease was last known to hold; calls that wait for their turn look at it too.
     held_at: watch::Sender<Moment>,
     _held: Held,
@@ -112,8 +122,8 @@ impl Drive {
     /// Goes on where the process that created the execution stopped.
     pub(super) fn from_hand_over(shared: &Arc<Shared>, letter: HandOver) -> Drive {
         let held = shared.leases.begin(&letter.claim.execution_id);
-        let HandOver { claim, claimed_at, workflow, state, .. } = letter;
-        let mut drive = Drive::new(shared, claim, (claimed_at, held), workflow, state, 0);
+        let HandOver { claim, claimed_at, workflow, state, family, .. } = letter;
+        let mut drive = Drive::new(shared, claim, (claimed_at, held), workflow, (state, family), 0);
         drive.to_call = letter.calls;
         drive.wake_at = letter.wake_at;
         drive
@@ -132,7 +142,20 @@ impl Drive {
         let workflow = shared.revisions.read(&loaded.revision, &loaded.document)?;
         let state = fold(&workflow, &claim, &loaded)?;
         let lease = (claimed_at, held);
-        let mut drive = Drive::new(shared, claim, lease, workflow, state, loaded.signals_done);
+        let family = Family {
+            links: serde_json::from_str(&loaded.links).unwrap_or_default(),
+            depth: loaded.depth,
+            requested_by: loaded.requested_by,
+        };
+        let standing = (state, family);
+        let mut drive = Drive::new(shared, claim, lease, workflow, standing, loaded.signals_done);
+        shared.adopt(
+            drive
+                .state
+                .running_steps()
+                .into_iter()
+                .filter_map(|step| drive.state.step(step)?.child.as_deref()),
+        );
         drive.happened = drive.interrupted(!loaded.signals.is_empty()).await?;
         drive.hear(loaded.signals);
         Ok(drive)
@@ -143,7 +166,7 @@ impl Drive {
         claim: Claim,
         (held_at, held): (Moment, Held),
         workflow: Arc<Workflow>,
-        state: State,
+        (state, family): (State, Family),
         signals_done: i64,
     ) -> Drive {
         Drive {
@@ -151,6 +174,7 @@ impl Drive {
             claim,
             workflow,
             state,
+            family,
             signals_done,
             heard: false,
             happened: Vec::new(),
@@ -158,6 +182,7 @@ impl Drive {
             wake_at: None,
             out: JoinSet::new(),
             cancels: HashMap::new(),
+            stopped: BTreeSet::new(),
             held_at: watch::Sender::new(held_at),
             _held: held,
             renewals: shared.leases.listen(),
@@ -178,6 +203,9 @@ impl Drive {
     async fn go_on(&mut self) -> Result<(), Error> {
         let calls = mem::take(&mut self.to_call);
         self.call(calls).await?;
+        if self.claim.due.contains(&self.claim.execution_id) {
+            self.listen().await?;
+        }
         loop {
             let due = self.wake_at.is_some_and(|at| at <= self.shared.store.now());
             let changed = self.heard || !self.happened.is_empty();
@@ -196,11 +224,14 @@ impl Drive {
         let happened = mem::take(&mut self.happened);
         let id = self.claim.execution_id.clone();
         let turn = advance(&self.workflow, &mut self.state, &id, happened, now)?;
-        let release = self.out.is_empty() && turn.calls.is_empty();
+        let release = self.out.is_empty() && turn.calls.is_empty() && !turn.is_unfinished;
         self.wake_at = turn.wake_at;
-        if release || self.heard || !turn.events.is_empty() {
-            self.commit(&turn.events, now, release).await?;
+        let children = self.prepare(&turn.children, now).await?;
+        let stops = self.to_stop(&turn.cancels);
+        if release || self.heard || !turn.events.is_empty() || !stops.is_empty() {
+            self.commit(&turn.events, &children, &stops, now, release).await?;
         }
+        self.stopped.extend(stops);
         for step in &turn.cancels {
             if let Some(cancel) = self.cancels.get(step) {
                 cancel.cancel();
@@ -210,23 +241,53 @@ impl Drive {
         Ok(release)
     }
 
-    /// Writes events; sends them again for as long as the database does not take them.
-    async fn commit(&mut self, events: &[Event], at: i64, release: bool) -> Result<(), Error> {
+    async fn prepare(&self, children: &[Child], at: i64) -> Result<Vec<NewChild>, Error> {
+        let Shared { store, revisions, .. } = &*self.shared;
+        let prepared = patiently(&self.shared, || async {
+            match children::prepare(store, revisions, &self.family, children, at).await {
+                Err(revisions::Error::Store(err)) => Err(err),
+                prepared => Ok(prepared),
+            }
+        });
+        Ok(prepared.await??)
+    }
+
+    /// The executions that some steps are and that were not told to stop yet.
+    fn to_stop(&self, steps: &[String]) -> Vec<String> {
+        let children = steps.iter().filter_map(|step| self.state.step(step)?.child.clone());
+        children.filter(|child| !self.stopped.contains(child)).collect()
+    }
+
+    /// Writes a turn; sends it again for as long as the database does not take it.
+    async fn commit(
+        &mut self,
+        events: &[Event],
+        children: &[NewChild],
+        cancels: &[String],
+        at: i64,
+        release: bool,
+    ) -> Result<(), Error> {
         let commit = Commit {
             workflow: &self.workflow,
             state: &self.state,
             events,
+            children,
+            cancels,
             at,
             signals_done: self.signals_done,
             wake_at: self.wake_at,
             release,
         };
         fault::point("before_commit");
-        let Committed { last_seq, signals_in } =
+        let Committed { last_seq, signals_in, due } =
             patiently(&self.shared, || self.shared.store.commit(&self.claim, &commit)).await?;
         fault::point("after_commit");
         self.claim.last_seq = last_seq;
         self.heard = false;
+        self.shared.adopt(children.iter().map(|child| child.execution_id.as_str()));
+        for other in due.iter().filter(|other| **other != self.claim.execution_id) {
+            self.shared.bell.ring(Ring::Due(other.as_str().into()));
+        }
         let id: Arc<str> = self.claim.execution_id.as_str().into();
         self.shared.bell.ring(Ring::Moved(Arc::clone(&id)));
         if release {
@@ -359,27 +420,9 @@ impl Drive {
         for (number, signal) in signals {
             self.signals_done = number;
             self.heard = true;
-            match signal {
-                Signal::Cancel { by, reason } => {
-                    self.happened.push(Event::CancelRequested { by, reason });
-                }
-                Signal::Resolve { step, started_at, resolution, by }
-                    if self.may_resolve(&step, started_at) =>
-                {
-                    self.happened.push(Event::StepResolved { step, resolution, by });
-                }
-                // Somebody else settled it first.
-                Signal::Resolve { .. } => {}
-            }
+            let event = hear::event(&self.state, &self.happened, signal);
+            self.happened.extend(event);
         }
-    }
-
-    fn may_resolve(&self, step: &str, started_at: Option<i64>) -> bool {
-        let uncertain = self.state.step(step).is_some_and(|step| {
-            step.status == StepStatus::Uncertain && step.started_at == started_at
-        });
-        let resolved = |event: &Event| matches!(event, Event::StepResolved { step: settled, .. } if settled == step);
-        uncertain && !self.happened.iter().any(resolved)
     }
 
     async fn check_lease(&mut self) -> Result<(), Error> {
@@ -402,7 +445,13 @@ impl Drive {
         // Tasks catch their own panics, and are aborted only together with this drive.
         let Ok((step, outcome)) = ended else { return };
         self.cancels.remove(&step);
-        self.happened.push(event(step, outcome));
+        let says_so = self.says_repeatable(&step);
+        self.happened.push(match outcome {
+            Outcome::Uncertain { failure, .. } if says_so => {
+                event(step, Outcome::Uncertain { failure, repeatable: true })
+            }
+            outcome => event(step, outcome),
+        });
     }
 
     /// Lets what is out come home within a bound, and leaves the rest to the next worker.
@@ -419,7 +468,7 @@ impl Drive {
             self.state.apply(&self.workflow, event, now)?;
         }
         self.wake_at = Some(now);
-        self.commit(&events, now, true).await
+        self.commit(&events, &[], &[], now, true).await
     }
 
     /// What to make of calls that were out when the process that made them ended.
@@ -427,11 +476,14 @@ impl Drive {
     /// A tool server that does not answer now may answer later, so that nobody has to be asked; unless somebody has
     /// already said something, which must not wait for it.
     async fn interrupted(&self, is_urgent: bool) -> Result<Vec<Event>, Error> {
-        let steps = self.state.running_steps(&self.workflow);
+        let steps = self.state.running_steps();
         let questions = steps.into_iter().filter_map(|name| {
-            let tool = self.workflow.step(name)?.kind.tool()?;
+            // What another execution does is interrupted by nobody's end.
+            let tool = self.workflow.tool_at(name)?;
+            let says_so = self.says_repeatable(name);
             Some(async move {
-                let repeatable = match self.is_repeatable(tool).await {
+                let answer = if says_so { Ok(true) } else { self.is_repeatable(tool).await };
+                let repeatable = match answer {
                     Err(err) if !is_urgent => return Err(Error::Unreachable(err)),
                     // Nobody can say that it is harmless, so a person has to.
                     Err(_) => false,
@@ -448,6 +500,13 @@ impl Drive {
             })
         });
         futures::future::try_join_all(questions).await
+    }
+
+    /// Whether the author says that a call is harmless to repeat, whatever its tool says.
+    fn says_repeatable(&self, path: &str) -> bool {
+        let is_own = !path.ends_with(".verify") && !path.ends_with(".undo");
+        let step = self.workflow.step_at(path).filter(|_| is_own);
+        step.is_some_and(|step| step.on_uncertain == OnUncertain::Retry)
     }
 
     async fn is_repeatable(&self, tool: &ToolName) -> Result<bool, tool_servers::Error> {

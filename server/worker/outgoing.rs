@@ -51,10 +51,11 @@ impl Outgoing {
         &self.tool_servers
     }
 
-    /// Makes a call for an execution; never fails otherwise than by its outcome.
+    /// Makes a call; never fails otherwise than by its outcome. `root_id` is the execution at the root of the tree that
+    /// the call is made in: what was sealed in one execution of a tree is opened in all of it.
     pub async fn call(
         &self,
-        execution_id: &str,
+        root_id: &str,
         mut call: Call,
         slots: &[SecretSlot],
         progress: &(dyn Fn(ToolProgress) + Send + Sync),
@@ -70,7 +71,7 @@ impl Outgoing {
         };
         let minted = Minted::default();
         let params = std::mem::take(&mut call.params);
-        let open = |token: &str| self.open(execution_id, token, &minted);
+        let open = |token: &str| self.open(root_id, token, &minted);
         let filled = found.and_then(|secrets| {
             params::filled(params, slots, &secrets, &open).ok_or_else(|| misplaced(&call))
         });
@@ -80,7 +81,7 @@ impl Outgoing {
         };
         call.timeout = call.timeout.saturating_sub(begun.elapsed());
         minted.remember();
-        let keep = |result, places: &[String]| self.seal(execution_id, result, places, &minted);
+        let keep = |result, places: &[String]| self.seal(root_id, result, places, &minted);
         let told = |said: ToolProgress| progress(scrub_progress(said, &minted));
         let outcome = self.tool_servers.call_and_keep(call, &told, &keep).await;
         minted.remember();
@@ -99,31 +100,31 @@ impl Outgoing {
         Ok(found)
     }
 
-    /// What was sealed in this execution; anything else is no secret of it.
-    fn open(&self, execution_id: &str, token: &str, minted: &Minted) -> Option<Value> {
-        match self.keyring.open(Purpose::Output, execution_id, token) {
+    /// What was sealed in this tree of executions; anything else is no secret of it.
+    fn open(&self, root_id: &str, token: &str, minted: &Minted) -> Option<Value> {
+        match self.keyring.open(Purpose::Output, root_id, token) {
             Ok(bytes) => {
                 let value = serde_json::from_slice(&bytes).ok()?;
                 minted.add(&value);
                 Some(value)
             }
             Err(err) => {
-                tracing::warn!(execution.id = %execution_id, "a sealed text is passed on as it is: {err}");
+                tracing::warn!(execution.root_id = %root_id, "a sealed text is passed on as it is: {err}");
                 None
             }
         }
     }
 
     /// The result as it may be kept.
-    fn seal(&self, execution_id: &str, result: Value, places: &[String], minted: &Minted) -> Value {
+    fn seal(&self, root_id: &str, result: Value, places: &[String], minted: &Minted) -> Value {
         let mut result = result;
         for place in places {
             let Some(value) = result.pointer_mut(place) else { continue };
             minted.add(value);
             let text = Zeroizing::new(value.to_string());
-            let sealed = self.keyring.seal(Purpose::Output, execution_id, text.as_bytes());
+            let sealed = self.keyring.seal(Purpose::Output, root_id, text.as_bytes());
             *value = Value::from(sealed.unwrap_or_else(|err| {
-                tracing::error!(execution.id = %execution_id, "what a tool made for later is not kept: {err}");
+                tracing::error!(execution.root_id = %root_id, "what a tool made for later is not kept: {err}");
                 LOST.to_owned()
             }));
         }

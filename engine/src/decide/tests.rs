@@ -1,6 +1,8 @@
 //! What follows from what happened, as tables; and what never follows, whatever happens.
 
 mod chance;
+mod constructs;
+mod worlds;
 
 use serde_json::{Value, json};
 
@@ -91,7 +93,11 @@ impl Play {
     }
 
     fn statuses(&self) -> Vec<StepStatus> {
-        self.state.steps.iter().map(|step| step.status).collect()
+        self.workflow
+            .steps
+            .iter()
+            .filter_map(|step| Some(self.state.step(&step.name)?.status))
+            .collect()
     }
 
     fn failure(&self) -> (Option<&str>, &str) {
@@ -538,7 +544,7 @@ fn a_lost_call_that_is_not_harmless_waits_for_a_person() {
     assert_eq!(play.kinds(), ["attempt_uncertain", "step_uncertain"]);
     assert_eq!(play.status("a"), StepStatus::Uncertain);
     assert_eq!(play.state.status, Status::Waiting);
-    assert_eq!(play.state.uncertain_steps(&play.workflow), ["a"]);
+    assert_eq!(play.state.uncertain_steps(), ["a"]);
     play.passes(600_000_000);
     assert!(play.called().is_empty(), "neither time nor retry repeats it");
 }

@@ -26,6 +26,13 @@ pub(super) struct Signature {
     body: Body,
 }
 
+impl Signature {
+    /// What it is called.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
 /// A function that was found.
 pub(super) type Function = &'static Signature;
 

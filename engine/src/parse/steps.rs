@@ -67,7 +67,7 @@ const ENDS: &[&str] = &["tool", "workflow", "approval", "ask", "wait", "set", "s
 const FITS: [(&str, &[&str]); 18] = [
     ("params", CALLS),
     ("retry", CALLS),
-    ("expect", CALLS),
+    ("expect", ENDS),
     ("undo", CALLS),
     ("timeoutMs", LASTS),
     ("lock", LASTS),

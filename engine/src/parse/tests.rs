@@ -1,5 +1,8 @@
 //! What reading and checking a document promises: tables of broken documents, and of good ones.
 
+mod constructs;
+mod patches;
+
 use std::time::{Duration, Instant};
 
 use serde_json::json;

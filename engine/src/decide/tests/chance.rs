@@ -16,7 +16,7 @@ const EXECUTIONS: u64 = 4_000;
 const MANY_TURNS: usize = 3_000;
 
 /// SplitMix64: small, good enough, and the same everywhere.
-struct Chance(u64);
+pub(super) struct Chance(pub(super) u64);
 
 impl Chance {
     fn next(&mut self) -> u64 {
@@ -27,11 +27,11 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
-    fn one_in(&mut self, bound: usize) -> bool {
+    pub(super) fn one_in(&mut self, bound: usize) -> bool {
         self.below(bound) == 0
     }
 }
@@ -124,7 +124,7 @@ impl Game {
         let (workflow, state) = (&self.play.workflow, &self.play.state);
         let mut running = self.out.clone();
         running.sort();
-        assert_eq!(state.running_steps(workflow), running, "what runs is what is out");
+        assert_eq!(state.running_steps(), running, "what runs is what is out");
         assert!(running.len() <= workflow.config.max_parallel as usize);
         assert!(only_stops(&decide(workflow, state, ID, self.play.now)));
         let wake_at = self.play.last.wake_at;
@@ -138,10 +138,9 @@ impl Game {
                 assert!(!self.doomed, "{step} began although the execution goes no further");
                 let described = self.play.workflow.step(step).expect("a step of the workflow");
                 for need in &described.needs {
-                    assert!(
-                        self.play.state.steps[*need].ended_at.is_some(),
-                        "{step} came too early"
-                    );
+                    let need = &self.play.workflow.steps[*need].name;
+                    let need = self.play.state.step(need).expect("a step of the workflow");
+                    assert!(need.ended_at.is_some(), "{step} came too early");
                 }
             }
             Event::AttemptSucceeded { step, .. }
@@ -231,7 +230,7 @@ impl Game {
 
     /// A person settles one uncertain step.
     fn settle(&mut self, chance: &mut Chance) {
-        let uncertain = self.play.state.uncertain_steps(&self.play.workflow);
+        let uncertain = self.play.state.uncertain_steps();
         let step = uncertain[chance.below(uncertain.len())].to_owned();
         let resolution = match chance.below(3) {
             0 => Resolution::Completed { output: json!({}) },
@@ -242,7 +241,7 @@ impl Game {
     }
 
     fn goes_on(&mut self, chance: &mut Chance) {
-        let uncertain = !self.play.state.uncertain_steps(&self.play.workflow).is_empty();
+        let uncertain = !self.play.state.uncertain_steps().is_empty();
         if chance.one_in(12) {
             self.crash(chance);
         } else if chance.one_in(60) {

@@ -1,0 +1,222 @@
+//! What is checked before a workflow is saved: the document, and that it fits the tool servers as they are now.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::join_all;
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+use windlass_engine::{
+    Findings, Lookup, Problem, ToolName, ToolSchemas, Tools, Unchecked, Workflow, check_tools,
+    locate, near,
+};
+use windlass_import::Dialect;
+
+use super::{App, WorkflowView, catalogue};
+use crate::tool_servers::{Error, RetryClass, ToolInfo, ToolServers};
+
+/// How long tool servers have to answer; what a slower one offers stays unchecked.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What came of checking a document. Nothing was stored.
+#[derive(Clone, Debug, Serialize)]
+pub struct Validation {
+    /// What it would be as a workflow, when the document can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view: Option<WorkflowView>,
+    /// What is wrong, in the order of the text; empty when it may be saved and run.
+    pub problems: Vec<Problem>,
+    /// What nobody can say before it runs.
+    pub unchecked: Vec<Unchecked>,
+}
+
+/// The tools that a workflow names, as their servers offer them now, and the workflows there are.
+struct Live {
+    tools: BTreeMap<ToolName, Found>,
+    workflows: BTreeMap<String, Value>,
+}
+
+/// What became of looking for a tool.
+enum Found {
+    Known(Box<ToolSchemas>),
+    UnknownTool(Vec<String>),
+    UnknownServer(Vec<String>),
+    Unreachable(String),
+}
+
+impl App {
+    /// Checks a document as it is checked before it is saved; stores and calls nothing.
+    pub async fn check(&self, text: &str, source: &str) -> Validation {
+        let entry = catalogue::read(text, source, &super::stem(source));
+        let workflow = match &entry.read {
+            Ok(workflow) => Arc::clone(workflow),
+            Err(problems) => return Validation::broken(problems.to_vec()),
+        };
+        let live = self.live(&workflow).await;
+        let findings = check_tools(&workflow, &live);
+        Validation::of(text, Some(entry.view()), findings)
+    }
+
+    async fn live(&self, workflow: &Workflow) -> Live {
+        let deadline = Instant::now() + PATIENCE;
+        let mut servers: BTreeMap<&str, BTreeSet<&ToolName>> = BTreeMap::new();
+        for tool in workflow.tools() {
+            servers.entry(&tool.server).or_default().insert(tool);
+        }
+        let known = &self.inner.tool_servers;
+        let asked = servers.values().map(|tools| find_all(known, tools, deadline));
+        let tools = join_all(asked).await.into_iter().flatten().collect();
+        let workflows = match workflow.children().next() {
+            Some(_) => self.input_schemas().await,
+            None => BTreeMap::new(),
+        };
+        Live { tools, workflows }
+    }
+
+    async fn input_schemas(&self) -> BTreeMap<String, Value> {
+        // A database that fails leaves them unchecked, and that is said.
+        let entries = self.entries().await.unwrap_or_default().into_iter();
+        let readable = entries.filter_map(|(name, entry)| {
+            let workflow = entry.read.ok()?;
+            Some((name, workflow.input.schema().clone()))
+        });
+        readable.collect()
+    }
+}
+
+/// Checks a document alone, without asking any tool server. The problems are empty when it can be read.
+#[must_use]
+pub fn validate(text: &str) -> Validation {
+    let entry = catalogue::read(text, "", "workflow");
+    match &entry.read {
+        Ok(_) => {
+            Validation { view: Some(entry.view()), problems: Vec::new(), unchecked: Vec::new() }
+        }
+        Err(problems) => Validation::broken(problems.to_vec()),
+    }
+}
+
+impl Validation {
+    fn broken(problems: Vec<Problem>) -> Validation {
+        let unchecked = Unchecked {
+            pointer: String::new(),
+            what: "tools, params and results".to_owned(),
+            why: "they are checked once the document itself has no problems".to_owned(),
+        };
+        Validation { view: None, problems, unchecked: vec![unchecked] }
+    }
+
+    fn of(text: &str, view: Option<WorkflowView>, findings: Findings) -> Validation {
+        let Findings { mut problems, unchecked } = findings;
+        if windlass_import::detect(text) == Dialect::Windlass {
+            locate(text, &mut problems);
+        } else {
+            // Places and patches are of what the document was translated into.
+            problems.iter_mut().for_each(|problem| problem.patch.clear());
+        }
+        Validation { view, problems, unchecked }
+    }
+}
+
+/// Finds tools of one server.
+async fn find_all(
+    servers: &ToolServers,
+    tools: &BTreeSet<&ToolName>,
+    deadline: Instant,
+) -> Vec<(ToolName, Found)> {
+    let find = |tool: ToolName| async move {
+        let found = match timeout_at(deadline, find(servers, &tool)).await {
+            Ok(found) => found,
+            Err(_) => Found::Unreachable(format!(
+                "tool server `{}` did not answer within {} s",
+                tool.server,
+                PATIENCE.as_secs()
+            )),
+        };
+        (tool, found)
+    };
+    join_all(tools.iter().map(|tool| find((*tool).clone()))).await
+}
+
+async fn find(servers: &ToolServers, tool: &ToolName) -> Found {
+    match servers.tool(tool).await {
+        Ok(info) => Found::Known(Box::new(schemas(info))),
+        Err(Error::UnknownTool { .. }) => Found::UnknownTool(near_tools(servers, tool).await),
+        Err(Error::UnknownServer { .. }) => {
+            let known = servers.names();
+            let alike = near(&tool.server, known.iter().map(String::as_str));
+            Found::UnknownServer(elsewhere(servers, tool, alike).await)
+        }
+        Err(error @ Error::Unreachable { .. }) => Found::Unreachable(error.to_string()),
+    }
+}
+
+/// The nearest tools of the server; where there are none, those of others.
+async fn near_tools(servers: &ToolServers, tool: &ToolName) -> Vec<String> {
+    let own = names(servers, &tool.server).await;
+    let near: Vec<String> = near(&tool.tool, own.iter().map(String::as_str));
+    match near.is_empty() {
+        true => elsewhere(servers, tool, Vec::new()).await,
+        false => near.into_iter().map(|name| format!("{}.{name}", tool.server)).collect(),
+    }
+}
+
+/// The same tool or one like it, of the servers that are alike; or else the very tool, of any server.
+async fn elsewhere(servers: &ToolServers, tool: &ToolName, alike: Vec<String>) -> Vec<String> {
+    let mut found = Vec::new();
+    for server in &alike {
+        let names = names(servers, server).await;
+        let near = near(&tool.tool, names.iter().map(String::as_str));
+        found.extend(near.into_iter().take(1).map(|name| format!("{server}.{name}")));
+    }
+    if !found.is_empty() {
+        return found;
+    }
+    for server in servers.names() {
+        if names(servers, &server).await.contains(&tool.tool) {
+            found.push(format!("{server}.{}", tool.tool));
+        }
+    }
+    found
+}
+
+/// The names of a server's tools, without the server's.
+async fn names(servers: &ToolServers, server: &str) -> Vec<String> {
+    let Ok(tools) = servers.tools(server).await else { return Vec::new() };
+    let own = |tool: &ToolInfo| Some(tool.name.strip_prefix(server)?.strip_prefix('.')?.to_owned());
+    tools.iter().filter_map(own).collect()
+}
+
+fn schemas(info: ToolInfo) -> ToolSchemas {
+    ToolSchemas {
+        input: info.input_schema,
+        output: info.output_schema,
+        read_only: info.retry_class == RetryClass::Read,
+    }
+}
+
+impl Tools for Live {
+    fn find(&self, name: &ToolName) -> Lookup<'_> {
+        match self.tools.get(name) {
+            Some(Found::Known(schemas)) => Lookup::Known(schemas),
+            Some(Found::UnknownTool(nearest)) => Lookup::UnknownTool { nearest: nearest.clone() },
+            Some(Found::UnknownServer(nearest)) => {
+                Lookup::UnknownServer { nearest: nearest.clone() }
+            }
+            Some(Found::Unreachable(why)) => Lookup::Unreachable(why.clone()),
+            None => Lookup::Unreachable("it was not looked for".to_owned()),
+        }
+    }
+
+    fn workflow(&self, name: &str) -> Option<&Value> {
+        self.workflows.get(name)
+    }
+
+    fn workflows(&self) -> Vec<&str> {
+        self.workflows.keys().map(String::as_str).collect()
+    }
+}

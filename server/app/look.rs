@@ -1,0 +1,322 @@
+//! Shows executions as their callers see them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+use windlass_engine::{Event, Kind, Resolution as Settled, Step, StepStatus, Workflow};
+
+use super::{App, Detail, Error, Execution, ExecutionError, StepView, answers};
+use crate::store::{ExecutionRow, StepRow};
+
+#[cfg(test)]
+mod tests;
+
+/// How long an execution may be due before somebody is told that nobody drives it, in milliseconds.
+const OVERDUE_MS: i64 = 5_000;
+
+/// How many instances and iterations are shown; of more, those that something is the matter with come first.
+const MOST_INSTANCES: usize = 200;
+
+impl App {
+    /// An execution as its callers see it.
+    pub(super) async fn view(&self, row: ExecutionRow, detail: Detail) -> Result<Execution, Error> {
+        let store = &self.inner.store;
+        let workflow = self.inner.revisions.get(store, &row.revision).await?;
+        let rows = store.steps(&row.id).await?;
+        let (lines, more_steps) = outline(&workflow, rows, &row.status);
+        let mut results = self.results(&row, &lines, detail).await?;
+        let mut params = self.params(&row, &lines, &results, detail).await?;
+        let views = lines.into_iter().map(|line| {
+            let result = results.remove(&line.path);
+            let params = params.remove(&line.path);
+            line.view(&workflow, result, params)
+        });
+        let steps = views.collect();
+        let output = if row.status == "completed" { self.output(&row).await? } else { None };
+        let mut requests = Vec::new();
+        if row.ended_at.is_none() {
+            for request in store.open_requests_of(&row.id).await? {
+                requests.push(answers::view(&request)?);
+            }
+        }
+        Ok(Execution {
+            version: row.last_seq,
+            output,
+            error: row.error.as_deref().and_then(read_error),
+            waiting_for: self.waiting_for(&row, &workflow).await?,
+            requests,
+            steps,
+            more_steps,
+            input: serde_json::from_str(&row.input).unwrap_or_default(),
+            execution_id: row.id,
+            workflow: row.workflow,
+            status: row.status,
+            requested_by: row.requested_by,
+            created_at: row.created_at,
+            ended_at: row.ended_at,
+        })
+    }
+
+    /// What it waits for, or one of the executions that its steps are; in words, with what to do about it.
+    async fn waiting_for(
+        &self,
+        row: &ExecutionRow,
+        workflow: &Workflow,
+    ) -> Result<Option<String>, Error> {
+        if row.ended_at.is_some() {
+            return Ok(None);
+        }
+        if let Some(waits) = self.waits(&row.id, row.waiting_for.as_deref()).await? {
+            return Ok(Some(waits));
+        }
+        if workflow.children().next().is_none() {
+            return Ok(self.unserved(row));
+        }
+        let below = self.inner.store.below(&row.id).await?;
+        let Some(waiting) = below.iter().find(|child| child.waiting_for.is_some()) else {
+            return Ok(self.unserved(row));
+        };
+        let mut top = waiting;
+        while let Some(above) = below.iter().find(|child| child.id == top.parent_id) {
+            top = above;
+        }
+        let waits = self.waits(&waiting.id, waiting.waiting_for.as_deref()).await?;
+        let waits = waits.unwrap_or_default();
+        Ok(Some(format!("step {}: execution {} waits: {waits}", top.parent_step, waiting.id)))
+    }
+
+    /// What the row says, with who holds the lock now.
+    async fn waits(&self, id: &str, said: Option<&str>) -> Result<Option<String>, Error> {
+        let Some(said) = said else { return Ok(None) };
+        if !said.contains(" waits for the lock ") {
+            return Ok(Some(said.to_owned()));
+        }
+        let locks = self.inner.store.lock_waits(id).await?;
+        let holder = locks.into_iter().find_map(|lock| lock.holder);
+        let holder = holder.map(|holder| format!(", which {holder} holds")).unwrap_or_default();
+        Ok(Some(format!("{said}{holder}")))
+    }
+
+    /// What to tell of an execution that has been due for a while and that nobody here can drive.
+    fn unserved(&self, row: &ExecutionRow) -> Option<String> {
+        let now = self.inner.store.now();
+        let overdue = row.wake_at.is_some_and(|at| at + OVERDUE_MS < now) && row.lease_until < now;
+        if !overdue || row.ended_at.is_some() {
+            return None;
+        }
+        let changed = self.inner.tool_servers.changed_since(&row.tool_servers)?;
+        (!changed.is_empty()).then(|| {
+            format!(
+                "a worker whose tool servers are configured as when it started; here {} changed since: \
+                 put the configuration back, or cancel the execution and run it again",
+                changed.join(", ")
+            )
+        })
+    }
+
+    /// The results of the steps that are shown, by path.
+    async fn results(
+        &self,
+        row: &ExecutionRow,
+        lines: &[Line],
+        detail: Detail,
+    ) -> Result<HashMap<String, Value>, Error> {
+        if detail == Detail::Steps {
+            return Ok(HashMap::new());
+        }
+        let with_result = lines.iter().filter_map(|line| {
+            let known = line.row.as_ref()?;
+            Some((line.path.as_str(), known.output_seq.filter(|_| known.status == "completed")?))
+        });
+        let numbers: Vec<i64> = with_result.clone().map(|(_, seq)| seq).collect();
+        let mut events = self.inner.store.some_events(&row.id, &numbers).await?;
+        let results = with_result
+            .filter_map(|(path, seq)| Some((path.to_owned(), result_of(events.remove(&seq)?)?)));
+        Ok(results.collect())
+    }
+
+    /// What the tools of those steps were given that are shown and have no result, by path.
+    async fn params(
+        &self,
+        row: &ExecutionRow,
+        lines: &[Line],
+        results: &HashMap<String, Value>,
+        detail: Detail,
+    ) -> Result<HashMap<String, Value>, Error> {
+        if detail == Detail::Steps {
+            return Ok(HashMap::new());
+        }
+        let begun = lines.iter().filter(|line| line.row.is_some());
+        let without =
+            begun.map(|line| line.path.as_str()).filter(|path| !results.contains_key(*path));
+        let without: Vec<&str> = without.collect();
+        Ok(self.inner.store.params(&row.id, &without).await?)
+    }
+
+    /// The last event of a completed execution holds what it resulted in.
+    async fn output(&self, row: &ExecutionRow) -> Result<Option<Value>, Error> {
+        match self.inner.store.event(&row.id, row.last_seq).await? {
+            Some(Event::ExecutionCompleted { output }) => Ok(Some(output)),
+            Some(_) | None => Ok(None),
+        }
+    }
+}
+
+/// One line of the list of steps.
+struct Line {
+    path: String,
+    definition: usize,
+    /// What is known of it, once it has begun.
+    row: Option<StepRow>,
+    /// What stands there otherwise.
+    otherwise: StepStatus,
+}
+
+impl Line {
+    fn view(self, workflow: &Workflow, result: Option<Value>, params: Option<Value>) -> StepView {
+        let step = &workflow.steps[self.definition];
+        let kind = match workflow.tool_at(&self.path) {
+            Some(_) => "tool",
+            None => step.kind.as_str(),
+        };
+        let view = StepView { name: self.path, kind: kind.to_owned(), ..StepView::default() };
+        let Some(row) = self.row else {
+            let status = self.otherwise.as_str().to_owned();
+            return StepView { tool: step.label(), status, ..view };
+        };
+        StepView {
+            tool: row.tool,
+            status: row.status,
+            attempts: u32::try_from(row.attempts).unwrap_or(u32::MAX),
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+            error: row.error.as_deref().and_then(|error| serde_json::from_str(error).ok()),
+            params,
+            result,
+            ..view
+        }
+    }
+}
+
+/// Where a path stands in the list: for each of its parts the step, the instance or iteration (0: the step itself),
+/// and whether it finds out or undoes.
+type Place = Vec<(usize, u64, u8)>;
+
+/// What has begun and what is still to come, in the order of the document; and how many instances are left out.
+fn outline(workflow: &Workflow, rows: Vec<StepRow>, status: &str) -> (Vec<Line>, usize) {
+    let index: HashMap<&str, usize> =
+        workflow.steps.iter().enumerate().map(|(at, step)| (step.name.as_str(), at)).collect();
+    let mut lines: BTreeMap<Place, Line> = BTreeMap::new();
+    for row in rows {
+        let Some(place) = place(&index, &row.step) else { continue };
+        let Some(&(definition, ..)) = place.last() else { continue };
+        let path = row.step.clone();
+        lines.insert(
+            place,
+            Line { path, definition, row: Some(row), otherwise: StepStatus::Pending },
+        );
+    }
+    let more = leave_out(&mut lines);
+    for definition in 0..workflow.steps.len() {
+        let Some(path) = expected_path(workflow, definition) else { continue };
+        let Some(place) = place(&index, &path) else { continue };
+        if !lines.contains_key(&place) {
+            let otherwise = not_begun(&lines, &place, status);
+            lines.insert(place, Line { path, definition, row: None, otherwise });
+        }
+    }
+    (lines.into_values().collect(), more)
+}
+
+fn place(index: &HashMap<&str, usize>, path: &str) -> Option<Place> {
+    path.split('/').map(|part| place_of(index, part)).collect()
+}
+
+fn place_of(index: &HashMap<&str, usize>, part: &str) -> Option<(usize, u64, u8)> {
+    let (part, suffix) = match part.rsplit_once('.') {
+        Some((part, "verify")) => (part, 1),
+        Some((part, _)) => (part, 2),
+        None => (part, 0),
+    };
+    let (name, number) = match part.split_once('[') {
+        Some((name, rest)) => (name, rest.trim_end_matches(']').parse::<u64>().ok()? + 1),
+        None => (part, 0),
+    };
+    Some((*index.get(name)?, number, suffix))
+}
+
+/// Keeps the list readable where there are thousands of instances; how many are gone.
+fn leave_out(lines: &mut BTreeMap<Place, Line>) -> usize {
+    let is_instance = |place: &Place| place.iter().any(|(_, number, _)| 0 < *number);
+    let mut instances: Vec<(u8, Place)> = lines
+        .iter()
+        .filter(|(place, _)| is_instance(place))
+        .map(|(place, line)| (rank(line), place.clone()))
+        .collect();
+    if instances.len() <= MOST_INSTANCES {
+        return 0;
+    }
+    instances.sort();
+    let gone = instances.split_off(MOST_INSTANCES);
+    for (_, place) in &gone {
+        lines.remove(place);
+    }
+    gone.len()
+}
+
+/// What something is the matter with comes before what goes well, and that before what is over.
+fn rank(line: &Line) -> u8 {
+    match line.row.as_ref().map(|row| row.status.as_str()) {
+        Some("uncertain" | "failed") => 0,
+        Some("waiting" | "running") => 1,
+        _ => 2,
+    }
+}
+
+/// Where a step will be found once it has begun. What is in a `forEach` or a loop shows only then, and so does what
+/// runs only because of how the steps ended.
+fn expected_path(workflow: &Workflow, definition: usize) -> Option<String> {
+    let step = &workflow.steps[definition];
+    let Some(parent) = step.parent else {
+        let after =
+            workflow.on_failure.contains(&definition) || workflow.on_cancel.contains(&definition);
+        return (!after).then(|| step.name.clone());
+    };
+    let group = &workflow.steps[parent];
+    let once = group.for_each.is_none() && !is_loop(group);
+    let above = expected_path(workflow, parent).filter(|_| once)?;
+    Some(format!("{above}/{}", step.name))
+}
+
+fn is_loop(step: &Step) -> bool {
+    matches!(&step.kind, Kind::Group(group) if group.repeat.is_some())
+}
+
+/// What has not begun may still begin, unless what holds it has ended.
+fn not_begun(lines: &BTreeMap<Place, Line>, place: &Place, execution: &str) -> StepStatus {
+    let above = (1..place.len()).rev().filter_map(|end| lines.get(&place[..end]));
+    let above = above.filter_map(|line| line.row.as_ref()).map(|row| row.status.as_str());
+    for status in above.chain([execution]) {
+        match status {
+            "completed" | "skipped" => return StepStatus::Skipped,
+            "failed" | "cancelled" => return StepStatus::Cancelled,
+            _ => {}
+        }
+    }
+    StepStatus::Pending
+}
+
+fn result_of(event: Event) -> Option<Value> {
+    match event {
+        Event::AttemptSucceeded { output, .. }
+        | Event::StepResolved { resolution: Settled::Completed { output }, .. } => Some(output),
+        Event::StepCompleted { output, .. } | Event::StepVerified { output, .. } => output,
+        _ => None,
+    }
+}
+
+fn read_error(text: &str) -> Option<ExecutionError> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    Some(ExecutionError { step: text("step"), code: text("code")?, message: text("message")? })
+}

@@ -1,0 +1,82 @@
+//! What the words that an execution is left mean for it.
+
+use windlass_engine::{Event, State, StepError, StepStatus};
+
+use crate::store::{ChildOutcome, Signal};
+
+/// What happened according to a signal; `None` when it comes too late to mean anything. `happened` is what is known
+/// and not yet part of the state.
+pub(super) fn event(state: &State, happened: &[Event], signal: Signal) -> Option<Event> {
+    match signal {
+        Signal::Cancel { by, reason } => Some(Event::CancelRequested { by, reason }),
+        // Otherwise somebody else settled it first.
+        Signal::Resolve { step, started_at, resolution, by } => {
+            let wanted = may_resolve(state, happened, &step, started_at);
+            wanted.then_some(Event::StepResolved { step, resolution, by })
+        }
+        Signal::Answer { request, step, by, verified, answer } => {
+            let wanted = may_answer(state, happened, &request, &by);
+            wanted.then_some(Event::RequestAnswered { step, request, by, verified, answer })
+        }
+        Signal::Event { name, data, by } => Some(Event::EventReceived { name, data, by }),
+        Signal::LockGranted { step, key } => {
+            let wanted = state.awaits_lock(step.as_deref(), &key);
+            wanted.then_some(Event::LockGranted { step, key })
+        }
+        Signal::LockRefused { step, key, holder } => {
+            let wanted = state.awaits_lock(step.as_deref(), &key);
+            wanted.then_some(Event::LockRefused { step, key, holder })
+        }
+        Signal::ChildEnded { step, execution_id, outcome } => {
+            is_out(state, happened, &step, &execution_id)
+                .then(|| ended(step, &execution_id, outcome))
+        }
+    }
+}
+
+fn may_resolve(state: &State, happened: &[Event], step: &str, started_at: Option<i64>) -> bool {
+    let same = state.step(step).is_some_and(|step| step.started_at == started_at);
+    let uncertain = same && state.may_be_resolved(step);
+    let resolved = |event: &Event| matches!(event, Event::StepResolved { step: settled, .. } if settled == step);
+    uncertain && !happened.iter().any(resolved)
+}
+
+/// One answer a person; that no more come than are asked for is the store's care.
+fn may_answer(state: &State, happened: &[Event], id: &str, person: &str) -> bool {
+    let Some((_, open)) = state.requests().find(|(_, request)| request.id == id) else {
+        return false;
+    };
+    let said = happened.iter().filter_map(|event| match event {
+        Event::RequestAnswered { request, by, .. } if request == id => Some(by),
+        _ => None,
+    });
+    let mut said = said.peekable();
+    let is_first = said.peek().is_none();
+    is_first || (1 < open.quorum && said.all(|by| by != person))
+}
+
+fn is_out(state: &State, happened: &[Event], step: &str, execution_id: &str) -> bool {
+    let is_out = state.step(step).is_some_and(|step| {
+        step.status == StepStatus::Running && step.child.as_deref() == Some(execution_id)
+    });
+    let is_home = |event: &Event| {
+        let ended = matches!(event, Event::AttemptSucceeded { .. } | Event::AttemptFailed { .. });
+        ended && event.step() == Some(step)
+    };
+    is_out && !happened.iter().any(is_home)
+}
+
+fn ended(step: String, execution_id: &str, outcome: ChildOutcome) -> Event {
+    match outcome {
+        ChildOutcome::Completed { output } => Event::AttemptSucceeded { step, output },
+        ChildOutcome::Failed { error } => {
+            let message = format!("execution {execution_id} failed: {}", error.message);
+            Event::AttemptFailed { step, error: StepError { message, ..error } }
+        }
+        ChildOutcome::Cancelled { reason } => {
+            let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+            let message = format!("execution {execution_id} was cancelled{reason}");
+            Event::AttemptFailed { step, error: StepError::permanent("cancelled", message) }
+        }
+    }
+}
