@@ -26,12 +26,10 @@ impl App {
         let rows = store.steps(&row.id).await?;
         let mut notes = self.notes(&row, &workflow, &rows).await?;
         let (lines, more_steps) = outline(&workflow, rows, &row.status);
-        let mut results = self.results(&row, &lines, detail).await?;
-        let mut params = self.params(&row, &lines, &results, detail).await?;
+        let mut contents = self.contents(&row, &lines, detail).await?;
         let views = lines.into_iter().map(|line| {
-            let result = results.remove(&line.path);
-            let params = params.remove(&line.path);
-            notes.add(StepView { result, params, ..line.view(&workflow) })
+            let content = line.content().and_then(|seq| contents.remove(&seq));
+            notes.add(line.view(&workflow, content))
         });
         let steps = views.collect();
         let cancel = notes.cancel.take();
@@ -118,43 +116,18 @@ impl App {
         })
     }
 
-    /// The results of the steps that are shown, by path.
-    async fn results(
+    /// The events that hold what the steps that are shown resulted in, or else were given.
+    async fn contents(
         &self,
         row: &ExecutionRow,
         lines: &[Line],
         detail: Detail,
-    ) -> Result<HashMap<String, Value>, Error> {
+    ) -> Result<HashMap<i64, Event>, Error> {
         if detail == Detail::Steps {
             return Ok(HashMap::new());
         }
-        let with_result = lines.iter().filter_map(|line| {
-            let known = line.row.as_ref()?;
-            Some((line.path.as_str(), known.output_seq.filter(|_| known.status == "completed")?))
-        });
-        let numbers: Vec<i64> = with_result.clone().map(|(_, seq)| seq).collect();
-        let mut events = self.inner.store.some_events(&row.id, &numbers).await?;
-        let results = with_result
-            .filter_map(|(path, seq)| Some((path.to_owned(), result_of(events.remove(&seq)?)?)));
-        Ok(results.collect())
-    }
-
-    /// What the tools of those steps were given that are shown and have no result, by path.
-    async fn params(
-        &self,
-        row: &ExecutionRow,
-        lines: &[Line],
-        results: &HashMap<String, Value>,
-        detail: Detail,
-    ) -> Result<HashMap<String, Value>, Error> {
-        if detail == Detail::Steps {
-            return Ok(HashMap::new());
-        }
-        let begun = lines.iter().filter(|line| line.row.is_some());
-        let without =
-            begun.map(|line| line.path.as_str()).filter(|path| !results.contains_key(*path));
-        let without: Vec<&str> = without.collect();
-        Ok(self.inner.store.params(&row.id, &without).await?)
+        let numbers: Vec<i64> = lines.iter().filter_map(Line::content).collect();
+        Ok(self.inner.store.some_events(&row.id, &numbers).await?)
     }
 
     /// The last event of a completed execution holds what it resulted in.
@@ -183,7 +156,13 @@ impl Line {
         Line { path, definition, row: None, otherwise, instances: BTreeMap::new() }
     }
 
-    fn view(self, workflow: &Workflow) -> StepView {
+    /// The event that holds its result; until it has one, that which says what it was given.
+    fn content(&self) -> Option<i64> {
+        let row = self.row.as_ref()?;
+        row.output_seq.filter(|_| row.status == "completed").or(row.params_seq)
+    }
+
+    fn view(self, workflow: &Workflow, content: Option<Event>) -> StepView {
         let step = &workflow.steps[self.definition];
         let kind = match workflow.tool_at(&self.path) {
             Some(_) => "tool",
@@ -194,6 +173,7 @@ impl Line {
             let status = self.otherwise.as_str().to_owned();
             return StepView { tool: step.label(), status, ..view };
         };
+        let (result, params) = content.map(told).unwrap_or_default();
         StepView {
             tool: row.tool,
             status: row.status,
@@ -202,6 +182,8 @@ impl Line {
             ended_at: row.ended_at,
             error: row.error.as_deref().and_then(|error| serde_json::from_str(error).ok()),
             instances: self.instances,
+            params,
+            result,
             ..view
         }
     }
@@ -328,12 +310,17 @@ fn not_begun(lines: &BTreeMap<Place, Line>, place: &Place, execution: &str) -> S
     StepStatus::Pending
 }
 
-fn result_of(event: Event) -> Option<Value> {
+/// The result that an event holds, or the params.
+fn told(event: Event) -> (Option<Value>, Option<Value>) {
     match event {
         Event::AttemptSucceeded { output, .. }
-        | Event::StepResolved { resolution: Settled::Completed { output }, .. } => Some(output),
-        Event::StepCompleted { output, .. } | Event::StepVerified { output, .. } => output,
-        _ => None,
+        | Event::StepResolved { resolution: Settled::Completed { output }, .. } => {
+            (Some(output), None)
+        }
+        Event::StepCompleted { output, .. } | Event::StepVerified { output, .. } => (output, None),
+        Event::AttemptStarted { params, .. } => (None, params),
+        Event::RequestOpened { request, .. } => (None, request.params),
+        _ => (None, None),
     }
 }
 

@@ -19,13 +19,14 @@ fn row(step: &str, status: &str) -> StepRow {
         ended_at: None,
         error: None,
         output_seq: None,
+        params_seq: None,
     }
 }
 
 fn listed(workflow: &Workflow, rows: &[(&str, &str)], status: &str) -> Vec<String> {
     let rows = rows.iter().map(|(step, status)| row(step, status)).collect();
     let (lines, _) = outline(workflow, rows, status);
-    let views = lines.into_iter().map(|line| line.view(workflow));
+    let views = lines.into_iter().map(|line| line.view(workflow, None));
     views.map(|view| format!("{} {}", view.name, view.status)).collect()
 }
 
@@ -56,7 +57,7 @@ fn instances_are_counted_even_where_they_are_left_out() {
     let rows = [row("fan", "running")].into_iter().chain((0..MOST_INSTANCES + 50).map(instance));
     let (lines, more) = outline(&workflow, rows.collect(), "running");
     assert_eq!(more, 50);
-    let views: Vec<_> = lines.into_iter().map(|line| line.view(&workflow)).collect();
+    let views: Vec<_> = lines.into_iter().map(|line| line.view(&workflow, None)).collect();
     assert_eq!(json!(views[0].instances), json!({ "completed": MOST_INSTANCES + 49, "failed": 1 }));
     assert!(views.iter().any(|view| view.name == "fan[7]"), "what failed is shown");
 }
