@@ -7,6 +7,7 @@ mod differences;
 mod drifts;
 mod error;
 mod look;
+mod plan;
 mod saved;
 mod shipped;
 mod start;
@@ -24,6 +25,10 @@ pub use self::{
     differences::Change,
     drifts::{Look, ToolDrift, WorkflowDrift},
     error::Error,
+    plan::{
+        Asked, Basis, Blocked, Handler, Locked, MAX_PLAN_LIFETIME_MS, MayRun, PLAN_LIFETIME_MS,
+        Plan, PlanRequest, Read, Stopped, Stub, Truncated, Waited, Why, Write,
+    },
     saved::{
         Accepted, RevisionDiff, RevisionDocument, RevisionList, RevisionView, SaveRequest, Saved,
         Unpinned,

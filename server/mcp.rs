@@ -7,6 +7,7 @@ mod call;
 mod conformance;
 mod handler;
 mod names;
+mod planning;
 mod progress;
 mod resources;
 mod tools;

@@ -12,6 +12,7 @@ mod guide;
 mod harness;
 mod harness_itself;
 mod mcp;
+mod plan;
 mod saved;
 mod sdk;
 mod secrets;

@@ -52,6 +52,7 @@ impl App {
             workflow: row.workflow,
             status: row.status,
             requested_by: row.requested_by,
+            plan: row.plan,
             created_at: row.created_at,
             ended_at: row.ended_at,
         })

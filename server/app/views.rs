@@ -28,6 +28,9 @@ pub struct RunRequest {
     pub input: Map<String, Value>,
     /// The same key twice is one execution (per workspace and caller, for 30 days).
     pub idempotency_key: Option<String>,
+    /// The plan that it is held to: refused when it would be another execution than was planned. The input may be left
+    /// out then.
+    pub plan: Option<String>,
 }
 
 /// An execution as its callers see it.
@@ -62,6 +65,9 @@ pub struct Execution {
     pub input: Value,
     /// Who started it.
     pub requested_by: String,
+    /// The plan that it was started by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// Milliseconds since 1970.
     pub created_at: i64,
     /// Milliseconds since 1970.

@@ -190,7 +190,7 @@ pub(crate) fn refusal(names: ToolNames, tool: ToolId, error: &app::Error) -> Ref
 }
 
 fn advice(names: ToolNames, tool: ToolId, error: &app::Error) -> String {
-    let [list, describe, run, status, _] = ToolId::ALL.map(|tool| tool.listed(names));
+    let [list, describe, run, status, ..] = ToolId::ALL.map(|tool| tool.listed(names));
     let is_save = tool == ToolId::Save;
     let tool = tool.listed(names);
     match error {
@@ -227,6 +227,12 @@ fn advice(names: ToolNames, tool: ToolId, error: &app::Error) -> String {
             format!("Nothing was answered. Correct the values and call {tool} again.")
         }
         app::Error::UnknownStep { .. } => format!("Call {tool} again with one of these steps."),
+        app::Error::Plan { .. } => {
+            let plan = ToolId::Plan.listed(names);
+            format!(
+                "Nothing was started. {plan} makes a new plan and changes nothing; show it to the user."
+            )
+        }
         app::Error::Refused(_) => format!("Call {status} to see how the execution stands."),
         app::Error::ToolServers(_) => {
             format!("Call {describe} to see which tools the workflow calls.")
@@ -324,7 +330,7 @@ fn failed(names: ToolNames, execution: &Execution, next: &str, answer: Value) ->
 
 /// What to do now, in one sentence.
 fn next(names: ToolNames, execution: &Execution) -> String {
-    let [_, _, run, status, control] = ToolId::ALL.map(|tool| tool.listed(names));
+    let [_, _, run, status, control, ..] = ToolId::ALL.map(|tool| tool.listed(names));
     let Execution { execution_id, version, .. } = execution;
     let wait = format!(
         "call {status} with execution_id={execution_id:?}, since={version} and wait_seconds=50"

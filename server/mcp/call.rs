@@ -51,6 +51,7 @@ impl Call<'_> {
             ToolId::Control => self.control(arguments).await,
             ToolId::Save => self.save(arguments).await,
             ToolId::Manage => self.manage(arguments).await,
+            ToolId::Plan => self.plan(arguments).await,
         }
     }
 
@@ -65,6 +66,7 @@ impl Call<'_> {
             workflow: arguments.required_text("workflow")?,
             input: arguments.object("input")?,
             idempotency_key: arguments.text("idempotency_key")?,
+            plan: arguments.text("plan")?,
         };
         let seconds = arguments.whole("wait_seconds", wait::MAX_SECONDS)?;
         let patience = Duration::from_secs(seconds.unwrap_or(tools::RUN_WAIT_SECONDS));

@@ -12,12 +12,19 @@ pub(crate) enum ToolId {
     Control,
     Save,
     Manage,
+    Plan,
 }
 
 impl ToolId {
     /// Every tool, in the order in which they are listed.
-    pub(crate) const ALL: [ToolId; 5] =
-        [ToolId::List, ToolId::Describe, ToolId::Run, ToolId::Status, ToolId::Control];
+    pub(crate) const ALL: [ToolId; 6] = [
+        ToolId::List,
+        ToolId::Describe,
+        ToolId::Run,
+        ToolId::Status,
+        ToolId::Control,
+        ToolId::Plan,
+    ];
 
     /// Those for authors, which not every door has.
     pub(crate) const AUTHORING: [ToolId; 2] = [ToolId::Save, ToolId::Manage];
@@ -50,6 +57,8 @@ impl ToolId {
             (ToolId::Save, ToolNames::Underscore) => "workflow_save",
             (ToolId::Manage, ToolNames::Dotted) => "workflow.manage",
             (ToolId::Manage, ToolNames::Underscore) => "workflow_manage",
+            (ToolId::Plan, ToolNames::Dotted) => "workflow.plan",
+            (ToolId::Plan, ToolNames::Underscore) => "workflow_plan",
         }
     }
 }

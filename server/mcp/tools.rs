@@ -4,7 +4,10 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
 
 use super::{names::ToolId, wait};
-use crate::config::ToolNames;
+use crate::{
+    app::{MAX_PLAN_LIFETIME_MS, PLAN_LIFETIME_MS},
+    config::ToolNames,
+};
 
 /// What an answer of `workflow.status` can be narrowed to.
 pub(crate) const FIELDS: [&str; 5] = ["output", "steps", "results", "error", "input"];
@@ -29,7 +32,7 @@ pub(crate) fn authoring(names: ToolNames) -> Vec<Tool> {
 
 /// What a client is told when it connects.
 pub(crate) fn instructions(names: ToolNames) -> String {
-    let [list, describe, run, status, control] = ToolId::ALL.map(|tool| tool.listed(names));
+    let [list, describe, run, status, control, plan] = ToolId::ALL.map(|tool| tool.listed(names));
     format!(
         "Windlass runs workflows: durable, multi-step automations. An execution survives crashes, restarts and closed \
          windows, and no completed step is ever run twice.\n\
@@ -39,7 +42,9 @@ pub(crate) fn instructions(names: ToolNames) -> String {
          3. Status running after that? It goes on without you. Call {status} with the execution_id, since=version and \
          wait_seconds={max} until status is completed, failed or cancelled. Do not start it again.\n\
          4. Status waiting: waiting_for says who has to do what. Tell the user; do not approve on their behalf.\n\
-         5. {status} without execution_id lists the newest executions. {control} cancels one, or settles a step whose \
+         5. {plan} shows what {run} would write, and writes nothing. Show it to the user where it matters, and give its \
+         plan_id to {run}: then nothing else is done.\n\
+         6. {status} without execution_id lists the newest executions. {control} cancels one, or settles a step whose \
          outcome is uncertain, once you know what really happened.\n\
          Every answer has a field next with the advised call.",
         max = wait::MAX_SECONDS,
@@ -47,7 +52,7 @@ pub(crate) fn instructions(names: ToolNames) -> String {
 }
 
 fn describe(tool: ToolId, names: ToolNames) -> Tool {
-    let [list, describe, run, status, _] = ToolId::ALL.map(|tool| tool.listed(names));
+    let [list, describe, run, status, ..] = ToolId::ALL.map(|tool| tool.listed(names));
     let (title, description) = match tool {
         ToolId::List => (
             "List workflows",
@@ -86,6 +91,13 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
                 "Check a workflow document and make it what {run} runs; all problems are told, and nothing is saved then."
             ),
         ),
+        ToolId::Plan => (
+            "Plan a workflow",
+            format!(
+                "Dry run: what {run} would do with this input. Really calls tools that only read, supposes the results of \
+                 the others, and returns the ordered writes with their full arguments. Changes nothing."
+            ),
+        ),
         ToolId::Manage => (
             "Manage a workflow",
             "List a workflow's revisions, show or diff them, or switch it on and off.".to_owned(),
@@ -106,6 +118,7 @@ fn input_schema(tool: ToolId) -> Value {
                 "workflow": { "type": "string" },
                 "input": { "type": "object", "description": "As the workflow's input schema says" },
                 "wait_seconds": wait_seconds(RUN_WAIT_SECONDS),
+                "plan": { "type": "string", "description": "A plan_id: refused unless workflow, input and tools are as planned; input may be left out" },
                 "idempotency_key": { "type": "string", "description": "Same key, same execution: makes repeating the call safe" },
             }),
             &["workflow"],
@@ -138,6 +151,16 @@ fn input_schema(tool: ToolId) -> Value {
                 "reason": { "type": "string" },
             }),
             &["execution_id", "action"],
+        ),
+        ToolId::Plan => arguments(
+            json!({
+                "workflow": { "type": "string" },
+                "input": { "type": "object", "description": "As the workflow's input schema says" },
+                "expires_seconds": {
+                    "type": "integer", "minimum": 1, "maximum": MAX_PLAN_LIFETIME_MS / 1_000, "default": PLAN_LIFETIME_MS / 1_000,
+                },
+            }),
+            &["workflow"],
         ),
         ToolId::Save => arguments(
             json!({
@@ -186,6 +209,15 @@ fn output_schema(tool: ToolId) -> Value {
             "required": ["execution_id", "status", "version"],
         }),
         ToolId::Status => json!({ "type": "object", "properties": execution_properties() }),
+        ToolId::Plan => json!({
+            "type": "object",
+            "properties": {
+                "plan_id": { "type": "string" },
+                "writes": { "type": "array", "items": { "type": "object" } },
+                "hash": { "type": "string" },
+            },
+            "required": ["plan_id", "writes"],
+        }),
         ToolId::Save | ToolId::Manage => json!({ "type": "object" }),
     }
 }
@@ -206,6 +238,12 @@ fn annotations(tool: ToolId) -> ToolAnnotations {
             .destructive(false)
             .idempotent(true)
             .open_world(false),
+        // What it calls only reads, but may be anywhere; each plan is a new one.
+        ToolId::Plan => ToolAnnotations::new()
+            .read_only(true)
+            .destructive(false)
+            .idempotent(false)
+            .open_world(true),
         ToolId::Save | ToolId::Manage => ToolAnnotations::new()
             .read_only(false)
             .destructive(false)

@@ -69,6 +69,17 @@ impl Store {
         Ok(self.db.optional(sql, args![id, &*self.workspace]).await?)
     }
 
+    /// The number of a revision, where it has one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn revision_number(&self, hash: &str) -> Result<Option<i64>> {
+        let sql = "SELECT number FROM revisions WHERE workspace = $1 AND hash = $2";
+        let row: Option<(Option<i64>,)> =
+            self.db.optional(sql, args![&*self.workspace, hash]).await?;
+        Ok(row.and_then(|(number,)| number))
+    }
+
     /// What a step of a workflow resulted in last, as JSON of the event that has it; looked for among the newest
     /// executions. `None` where none of them has completed the step with this tool.
     ///

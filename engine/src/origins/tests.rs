@@ -66,7 +66,10 @@ fn whether_a_step_runs_derives_from_conditions_lists_loops_and_ends_before_it() 
     assert_eq!(control("inner"), "write");
     assert_eq!(control("each"), "look write inner");
     assert_eq!(control("state"), "write inner state");
-    assert_eq!(words(&workflow, &origins.repetition(index(&workflow, "poll"))), "write inner state");
+    assert_eq!(
+        words(&workflow, &origins.repetition(index(&workflow, "poll"))),
+        "write inner state"
+    );
     assert_eq!(words(&workflow, &origins.value(index(&workflow, "sum"))), "look");
     assert_eq!(words(&workflow, &origins.value(index(&workflow, "rest"))), "write inner");
     let expectation = origins.expectation(index(&workflow, "state"));

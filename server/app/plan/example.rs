@@ -66,12 +66,7 @@ fn kind(entries: &Map<String, Value>) -> Option<&str> {
 }
 
 /// All that is named: what may be missing is more use when it is there.
-fn object(
-    entries: &Map<String, Value>,
-    parts: Vec<Value>,
-    root: &Value,
-    depth: usize,
-) -> Value {
+fn object(entries: &Map<String, Value>, parts: Vec<Value>, root: &Value, depth: usize) -> Value {
     let mut object = Map::new();
     for part in parts {
         if let Value::Object(part) = part {
