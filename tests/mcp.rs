@@ -8,12 +8,13 @@ use crate::harness::{
     Answer, Client, HttpServer, Project, SOON, begin, eventually, get, post, settled, signed,
 };
 
-const TOOLS: [&str; 7] = [
+const TOOLS: [&str; 8] = [
     "workflow.list",
     "workflow.describe",
     "workflow.run",
     "workflow.status",
     "workflow.control",
+    "workflow.plan",
     "workflow.save",
     "workflow.manage",
 ];
