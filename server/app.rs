@@ -26,8 +26,8 @@ pub use self::{
     drifts::{Look, ToolDrift, WorkflowDrift},
     error::Error,
     plan::{
-        Asked, Basis, Blocked, Handler, Locked, MAX_PLAN_LIFETIME_MS, MayRun, PLAN_LIFETIME_MS,
-        Plan, PlanRequest, Read, Stopped, Stub, Truncated, Waited, Why, Write,
+        Asked, Basis, Blocked, Handler, Locked, MAX_PLAN_LIFETIME_MS, MayRun, Plan, PlanRequest,
+        Read, Stopped, Stub, Truncated, Waited, Why, Write,
     },
     saved::{
         Accepted, RevisionDiff, RevisionDocument, RevisionList, RevisionView, SaveRequest, Saved,

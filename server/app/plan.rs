@@ -28,7 +28,7 @@ pub use self::found::{
 use self::{found::Found, play::Play};
 
 /// How long a plan can be run by when nobody says, in milliseconds: an hour.
-pub const PLAN_LIFETIME_MS: u64 = 3_600_000;
+const PLAN_LIFETIME_MS: u64 = 3_600_000;
 
 /// The longest that a plan can be run by, in milliseconds: 7 days.
 pub const MAX_PLAN_LIFETIME_MS: u64 = 7 * 24 * 3_600_000;
@@ -146,7 +146,7 @@ fn lifetime(wanted: Option<u64>) -> Result<u64, Error> {
         Some(wanted) if (1_000..=MAX_PLAN_LIFETIME_MS).contains(&wanted) => Ok(wanted),
         Some(_) => Err(Error::Plan {
             code: "plan_lifetime",
-            message: "a plan can be run by for 1 second to 7 days; nothing was planned".to_owned(),
+            message: "a plan holds for 1 second to 7 days; nothing was planned".to_owned(),
         }),
     }
 }

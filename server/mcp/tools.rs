@@ -4,10 +4,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
 
 use super::{names::ToolId, wait};
-use crate::{
-    app::{MAX_PLAN_LIFETIME_MS, PLAN_LIFETIME_MS},
-    config::ToolNames,
-};
+use crate::{app::MAX_PLAN_LIFETIME_MS, config::ToolNames};
 
 /// What an answer of `workflow.status` can be narrowed to.
 pub(crate) const FIELDS: [&str; 5] = ["output", "steps", "results", "error", "input"];
@@ -94,8 +91,8 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
         ToolId::Plan => (
             "Plan a workflow",
             format!(
-                "Dry run: what {run} would do with this input. Really calls tools that only read, supposes the results of \
-                 the others, and returns the ordered writes with their full arguments. Changes nothing."
+                "Dry run of {run}: calls only tools that read, supposes what others say, and returns the writes in order, \
+                 with their full arguments. Changes nothing."
             ),
         ),
         ToolId::Manage => (
@@ -118,7 +115,7 @@ fn input_schema(tool: ToolId) -> Value {
                 "workflow": { "type": "string" },
                 "input": { "type": "object", "description": "As the workflow's input schema says" },
                 "wait_seconds": wait_seconds(RUN_WAIT_SECONDS),
-                "plan": { "type": "string", "description": "A plan_id: refused unless workflow, input and tools are as planned; input may be left out" },
+                "plan": { "type": "string", "description": "plan_id: refused unless all is as planned; input may be left out" },
                 "idempotency_key": { "type": "string", "description": "Same key, same execution: makes repeating the call safe" },
             }),
             &["workflow"],
@@ -155,10 +152,8 @@ fn input_schema(tool: ToolId) -> Value {
         ToolId::Plan => arguments(
             json!({
                 "workflow": { "type": "string" },
-                "input": { "type": "object", "description": "As the workflow's input schema says" },
-                "expires_seconds": {
-                    "type": "integer", "minimum": 1, "maximum": MAX_PLAN_LIFETIME_MS / 1_000, "default": PLAN_LIFETIME_MS / 1_000,
-                },
+                "input": { "type": "object" },
+                "expires_seconds": { "type": "integer", "maximum": MAX_PLAN_LIFETIME_MS / 1_000 },
             }),
             &["workflow"],
         ),
@@ -209,16 +204,7 @@ fn output_schema(tool: ToolId) -> Value {
             "required": ["execution_id", "status", "version"],
         }),
         ToolId::Status => json!({ "type": "object", "properties": execution_properties() }),
-        ToolId::Plan => json!({
-            "type": "object",
-            "properties": {
-                "plan_id": { "type": "string" },
-                "writes": { "type": "array", "items": { "type": "object" } },
-                "hash": { "type": "string" },
-            },
-            "required": ["plan_id", "writes"],
-        }),
-        ToolId::Save | ToolId::Manage => json!({ "type": "object" }),
+        ToolId::Plan | ToolId::Save | ToolId::Manage => json!({ "type": "object" }),
     }
 }
 

@@ -76,3 +76,83 @@ impl State {
         frame
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Event, Status, advance, parse};
+
+    fn begun(text: &str) -> (Workflow, State) {
+        let workflow =
+            parse(&format!("name: w\n{}", text.trim_start_matches('\n'))).expect("it can be read");
+        let state = State::new(&workflow, "plan_1", "ada");
+        (workflow, state)
+    }
+
+    fn hears(workflow: &Workflow, state: &mut State, event: Event) {
+        advance(workflow, state, "plan_1", vec![event], 0).expect("the event fits");
+    }
+
+    fn succeeded(step: &str) -> Event {
+        Event::AttemptSucceeded { step: step.to_owned(), output: json!({ "ok": false }) }
+    }
+
+    #[test]
+    fn what_is_expected_of_a_supposed_result_is_taken_for_granted() {
+        for supposes in [false, true] {
+            let (workflow, mut state) = begun("steps: [{ name: a, tool: x.a, expect: result.ok }]");
+            hears(&workflow, &mut state, Event::ExecutionStarted { input: json!({}) });
+            if supposes {
+                state.suppose_satisfied(0);
+            }
+            hears(&workflow, &mut state, succeeded("a"));
+            assert_eq!(state.status == Status::Completed, supposes, "{:?}", state.status);
+        }
+    }
+
+    #[test]
+    fn a_loop_that_is_supposed_to_goes_round_once() {
+        for supposes in [false, true] {
+            let (workflow, mut state) = begun(
+                "
+steps:
+  - name: poll
+    repeat: { until: steps.a.ok, maxIterations: 3 }
+    steps: [{ name: a, tool: x.a }]
+",
+            );
+            if supposes {
+                state.suppose_single(0);
+            }
+            hears(&workflow, &mut state, Event::ExecutionStarted { input: json!({}) });
+            hears(&workflow, &mut state, succeeded("poll[0]/a"));
+            assert_eq!(state.status == Status::Completed, supposes, "{:?}", state.status);
+        }
+    }
+
+    #[test]
+    fn what_a_step_would_be_given_is_seen_from_its_place() {
+        let (workflow, mut state) = begun(
+            "
+steps:
+  - { name: a, tool: x.a, assign: made }
+  - { name: b, if: steps.a.ok, tool: x.b, params: { ok: \"${made.ok}\", key: \"${secrets.KEY}\" } }
+  - name: group
+    if: steps.a.ok
+    steps:
+      - { name: c, tool: x.c, params: { ok: \"${steps.a.ok}\" } }
+      - { name: d, tool: x.d, params: { id: \"${steps.c.id}\" } }
+",
+        );
+        hears(&workflow, &mut state, Event::ExecutionStarted { input: json!({}) });
+        hears(&workflow, &mut state, succeeded("a"));
+        let params = |name: &str| {
+            let step = workflow.steps.iter().position(|step| step.name == name).expect("a step");
+            state.params_if_run(&workflow, step, 0).map(|(params, _)| params)
+        };
+        assert_eq!(params("b"), Some(json!({ "ok": false, "key": "${secrets.KEY}" })));
+        assert_eq!(params("c"), Some(json!({ "ok": false })));
+        assert_eq!(params("d"), None, "nobody knows what c would say");
+        assert_eq!(params("group"), None);
+    }
+}
