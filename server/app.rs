@@ -8,6 +8,7 @@ mod drifts;
 mod error;
 mod fixes;
 mod look;
+mod plan;
 mod saved;
 mod shipped;
 mod start;
@@ -26,6 +27,10 @@ pub use self::{
     drifts::{Look, ToolDrift, WorkflowDrift},
     error::Error,
     fixes::fix,
+    plan::{
+        Asked, Basis, Blocked, Handler, Locked, MAX_PLAN_LIFETIME_MS, MayRun, Plan, PlanRequest,
+        Read, Stopped, Stub, Truncated, Waited, Why, Write,
+    },
     saved::{
         Accepted, RevisionDiff, RevisionDocument, RevisionList, RevisionView, SaveRequest, Saved,
         Unpinned,

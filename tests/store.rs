@@ -2,6 +2,7 @@
 
 mod broken;
 mod opening;
+mod plans;
 mod workflows;
 
 use std::collections::BTreeSet;
@@ -127,6 +128,7 @@ async fn create(store: &Store, wish: &Wish) -> Result<Created, Error> {
         links: "{}",
         linked: &[],
         idempotency_key: wish.key,
+        plan: None,
         request_hash: wish.hash,
         state: &state,
         events: &events,

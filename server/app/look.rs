@@ -54,6 +54,7 @@ impl App {
             status: row.status,
             requested_by: row.requested_by,
             cancel,
+            plan: row.plan,
             created_at: row.created_at,
             ended_at: row.ended_at,
         })

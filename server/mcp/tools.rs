@@ -4,7 +4,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
 
 use super::{names::ToolId, wait};
-use crate::config::ToolNames;
+use crate::{app::MAX_PLAN_LIFETIME_MS, config::ToolNames};
 
 /// What an answer of `workflow.status` can be narrowed to.
 pub(crate) const FIELDS: [&str; 5] = ["output", "steps", "results", "error", "input"];
@@ -31,7 +31,7 @@ pub(crate) fn authoring(names: ToolNames) -> Vec<Tool> {
 
 /// What a client is told when it connects.
 pub(crate) fn instructions(names: ToolNames) -> String {
-    let [list, describe, run, status, control, answer, validate] =
+    let [list, describe, run, status, control, answer, validate, plan] =
         ToolId::ALL.map(|tool| tool.listed(names));
     format!(
         "Windlass runs workflows: durable, multi-step automations. An execution survives crashes, restarts and closed \
@@ -43,9 +43,11 @@ pub(crate) fn instructions(names: ToolNames) -> String {
          wait_seconds={max} until status is completed, failed or cancelled. Do not start it again.\n\
          4. Status waiting: waiting_for and requests say who has to do what. Show the user the request and its command; \
          do not decide for them. {answer} gives the answer of a person other than who started it.\n\
-         5. {status} without execution_id lists the newest executions and open requests. {control} cancels one, sends it \
-         an event, or settles a step whose outcome is uncertain, once you know what really happened.\n\
-         6. {validate} checks a workflow document and tells every problem with its repair.\n\
+         5. {plan} shows what {run} would write, and writes nothing. Show it where it matters; with its plan_id {run} does \
+         that and nothing else.\n\
+         6. {status} without execution_id lists the newest executions and open requests. {control} cancels one, sends it \
+         an event, or settles an uncertain step, once you know what really happened.\n\
+         7. {validate} checks a workflow document and tells every problem with its repair.\n\
          Every answer has a field next with the advised call.",
         max = wait::MAX_SECONDS,
     )
@@ -101,6 +103,13 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
                 "Check a workflow document and make it what {run} runs. With problems, nothing is saved."
             ),
         ),
+        ToolId::Plan => (
+            "Plan a workflow",
+            format!(
+                "Dry run of {run}: calls only tools that read, supposes what others say, and returns the writes in order, \
+                 with their full arguments. Changes nothing."
+            ),
+        ),
         ToolId::Manage => (
             "Manage a workflow",
             "List a workflow's revisions, show or diff them, or switch it on and off.".to_owned(),
@@ -121,6 +130,7 @@ fn input_schema(tool: ToolId) -> Value {
                 "workflow": { "type": "string" },
                 "input": { "type": "object", "description": "As its input schema says" },
                 "wait_seconds": wait_seconds(RUN_WAIT_SECONDS),
+                "plan": { "type": "string", "description": "plan_id: refused unless all is as planned; input may be left out" },
                 "idempotency_key": { "type": "string", "description": "Same key, same execution" },
             }),
             &["workflow"],
@@ -172,6 +182,14 @@ fn input_schema(tool: ToolId) -> Value {
             }),
             &[],
         ),
+        ToolId::Plan => arguments(
+            json!({
+                "workflow": { "type": "string" },
+                "input": { "type": "object" },
+                "expires_seconds": { "type": "integer", "maximum": MAX_PLAN_LIFETIME_MS / 1_000 },
+            }),
+            &["workflow"],
+        ),
         ToolId::Save => arguments(
             json!({
                 "document": { "type": "string", "description": "YAML or JSON" },
@@ -220,6 +238,7 @@ fn output_schema(tool: ToolId) -> Value {
         | ToolId::Control
         | ToolId::Answer
         | ToolId::Validate
+        | ToolId::Plan
         | ToolId::Save
         | ToolId::Manage => json!({ "type": "object" }),
     }
@@ -234,6 +253,12 @@ fn annotations(tool: ToolId) -> ToolAnnotations {
                 .idempotent(true)
                 .open_world(false)
         }
+        // What it calls only reads, but may be anywhere; each plan is a new one.
+        ToolId::Plan => ToolAnnotations::new()
+            .read_only(true)
+            .destructive(false)
+            .idempotent(false)
+            .open_world(true),
         ToolId::Save | ToolId::Manage => ToolAnnotations::new()
             .read_only(false)
             .destructive(false)

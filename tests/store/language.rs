@@ -49,6 +49,7 @@ async fn begin_with(store: &Store, id: &str, document: &Value, first_turn: bool)
         links: r#"{"asking":"h"}"#,
         linked: &[],
         idempotency_key: None,
+        plan: None,
         request_hash: "h",
         state: &state,
         events: &turn.events,
