@@ -37,7 +37,7 @@ async fn what_is_approved_is_called_and_nothing_else(house: House) {
     assert!(waits.starts_with("approval of step send: Send it?"), "{waits}");
     assert!(waits.contains(&format!("windlass approve {}", request.request_id)), "{waits}");
     assert_eq!(step(&execution, "send").params, Some(json!({ "to": "ada" })));
-    assert_eq!(host.app.requests(&terminal()).await.unwrap(), [request.clone()]);
+    assert_eq!(host.app.requests(&terminal()).await.unwrap(), std::slice::from_ref(&request));
 
     let answered = host.app.answer(&terminal(), &request.request_id, approved(), false).await;
     assert!(answered.unwrap().requests.is_empty());
