@@ -183,9 +183,11 @@ on_both! {
     async fn a_question_is_open_until_somebody_answers(database) {
         let store = database.open().await;
         let mut asking = begin(&store, "exec_1", &asking()).await;
+        let waits = async || store.execution("exec_1").await.unwrap().unwrap().waiting_for.unwrap();
+        let first = waits().await;
         asking.parks(&store, vec![]).await;
-        let row = store.execution("exec_1").await.unwrap().unwrap();
-        let waits = row.waiting_for.unwrap();
+        let waits = waits().await;
+        assert_eq!(waits, first, "its first turn says it already");
         let id = asked(&store).await;
         assert!(waits.starts_with("approval of step ok: Go?") && waits.contains(&id), "{waits}");
         assert!(nothing_is_due(&store).await);
