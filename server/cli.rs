@@ -61,6 +61,7 @@ pub(crate) fn caller() -> Caller {
         on_behalf_of: None,
         client_name: Some("windlass".to_owned()),
         client_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        at_terminal: true,
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Caller {
     pub client_name: Option<String>,
     /// The MCP client's version.
     pub client_version: Option<String>,
+    /// Whether they type at the terminal. Set by the command line alone: a client may call itself what it likes.
+    pub at_terminal: bool,
 }
 
 /// What to run.

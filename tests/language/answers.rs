@@ -63,6 +63,9 @@ async fn an_agent_does_not_approve_what_it_started(mut house: House) {
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("local started the execution and may not answer"), "{refused}");
     assert!(refused.contains(&format!("windlass approve {request}")), "{refused}");
+    // A client's name is what it says of itself.
+    let disguised = Caller { client_name: Some("windlass".into()), ..agent("local") };
+    assert!(host.app.answer(&disguised, &request, approved(), false).await.is_err());
     host.stop().await;
 
     house.set("WINDLASS_APPROVALS_AGENTS_MAY_ANSWER", "true");
