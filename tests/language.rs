@@ -92,7 +92,7 @@ fn agent(name: &str) -> Caller {
 
 /// Whoever types at the terminal.
 fn terminal() -> Caller {
-    Caller { name: "local".into(), client_name: Some("windlass".into()), ..Caller::default() }
+    Caller { name: "local".into(), at_terminal: true, ..Caller::default() }
 }
 
 async fn run(app: &App, workflow: &str, input: Value) -> Execution {

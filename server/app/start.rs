@@ -59,7 +59,8 @@ impl App {
         let place = self.inner.driver.place();
         let worker = place.as_ref().map(Place::worker);
         let turn = first_turn(&workflow, &mut state, &id, happened, at, worker.is_some())?;
-        for (workflow, _) in &linked {
+        let linked_too = linked.iter().map(|(workflow, _)| workflow);
+        for workflow in linked_too.chain([&workflow]) {
             self.inner.revisions.keep(Arc::clone(workflow));
         }
         let Inner { store, revisions, .. } = &*self.inner;
@@ -96,7 +97,6 @@ impl App {
                 return Err(Error::KeyReused { key, execution_id });
             }
         };
-        self.inner.revisions.keep(Arc::clone(&workflow));
         for due in claim.iter().flat_map(|claim| &claim.due).filter(|due| **due != id) {
             self.inner.bell.ring(Ring::Due(due.as_str().into()));
         }

@@ -12,7 +12,7 @@ use super::{
     db::{Sql, Tx, args},
     lease::{Claim, LEASE_MS},
     record::{self, Record},
-    turn::{Effects, Happened, error_text},
+    turn::{Effects, Happened, error_text, waiting_for},
 };
 
 /// How long an idempotency key is remembered, in milliseconds: 30 days.
@@ -216,7 +216,7 @@ impl Store {
         let execution = "INSERT INTO executions
             (id, workspace, workflow, revision, status, input, requested_by, on_behalf_of, client_name,
              client_version, tool_servers, min_engine, wake_at, lease_owner, lease_until, lease_epoch,
-             last_seq, created_at, updated_at, error, ended_at, links, signals_in, plan)
+              last_seq, created_at, updated_at, error, ended_at, links, signals_in, plan, waiting_for)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20,
                 $21, $22, $23)";
         let workflow = new.workflow;
@@ -250,6 +250,7 @@ impl Store {
                 new.links,
                 signals_in,
                 new.plan,
+                waiting_for(new.state),
             ],
         )
         .await?;
