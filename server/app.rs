@@ -8,6 +8,7 @@ mod drifts;
 mod error;
 mod look;
 mod saved;
+mod secret_names;
 mod shipped;
 mod start;
 mod views;
@@ -65,6 +66,8 @@ struct Inner {
     catalogue: Catalogue,
     /// Whether an agent may answer what its own executions ask.
     agents_may_answer: bool,
+    /// What workflows may write behind `secrets.`; the values are none of its business.
+    secret_names: Vec<String>,
 }
 
 impl App {
@@ -80,6 +83,7 @@ impl App {
     ) -> App {
         let catalogue = Catalogue::new(&config.project, &config.workflows);
         let agents_may_answer = config.approvals.agents_may_answer;
+        let secret_names = config.secret_names().map(str::to_owned).collect();
         let pins = Pins::new(store.clone());
         let inner = Inner {
             store,
@@ -90,6 +94,7 @@ impl App {
             driver,
             catalogue,
             agents_may_answer,
+            secret_names,
         };
         App { inner: Arc::new(inner) }
     }

@@ -348,6 +348,33 @@ fn a_sealed_token_outlives_the_process_that_it_was_made_in() {
 }
 
 #[test]
+fn a_workflow_that_names_a_secret_which_is_not_configured_is_neither_valid_nor_saved() {
+    let (scene, _) = scene("the-first-secret");
+    let project = &scene.project;
+    let text = "name: tell\nsteps:\n  - name: put\n    tool: fake.put\n    params: { text: 'Bearer ${secrets.KEYS} for ${secrets.KEY}' }\n";
+    project.write("tell.yaml", text);
+    let answer = project.run(&["validate", "tell.yaml", "--json"]).expect(1).json();
+    let problems = answer["files"][0]["problems"].as_array().unwrap();
+    let [problem] = problems.as_slice() else { panic!("{answer:#}") };
+    assert_eq!(problem["code"], "unknown_secret");
+    assert_eq!(problem["pointer"], "/steps/0/params/text");
+    assert_eq!((&problem["line"], &problem["nearest"]), (&json!(5), &json!(["KEY"])));
+    let message = problem["message"].as_str().unwrap();
+    assert!(message.contains("configured are KEY. Add `[secrets.KEYS]`"), "{message}");
+    // Which secret a tool gets is for a person to say.
+    assert!(problem["patch"].is_null(), "{problem}");
+    let saved = project.run(&["save", "tell.yaml", "--json"]);
+    assert!(saved.stdout.contains("unknown_secret"), "{saved:#?}");
+    is_clean(&format!("{answer}{saved:?}"), "the-first-secret");
+    let answer = project.run(&["validate", "tell.yaml", "--offline", "--json"]).expect(0).json();
+    let unchecked = answer["files"][0]["unchecked"].as_array().unwrap();
+    let what: Vec<&str> = unchecked.iter().map(|entry| entry["what"].as_str().unwrap()).collect();
+    assert_eq!(what, ["tools, params and results", "the secret KEYS", "the secret KEY"]);
+    project.write("windlass.toml", "[secrets.KEYS]\nenv = 'A'\n[secrets.KEY]\nenv = 'B'\n");
+    project.run(&["validate", "tell.yaml"]).expect(0);
+}
+
+#[test]
 fn a_window_with_another_secret_has_a_worker_of_its_own() {
     let (scene, _) = scene("the-first-secret");
     scene
