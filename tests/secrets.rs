@@ -348,6 +348,31 @@ fn a_sealed_token_outlives_the_process_that_it_was_made_in() {
 }
 
 #[test]
+fn what_is_sealed_in_one_execution_opens_in_those_above_and_below() {
+    let (scene, database) = scene("a-long-secret");
+    let put = "input: { type: object, properties: { token: { type: string } } }\nsteps:\n  - { name: put, tool: fake.put, params: { text: 'below ${input.token}' } }\n";
+    let make = "steps:\n  - { name: mint, tool: fake.mint }\noutput: '${steps.mint.token}'\n";
+    let above = "steps:\n  - { name: made, workflow: make }\n  - { name: own, tool: fake.put, params: { text: 'above ${steps.made}' } }\n  - { name: given, workflow: put, params: { token: '${steps.made}' } }\n";
+    for (name, text) in [("put", put), ("make", make), ("above", above)] {
+        scene.project.write(&format!("workflows/{name}.yaml"), &format!("name: {name}\n{text}"));
+    }
+    let once = Run { workflow: "above", key: "once", input: json!({}) };
+    // Another process goes on in the middle, so that what it knows of the tree comes from rows.
+    assert!(was_killed(&scene.run(&once, Some(("before_call", 2)))));
+    scene.let_leases_run_out();
+    let ended = scene.run(&once, None);
+    assert_eq!(execution_of(&ended)["status"], "completed", "{ended:#?}");
+    let ledger = fs::read_to_string(scene.project.path().join("ledger")).unwrap();
+    for place in ["above", "below"] {
+        let got = json!({ "text": format!("{place} {MINTED}") }).to_string();
+        assert!(ledger.contains(&got), "{got}\n{ledger}");
+    }
+    for shown in [rows(&database), ended.stdout, ended.stderr] {
+        is_clean(&shown, MINTED);
+    }
+}
+
+#[test]
 fn a_workflow_that_names_a_secret_which_is_not_configured_is_neither_valid_nor_saved() {
     let (scene, _) = scene("the-first-secret");
     let project = &scene.project;
