@@ -8,6 +8,7 @@ mod drifts;
 mod error;
 mod look;
 mod saved;
+mod sealed;
 mod secret_names;
 mod shipped;
 mod start;
@@ -171,7 +172,10 @@ impl App {
             execution_id: row.id,
             workflow: row.workflow,
             status: row.status,
-            waiting_for: row.waiting_for,
+            waiting_for: row.waiting_for.map(|mut waits| {
+                sealed::text(&mut waits);
+                waits
+            }),
             created_at: row.created_at,
             ended_at: row.ended_at,
         });
