@@ -47,8 +47,9 @@ impl App {
         let tool_servers = json!(self.used_tool_servers(all.clone())?).to_string();
         let links: BTreeMap<String, String> =
             all.map(|workflow| (workflow.name.clone(), workflow.hash.clone())).collect();
-        let family = Family { requested_by: caller.name.clone(), links, depth: 0 };
         let id = format!("exec_{}", random_id());
+        let requested_by = caller.name.clone();
+        let family = Family { root_id: id.clone(), requested_by, links, depth: 0 };
         // Whoever drives it must live before the row does, or its first moments are nobody's.
         self.inner.driver.ensure().await;
 

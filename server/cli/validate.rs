@@ -40,7 +40,7 @@ pub(super) async fn run(session: &Session, arguments: &Validate) -> Result<Exit,
     for (file, text) in texts {
         let validation = match &host {
             Ok(host) => host.app.check(&text, &file).await,
-            Err(why) => offline(&text, why),
+            Err(why) => app::validate(&text, why),
         };
         let Validation { problems, unchecked, .. } = validation;
         all.push(Checked { file, valid: problems.is_empty(), problems, unchecked, text });
@@ -50,17 +50,6 @@ pub(super) async fn run(session: &Session, arguments: &Validate) -> Result<Exit,
     }
     show(session, &all);
     Ok(if all.iter().all(|checked| checked.valid) { Exit::Done } else { Exit::Failed })
-}
-
-/// The document alone, and why nothing more was looked at.
-fn offline(text: &str, why: &str) -> Validation {
-    let mut validation = app::validate(text);
-    if validation.unchecked.is_empty() {
-        let what = "tools, params and results".to_owned();
-        let unchecked = Unchecked { pointer: String::new(), what, why: why.to_owned() };
-        validation.unchecked.push(unchecked);
-    }
-    validation
 }
 
 /// A file's name and text; `-` is standard input.
