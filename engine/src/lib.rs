@@ -18,6 +18,7 @@ mod input;
 mod parse;
 mod problem;
 mod retry;
+mod schema;
 mod shape;
 mod state;
 mod workflow;
@@ -32,6 +33,7 @@ pub use input::InputSchema;
 pub use parse::{locate, parse, to_json};
 pub use problem::{PatchOperation, Problem};
 pub use retry::{INTERRUPTED, MAX_REPEATS};
+pub use schema::language_schema;
 pub use state::{State, Status, StepState, StepStatus, UnexpectedEvent};
 pub use workflow::{
     Approval, Ask, Backoff, Compensation, Config, DEFAULT_ANSWER_MS, DEFAULT_MAX_PARALLEL, ForEach,
