@@ -13,6 +13,7 @@ mod harness;
 mod harness_itself;
 mod mcp;
 mod saved;
+mod schema;
 mod sdk;
 mod secrets;
 mod store;
