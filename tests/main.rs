@@ -11,6 +11,7 @@ mod cli;
 mod guide;
 mod harness;
 mod harness_itself;
+mod language;
 mod mcp;
 mod saved;
 mod schema;

@@ -292,6 +292,41 @@ fn no_row_no_log_and_no_answer_of_the_binary_gives_a_secret_away() {
 }
 
 #[test]
+fn a_workflow_names_a_secret_and_only_its_tool_sees_it() {
+    let secret = "it's \"100%\" s\u{e9}cret\\+/=";
+    let (scene, database) = scene(secret);
+    let workflow = r#"
+name: use
+input: { type: object, properties: { said: { type: string } } }
+steps:
+  - name: two
+    forEach: '${["a", "b"]}'
+    tool: fake.put
+    params: { text: '${item}: ${secrets.KEY}, ${input.said} ${secrets.KEY}' }
+  - { name: echo, tool: fake.echo, params: { text: '${secrets.KEY}' } }
+output: '${steps.echo.text}'
+"#;
+    scene.project.write("workflows/use.yaml", workflow);
+    let said = "${secrets.KEY}";
+    let run = Run { workflow: "use", key: "once", input: json!({ "said": said }) };
+    assert!(was_killed(&scene.run(&run, Some(("before_call", 3)))));
+    scene.let_leases_run_out();
+    let ended = scene.run(&run, None);
+    let execution = execution_of(&ended);
+    assert_eq!(execution["output"], "[secret KEY]", "{ended:#?}");
+    let ledger = fs::read_to_string(scene.project.path().join("ledger")).unwrap();
+    for item in ["a", "b"] {
+        let got = json!({ "text": format!("{item}: {secret}, {said} {secret}") }).to_string();
+        assert!(ledger.contains(&got), "{got}\n{ledger}");
+    }
+    let rows = rows(&database);
+    assert!(rows.contains("a: ${secrets.KEY}, ${secrets.KEY} ${secrets.KEY}"), "{rows}");
+    for shown in [rows, ended.stdout, ended.stderr] {
+        is_clean(&shown, secret);
+    }
+}
+
+#[test]
 fn a_sealed_token_outlives_the_process_that_it_was_made_in() {
     let (scene, database) = scene("a-long-secret");
     let workflow = "name: mint\nsteps:\n  - { name: mint, tool: fake.mint }\n  - { name: use, tool: fake.put, params: { text: 'Bearer ${steps.mint.token}' } }\noutput: '${steps.mint}'\n";

@@ -255,6 +255,8 @@ macro_rules! on_both {
     };
 }
 
+mod language;
+
 on_both! {
     async fn a_new_execution_is_due_for_any_worker(database) {
         let store = database.open().await;

@@ -57,7 +57,7 @@ pub fn to_json(text: &str) -> Result<Value, Vec<Problem>> {
 }
 
 /// Gives problems that were found after parsing their line and column in the text, by their JSON Pointers.
-pub fn locate(text: &str, problems: &mut Vec<Problem>) {
+pub fn locate(text: &str, problems: &mut [Problem]) {
     let Ok(root) = read(text) else { return };
     for problem in problems.iter_mut().filter(|problem| problem.line == 0) {
         let place = match problem.code {

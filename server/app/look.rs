@@ -24,12 +24,10 @@ impl App {
         let workflow = self.inner.revisions.get(store, &row.revision).await?;
         let rows = store.steps(&row.id).await?;
         let (lines, more_steps) = outline(&workflow, rows, &row.status);
-        let mut results = self.results(&row, &lines, detail).await?;
-        let mut params = self.params(&row, &lines, &results, detail).await?;
+        let mut contents = self.contents(&row, &lines, detail).await?;
         let views = lines.into_iter().map(|line| {
-            let result = results.remove(&line.path);
-            let params = params.remove(&line.path);
-            line.view(&workflow, result, params)
+            let content = line.content().and_then(|seq| contents.remove(&seq));
+            line.view(&workflow, content)
         });
         let steps = views.collect();
         let output = if row.status == "completed" { self.output(&row).await? } else { None };
@@ -114,43 +112,18 @@ impl App {
         })
     }
 
-    /// The results of the steps that are shown, by path.
-    async fn results(
+    /// The events that hold what the steps that are shown resulted in, or else were given.
+    async fn contents(
         &self,
         row: &ExecutionRow,
         lines: &[Line],
         detail: Detail,
-    ) -> Result<HashMap<String, Value>, Error> {
+    ) -> Result<HashMap<i64, Event>, Error> {
         if detail == Detail::Steps {
             return Ok(HashMap::new());
         }
-        let with_result = lines.iter().filter_map(|line| {
-            let known = line.row.as_ref()?;
-            Some((line.path.as_str(), known.output_seq.filter(|_| known.status == "completed")?))
-        });
-        let numbers: Vec<i64> = with_result.clone().map(|(_, seq)| seq).collect();
-        let mut events = self.inner.store.some_events(&row.id, &numbers).await?;
-        let results = with_result
-            .filter_map(|(path, seq)| Some((path.to_owned(), result_of(events.remove(&seq)?)?)));
-        Ok(results.collect())
-    }
-
-    /// What the tools of those steps were given that are shown and have no result, by path.
-    async fn params(
-        &self,
-        row: &ExecutionRow,
-        lines: &[Line],
-        results: &HashMap<String, Value>,
-        detail: Detail,
-    ) -> Result<HashMap<String, Value>, Error> {
-        if detail == Detail::Steps {
-            return Ok(HashMap::new());
-        }
-        let begun = lines.iter().filter(|line| line.row.is_some());
-        let without =
-            begun.map(|line| line.path.as_str()).filter(|path| !results.contains_key(*path));
-        let without: Vec<&str> = without.collect();
-        Ok(self.inner.store.params(&row.id, &without).await?)
+        let numbers: Vec<i64> = lines.iter().filter_map(Line::content).collect();
+        Ok(self.inner.store.some_events(&row.id, &numbers).await?)
     }
 
     /// The last event of a completed execution holds what it resulted in.
@@ -173,7 +146,13 @@ struct Line {
 }
 
 impl Line {
-    fn view(self, workflow: &Workflow, result: Option<Value>, params: Option<Value>) -> StepView {
+    /// The event that holds its result; until it has one, that which says what it was given.
+    fn content(&self) -> Option<i64> {
+        let row = self.row.as_ref()?;
+        row.output_seq.filter(|_| row.status == "completed").or(row.params_seq)
+    }
+
+    fn view(self, workflow: &Workflow, content: Option<Event>) -> StepView {
         let step = &workflow.steps[self.definition];
         let kind = match workflow.tool_at(&self.path) {
             Some(_) => "tool",
@@ -184,6 +163,7 @@ impl Line {
             let status = self.otherwise.as_str().to_owned();
             return StepView { tool: step.label(), status, ..view };
         };
+        let (result, params) = content.map(told).unwrap_or_default();
         StepView {
             tool: row.tool,
             status: row.status,
@@ -306,12 +286,17 @@ fn not_begun(lines: &BTreeMap<Place, Line>, place: &Place, execution: &str) -> S
     StepStatus::Pending
 }
 
-fn result_of(event: Event) -> Option<Value> {
+/// The result that an event holds, or the params.
+fn told(event: Event) -> (Option<Value>, Option<Value>) {
     match event {
         Event::AttemptSucceeded { output, .. }
-        | Event::StepResolved { resolution: Settled::Completed { output }, .. } => Some(output),
-        Event::StepCompleted { output, .. } | Event::StepVerified { output, .. } => output,
-        _ => None,
+        | Event::StepResolved { resolution: Settled::Completed { output }, .. } => {
+            (Some(output), None)
+        }
+        Event::StepCompleted { output, .. } | Event::StepVerified { output, .. } => (output, None),
+        Event::AttemptStarted { params, .. } => (None, params),
+        Event::RequestOpened { request, .. } => (None, request.params),
+        _ => (None, None),
     }
 }
 

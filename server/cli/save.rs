@@ -1,6 +1,7 @@
 //! `windlass save`: checks a workflow file and keeps it in the database.
 
 use serde_json::json;
+use windlass_engine::Unchecked;
 
 use super::{
     arguments::Save,
@@ -58,6 +59,9 @@ fn show(saved: &Saved) {
     let short = dim(&hash[..hash.len().min(12)]);
     terminal::say(&format!("{} {workflow} {done} as {number} {short}{known}", green("✓")));
     saved.changes.iter().for_each(|change| terminal::say(&format!("    {change}")));
+    for Unchecked { pointer, what, why } in &saved.unchecked {
+        terminal::tell(&dim(&format!("unchecked: {pointer}: {what}: {why}")));
+    }
     for Unpinned { tool, reason } in &saved.unpinned {
         terminal::tell(&format!("{} {tool} is not pinned yet: {reason}", yellow("warning:")));
     }

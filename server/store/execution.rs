@@ -119,6 +119,8 @@ pub struct StepRow {
     pub error: Option<String>,
     /// The event that holds its result.
     pub output_seq: Option<i64>,
+    /// The event that says what its tool was last given.
+    pub params_seq: Option<i64>,
 }
 
 /// A lock that is waited for.
@@ -344,7 +346,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn steps(&self, execution_id: &str) -> Result<Vec<StepRow>> {
-        let sql = "SELECT step, tool, status, attempts, started_at, ended_at, error, output_seq
+        let sql = "SELECT step, tool, status, attempts, started_at, ended_at, error, output_seq, params_seq
                    FROM steps WHERE execution_id = $1";
         Ok(self.db.all(sql, args![execution_id]).await?)
     }
@@ -379,43 +381,6 @@ impl Store {
         let rows: Vec<(i64, String)> = self.db.all(SOME, args![execution_id, numbers]).await?;
         let read = |(seq, data): (i64, String)| Ok((seq, parse(execution_id, "an event", &data)?));
         rows.into_iter().map(read).collect()
-    }
-
-    /// What the tools of some steps were last given; steps that were never called are left out.
-    ///
-    /// # Errors
-    /// When the database fails, or a newer release wrote some of the history.
-    pub async fn params(
-        &self,
-        execution_id: &str,
-        steps: &[&str],
-    ) -> Result<HashMap<String, serde_json::Value>> {
-        const STARTED: Sql = Sql::Each {
-            sqlite: "SELECT COALESCE(e.data, p.data) FROM events e
-                LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
-                WHERE e.execution_id = $1 AND e.kind = 'attempt_started'
-                  AND COALESCE(e.data, p.data) ->> '$.step' IN (SELECT value FROM json_each($2))
-                ORDER BY e.seq",
-            postgres: "SELECT COALESCE(e.data, p.data) FROM events e
-                LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
-                WHERE e.execution_id = $1 AND e.kind = 'attempt_started'
-                  AND COALESCE(e.data, p.data)::json ->> 'step' IN (SELECT json_array_elements_text($2::json))
-                ORDER BY e.seq",
-        };
-        if steps.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let steps = serde_json::json!(steps).to_string();
-        let rows: Vec<(String,)> = self.db.all(STARTED, args![execution_id, steps]).await?;
-        let mut given = HashMap::new();
-        for (data,) in rows {
-            if let Event::AttemptStarted { step, params: Some(params), .. } =
-                parse(execution_id, "an event", &data)?
-            {
-                given.insert(step, params);
-            }
-        }
-        Ok(given)
     }
 
     /// The locks that an execution waits for: each with the step, which is empty for the whole execution, and who

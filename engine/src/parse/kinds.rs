@@ -293,12 +293,10 @@ pub(super) fn on_uncertain(fields: &Fields<'_>, problems: &mut Vec<Problem>) -> 
     let has_verify = fields.get("verify").is_some();
     let path = fields.below("onUncertain");
     match (given, has_verify) {
-        (Some(OnUncertain::Verify), false) => {
-            if !fields.probably("verify", &aliases::STEP) {
-                let message = "`onUncertain: verify` needs `verify: { tool, params, expect }`, which finds out \
-                               whether the call happened";
-                problems.push(fields.key_problem("onUncertain", "missing_key", message));
-            }
+        (Some(OnUncertain::Verify), false) if !fields.probably("verify", &aliases::STEP) => {
+            let message = "`onUncertain: verify` needs `verify: { tool, params, expect }`, which finds out \
+                           whether the call happened";
+            problems.push(fields.key_problem("onUncertain", "missing_key", message));
         }
         (Some(OnUncertain::Ask | OnUncertain::Retry | OnUncertain::Fail), true) => {
             let message = "`verify` is only asked with `onUncertain: verify`";

@@ -237,6 +237,8 @@ fn step(at: &At<'_>, index: usize, arena: &mut Arena, problems: &mut Vec<Problem
     }
     together(&fields, kind, problems);
     let name = fields.required("name", &aliases::STEP, problems);
+    // Others may refer to a step by what its author called its name.
+    let name = name.or_else(|| fields.get("id"));
     let step = &mut arena.steps[index];
     step.name = name.and_then(|at| at.name(false, problems));
     modifiers(step, &fields, kind, problems);

@@ -19,13 +19,14 @@ fn row(step: &str, status: &str) -> StepRow {
         ended_at: None,
         error: None,
         output_seq: None,
+        params_seq: None,
     }
 }
 
 fn listed(workflow: &Workflow, rows: &[(&str, &str)], status: &str) -> Vec<String> {
     let rows = rows.iter().map(|(step, status)| row(step, status)).collect();
     let (lines, _) = outline(workflow, rows, status);
-    let views = lines.into_iter().map(|line| line.view(workflow, None, None));
+    let views = lines.into_iter().map(|line| line.view(workflow, None));
     views.map(|view| format!("{} {}", view.name, view.status)).collect()
 }
 
