@@ -6,6 +6,7 @@ mod checks;
 mod differences;
 mod drifts;
 mod error;
+mod fixes;
 mod look;
 mod saved;
 mod shipped;
@@ -24,13 +25,14 @@ pub use self::{
     differences::Change,
     drifts::{Look, ToolDrift, WorkflowDrift},
     error::Error,
+    fixes::fix,
     saved::{
         Accepted, RevisionDiff, RevisionDocument, RevisionList, RevisionView, SaveRequest, Saved,
         Unpinned,
     },
     views::{
-        Caller, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary, RequestView,
-        Resolution, RunRequest, StepView, WorkflowView,
+        Caller, CancelView, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary,
+        RequestView, Resolution, RunRequest, StepView, WorkflowView,
     },
 };
 use crate::{

@@ -20,3 +20,4 @@ mod secrets;
 mod store;
 mod tidy;
 mod tool_servers;
+mod verbs;

@@ -10,14 +10,23 @@ pub(crate) enum ToolId {
     List,
     Describe,
     Control,
+    Answer,
+    Validate,
     Save,
     Manage,
 }
 
 impl ToolId {
     /// Every tool, in the order in which they are listed.
-    pub(crate) const ALL: [ToolId; 5] =
-        [ToolId::List, ToolId::Describe, ToolId::Run, ToolId::Status, ToolId::Control];
+    pub(crate) const ALL: [ToolId; 7] = [
+        ToolId::List,
+        ToolId::Describe,
+        ToolId::Run,
+        ToolId::Status,
+        ToolId::Control,
+        ToolId::Answer,
+        ToolId::Validate,
+    ];
 
     /// Those for authors, which not every door has.
     pub(crate) const AUTHORING: [ToolId; 2] = [ToolId::Save, ToolId::Manage];
@@ -46,6 +55,10 @@ impl ToolId {
             (ToolId::Describe, ToolNames::Underscore) => "workflow_describe",
             (ToolId::Control, ToolNames::Dotted) => "workflow.control",
             (ToolId::Control, ToolNames::Underscore) => "workflow_control",
+            (ToolId::Answer, ToolNames::Dotted) => "workflow.answer",
+            (ToolId::Answer, ToolNames::Underscore) => "workflow_answer",
+            (ToolId::Validate, ToolNames::Dotted) => "workflow.validate",
+            (ToolId::Validate, ToolNames::Underscore) => "workflow_validate",
             (ToolId::Save, ToolNames::Dotted) => "workflow.save",
             (ToolId::Save, ToolNames::Underscore) => "workflow_save",
             (ToolId::Manage, ToolNames::Dotted) => "workflow.manage",

@@ -383,6 +383,28 @@ impl Store {
         rows.into_iter().map(read).collect()
     }
 
+    /// The events of some kinds, whole, in order.
+    ///
+    /// # Errors
+    /// When the database fails, or a newer release wrote one of them.
+    pub async fn events_of(&self, execution_id: &str, kinds: &[&str]) -> Result<Vec<Event>> {
+        const OF_KINDS: Sql = Sql::Each {
+            sqlite: "SELECT COALESCE(e.data, p.data) FROM events e
+                LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
+                WHERE e.execution_id = $1 AND e.kind IN (SELECT value FROM json_each($2)) ORDER BY e.seq",
+            postgres: "SELECT COALESCE(e.data, p.data) FROM events e
+                LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
+                WHERE e.execution_id = $1
+                  AND e.kind IN (SELECT json_array_elements_text($2::json)) ORDER BY e.seq",
+        };
+        if kinds.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kinds = serde_json::json!(kinds).to_string();
+        let rows: Vec<(String,)> = self.db.all(OF_KINDS, args![execution_id, kinds]).await?;
+        rows.into_iter().map(|(data,)| parse(execution_id, "an event", &data)).collect()
+    }
+
     /// The locks that an execution waits for: each with the step, which is empty for the whole execution, and who
     /// holds it.
     ///

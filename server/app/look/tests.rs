@@ -44,3 +44,20 @@ fn what_has_not_begun_may_still_or_was_left_out() {
         assert_eq!(listed(&workflow, &[("a", "failed")], status), expected);
     }
 }
+
+#[test]
+fn instances_are_counted_even_where_they_are_left_out() {
+    let workflow = workflow(json!([
+        { "name": "fan", "forEach": "${[1]}", "steps": [{ "name": "a", "tool": "x.y" }] }
+    ]));
+    let instance = |number: usize| match number {
+        7 => row("fan[7]", "failed"),
+        number => row(&format!("fan[{number}]"), "completed"),
+    };
+    let rows = [row("fan", "running")].into_iter().chain((0..MOST_INSTANCES + 50).map(instance));
+    let (lines, more) = outline(&workflow, rows.collect(), "running");
+    assert_eq!(more, 50);
+    let views: Vec<_> = lines.into_iter().map(|line| line.view(&workflow, None)).collect();
+    assert_eq!(json!(views[0].instances), json!({ "completed": MOST_INSTANCES + 49, "failed": 1 }));
+    assert!(views.iter().any(|view| view.name == "fan[7]"), "what failed is shown");
+}
