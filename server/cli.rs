@@ -19,6 +19,7 @@ mod resolve;
 mod revisions;
 mod run;
 mod save;
+mod schema;
 mod serve;
 mod session;
 mod signals;
@@ -116,6 +117,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Tools(arguments) => tools::run(&session, &arguments).await,
         Command::Serve(arguments) => serve::run(&session, arguments).await,
         Command::Demo => demo::run(&session).await,
+        Command::Schema => Ok(schema::run()),
         Command::Config => Ok(settings(&session)),
         Command::Worker => worker::run(),
         Command::Version => Ok(version(&session)),

@@ -15,6 +15,7 @@ mod language;
 mod mcp;
 mod plan;
 mod saved;
+mod schema;
 mod sdk;
 mod secrets;
 mod store;

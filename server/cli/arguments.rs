@@ -100,6 +100,8 @@ pub(super) enum Command {
     Serve(Serve),
     /// Show it all in a few seconds: no account, database or network needed
     Demo,
+    /// Print the JSON Schema of workflow files, for editors
+    Schema,
     /// Print every setting with its default, as a windlass.toml to start from
     Config,
     /// Drive executions in the background; started on demand
