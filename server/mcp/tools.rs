@@ -62,9 +62,7 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
         ),
         ToolId::Describe => (
             "Describe a workflow",
-            format!(
-                "Show one workflow: input schema, steps, tools, what is wrong with it."
-            ),
+            "Show one workflow: input schema, steps, tools, what is wrong with it.".to_owned(),
         ),
         ToolId::Run => (
             "Run a workflow",
@@ -75,10 +73,9 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
         ),
         ToolId::Status => (
             "Look at an execution",
-            format!(
-                "Status, output, error, steps and requests of an execution; waits for its end when told to. \
-                 Without execution_id: the newest executions and all open requests."
-            ),
+            "Status, output, error, steps and requests of an execution; waits for its end when told to. Without \
+             execution_id: the newest executions and all open requests."
+                .to_owned(),
         ),
         ToolId::Control => (
             "Control an execution",
