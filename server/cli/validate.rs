@@ -16,6 +16,9 @@ use crate::{
     host::{Drive, Host},
 };
 
+/// How long a list of what is allowed may be, in bytes; a longer one helps nobody who has a suggestion.
+const WANTED: usize = 160;
+
 /// A file and what is wrong with it.
 #[derive(Serialize)]
 struct Checked {
@@ -125,7 +128,8 @@ pub(super) fn framed(file: &str, text: &str, problem: &Problem) -> String {
 fn wanted(problem: &Problem) -> Option<String> {
     let Problem { expected, found, message, .. } = problem;
     let said = |text: &Option<String>, what: &str| {
-        let text = text.as_ref().filter(|text| !message.contains(text.as_str()))?;
+        let text = text.as_ref().filter(|text| text.len() <= WANTED)?;
+        let text = Some(text).filter(|text| !message.contains(text.as_str()))?;
         Some(format!("{what} {text}"))
     };
     let words: Vec<String> =

@@ -64,23 +64,20 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
         ),
         ToolId::Describe => (
             "Describe a workflow",
-            format!(
-                "Show one workflow: input schema, steps, tools, what is wrong with it."
-            ),
+            "Show one workflow: input schema, steps, tools, what is wrong with it.".to_owned(),
         ),
         ToolId::Run => (
             "Run a workflow",
             format!(
                 "Start a workflow (durable automation) and wait up to wait_seconds for its output. \
-                 A longer one goes on in the background: follow it with {status}. Names: {list}; input: {describe}."
+                 A longer one goes on in the background: follow it with {status}. {list} has names, {describe} the input."
             ),
         ),
         ToolId::Status => (
             "Look at an execution",
-            format!(
-                "Status, output, error, steps and requests of an execution; waits for its end when told to. \
-                 Without execution_id: the newest executions and all open requests."
-            ),
+            "Status, output, error, steps and requests of an execution; waits for its end when told to. Without \
+             execution_id: the newest executions and all open requests."
+                .to_owned(),
         ),
         ToolId::Control => (
             "Control an execution",
@@ -117,7 +114,7 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
     };
     Tool::new(tool.listed(names), description, object(input_schema(tool)))
         .with_title(title)
-        .with_raw_output_schema(object(output_schema(tool)).into())
+        .with_raw_output_schema(object(output_schema()).into())
         .with_annotations(annotations(tool))
 }
 
@@ -218,30 +215,9 @@ fn wait_seconds(default: u64) -> Value {
     })
 }
 
-/// Answers may have more than is named here: schemas stay small, and clients that are strict stay content.
-fn output_schema(tool: ToolId) -> Value {
-    match tool {
-        ToolId::Run => json!({
-            "type": "object",
-            "properties": {
-                "execution_id": { "type": "string" },
-                "status": { "type": "string" },
-                "version": { "type": "integer" },
-                "next": { "type": "string" },
-            },
-            "required": ["execution_id", "status", "version"],
-        }),
-        // Answers name their keys themselves; to say them here, too, would make every client's context longer.
-        ToolId::List
-        | ToolId::Describe
-        | ToolId::Status
-        | ToolId::Control
-        | ToolId::Answer
-        | ToolId::Validate
-        | ToolId::Plan
-        | ToolId::Save
-        | ToolId::Manage => json!({ "type": "object" }),
-    }
+/// Answers name their keys themselves; to say them here, too, would make every client's context longer.
+fn output_schema() -> Value {
+    json!({ "type": "object" })
 }
 
 fn annotations(tool: ToolId) -> ToolAnnotations {
