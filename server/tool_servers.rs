@@ -89,13 +89,14 @@ pub trait EraMemory: Send + Sync {
 /// Says whether a call may still go out.
 pub type MaySend = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Makes of a result what may be kept: it seals what stands at these places (JSON Pointers), which the tool's output
-/// schema marks `writeOnly`. Called before anybody else sees the result.
-pub type Keep<'a> = &'a (dyn Fn(Value, &[String]) -> Value + Send + Sync);
 /// Looks at a tool, as its server describes it at the last moment before a call goes out (`None`: there is none of
 /// that name). What it says then is why the call is not made.
 pub type Inspect =
     Arc<dyn Fn(Option<&ToolInfo>) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
+
+/// Makes of a result what may be kept: it seals what stands at these places (JSON Pointers), which the tool's output
+/// schema marks `writeOnly`. Called before anybody else sees the result.
+pub type Keep<'a> = &'a (dyn Fn(Value, &[String]) -> Value + Send + Sync);
 
 /// One call to one tool.
 #[derive(Clone)]

@@ -8,12 +8,14 @@ use crate::harness::{
     Answer, Client, HttpServer, Project, SOON, begin, eventually, get, post, settled, signed,
 };
 
-const TOOLS: [&str; 8] = [
+const TOOLS: [&str; 10] = [
     "workflow.list",
     "workflow.describe",
     "workflow.run",
     "workflow.status",
     "workflow.control",
+    "workflow.answer",
+    "workflow.validate",
     "workflow.plan",
     "workflow.save",
     "workflow.manage",

@@ -151,6 +151,19 @@ fn what_has_problems_is_not_saved_and_all_of_them_are_told() {
 }
 
 #[test]
+fn what_does_not_fit_the_tools_as_they_are_is_not_saved() {
+    let project = with_fake(Project::new());
+    let wrong = NOTE.replace("name: note", "name: kept").replace("append", "apend");
+    project.write("kept.yaml", &wrong);
+    let told = project.run(&["save", "kept.yaml", "--json"]).expect(1).json();
+    assert_eq!(told["problems"][0]["pointer"], "/steps/0/tool", "{told:#}");
+    project.write("kept.yaml", &wrong.replace("apend", "append"));
+    let told = json_of(&project, &["save", "kept.yaml"]);
+    assert_eq!(told["saved"], true);
+    assert!(!told["unchecked"].as_array().unwrap().is_empty(), "it promises no result: {told:#}");
+}
+
+#[test]
 fn a_dry_run_checks_everything_and_writes_nothing() {
     let project = Project::new().with_file("greet.yaml", GREET);
     let tried = json_of(&project, &["save", "greet.yaml", "--dry-run"]);

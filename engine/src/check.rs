@@ -29,7 +29,7 @@ const TAKEN: [&str; 11] = [
 ];
 
 /// For how many unknown names the nearest ones are looked up; with more, the document is another one altogether.
-const MAX_LOOKUPS: usize = 200;
+const MAX_LOOKUPS: usize = 50;
 
 /// Checks a draft and finds, for each step, the steps that it needs.
 pub(crate) fn check(draft: &Draft, root: &Node, problems: &mut Vec<Problem>) -> Vec<Vec<usize>> {
@@ -43,7 +43,8 @@ pub(crate) fn check(draft: &Draft, root: &Node, problems: &mut Vec<Problem>) -> 
         checker.cycle(cycle);
     }
     // With a cycle every step of it would be its own ancestor.
-    checker.ancestors = cycles.is_empty().then(|| Ancestors::of(&needs));
+    let lists = draft.lists.iter().map(|list| list.steps.as_slice());
+    checker.ancestors = cycles.is_empty().then(|| Ancestors::of(&needs, lists));
     checker.references();
     checker.unreachable(&needs);
     checker.nested_locks();
@@ -213,3 +214,6 @@ impl<'c> Checker<'c> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,10 @@ mod aliases;
 pub(crate) mod document;
 pub(crate) mod draft;
 mod expressions;
-mod fields;
+pub(crate) mod fields;
 mod json;
-mod kinds;
-mod requests;
+pub(crate) mod kinds;
+pub(crate) mod requests;
 pub(crate) mod steps;
 mod yaml;
 
@@ -39,6 +39,9 @@ pub fn parse(text: &str) -> Result<Workflow, Vec<Problem>> {
     if problems.is_empty()
         && let Some(workflow) = workflow(draft, needs, root.to_value())
     {
+        // So the schema is held to every document that any test of the engine reads.
+        #[cfg(test)]
+        crate::schema::tests::must_accept(&workflow.document);
         return Ok(workflow);
     }
     problems.sort_by_key(|problem| (problem.line, problem.column));
@@ -54,7 +57,7 @@ pub fn to_json(text: &str) -> Result<Value, Vec<Problem>> {
 }
 
 /// Gives problems that were found after parsing their line and column in the text, by their JSON Pointers.
-pub fn locate(text: &str, problems: &mut Vec<Problem>) {
+pub fn locate(text: &str, problems: &mut [Problem]) {
     let Ok(root) = read(text) else { return };
     for problem in problems.iter_mut().filter(|problem| problem.line == 0) {
         let place = match problem.code {

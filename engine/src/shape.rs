@@ -205,6 +205,20 @@ impl<'s> Shape<'s> {
         }
     }
 
+    /// The keys that are known of an object.
+    pub(crate) fn names(&self) -> Vec<String> {
+        match self {
+            Shape::Schema(place) => place.names(),
+            Shape::Object(fields) => fields.iter().map(|field| field.key.clone()).collect(),
+            Shape::Unknown(_)
+            | Shape::Literal(_)
+            | Shape::Types(_)
+            | Shape::List(_)
+            | Shape::Tuple(_)
+            | Shape::Union(_) => Vec::new(),
+        }
+    }
+
     /// What stands under a key.
     pub(crate) fn get(&self, key: &str) -> Reach<'s> {
         match self {

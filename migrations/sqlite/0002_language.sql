@@ -46,3 +46,11 @@ CREATE TABLE lock_places (
     PRIMARY KEY (workspace, key, place)
 );
 CREATE INDEX lock_places_execution ON lock_places (execution_id);
+
+-- The event that says what the tool of a step was last given.
+ALTER TABLE steps ADD COLUMN params_seq BIGINT;
+UPDATE steps SET params_seq = (
+    SELECT MAX(e.seq) FROM events e
+    WHERE e.execution_id = steps.execution_id AND e.kind = 'attempt_started' AND e.data LIKE '%"params":%'
+      AND substr(e.data, 1, 35 + length(steps.step)) = '{"kind":"attempt_started","step":"' || steps.step || '"'
+);

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 use windlass_engine::{Event, Kind, Resolution as Settled, Step, StepStatus, Workflow};
 
-use super::{App, Detail, Error, Execution, ExecutionError, StepView, answers};
+use super::{App, Detail, Error, Execution, ExecutionError, StepView, answers, sealed};
 use crate::store::{ExecutionRow, StepRow};
 
+mod notes;
 #[cfg(test)]
 mod tests;
 
@@ -23,15 +24,15 @@ impl App {
         let store = &self.inner.store;
         let workflow = self.inner.revisions.get(store, &row.revision).await?;
         let rows = store.steps(&row.id).await?;
+        let mut notes = self.notes(&row, &workflow, &rows).await?;
         let (lines, more_steps) = outline(&workflow, rows, &row.status);
-        let mut results = self.results(&row, &lines, detail).await?;
-        let mut params = self.params(&row, &lines, &results, detail).await?;
+        let mut contents = self.contents(&row, &lines, detail).await?;
         let views = lines.into_iter().map(|line| {
-            let result = results.remove(&line.path);
-            let params = params.remove(&line.path);
-            line.view(&workflow, result, params)
+            let content = line.content().and_then(|seq| contents.remove(&seq));
+            notes.add(line.view(&workflow, content))
         });
         let steps = views.collect();
+        let cancel = notes.cancel.take();
         let output = if row.status == "completed" { self.output(&row).await? } else { None };
         let mut requests = Vec::new();
         if row.ended_at.is_none() {
@@ -39,7 +40,7 @@ impl App {
                 requests.push(answers::view(&request)?);
             }
         }
-        Ok(Execution {
+        Ok(sealed::execution(Execution {
             version: row.last_seq,
             output,
             error: row.error.as_deref().and_then(read_error),
@@ -52,10 +53,11 @@ impl App {
             workflow: row.workflow,
             status: row.status,
             requested_by: row.requested_by,
+            cancel,
             plan: row.plan,
             created_at: row.created_at,
             ended_at: row.ended_at,
-        })
+        }))
     }
 
     /// What it waits for, or one of the executions that its steps are; in words, with what to do about it.
@@ -115,43 +117,18 @@ impl App {
         })
     }
 
-    /// The results of the steps that are shown, by path.
-    async fn results(
+    /// The events that hold what the steps that are shown resulted in, or else were given.
+    async fn contents(
         &self,
         row: &ExecutionRow,
         lines: &[Line],
         detail: Detail,
-    ) -> Result<HashMap<String, Value>, Error> {
+    ) -> Result<HashMap<i64, Event>, Error> {
         if detail == Detail::Steps {
             return Ok(HashMap::new());
         }
-        let with_result = lines.iter().filter_map(|line| {
-            let known = line.row.as_ref()?;
-            Some((line.path.as_str(), known.output_seq.filter(|_| known.status == "completed")?))
-        });
-        let numbers: Vec<i64> = with_result.clone().map(|(_, seq)| seq).collect();
-        let mut events = self.inner.store.some_events(&row.id, &numbers).await?;
-        let results = with_result
-            .filter_map(|(path, seq)| Some((path.to_owned(), result_of(events.remove(&seq)?)?)));
-        Ok(results.collect())
-    }
-
-    /// What the tools of those steps were given that are shown and have no result, by path.
-    async fn params(
-        &self,
-        row: &ExecutionRow,
-        lines: &[Line],
-        results: &HashMap<String, Value>,
-        detail: Detail,
-    ) -> Result<HashMap<String, Value>, Error> {
-        if detail == Detail::Steps {
-            return Ok(HashMap::new());
-        }
-        let begun = lines.iter().filter(|line| line.row.is_some());
-        let without =
-            begun.map(|line| line.path.as_str()).filter(|path| !results.contains_key(*path));
-        let without: Vec<&str> = without.collect();
-        Ok(self.inner.store.params(&row.id, &without).await?)
+        let numbers: Vec<i64> = lines.iter().filter_map(Line::content).collect();
+        Ok(self.inner.store.some_events(&row.id, &numbers).await?)
     }
 
     /// The last event of a completed execution holds what it resulted in.
@@ -171,10 +148,22 @@ struct Line {
     row: Option<StepRow>,
     /// What stands there otherwise.
     otherwise: StepStatus,
+    /// How many of its instances stand how.
+    instances: BTreeMap<String, usize>,
 }
 
 impl Line {
-    fn view(self, workflow: &Workflow, result: Option<Value>, params: Option<Value>) -> StepView {
+    fn new(path: String, definition: usize, otherwise: StepStatus) -> Line {
+        Line { path, definition, row: None, otherwise, instances: BTreeMap::new() }
+    }
+
+    /// The event that holds its result; until it has one, that which says what it was given.
+    fn content(&self) -> Option<i64> {
+        let row = self.row.as_ref()?;
+        row.output_seq.filter(|_| row.status == "completed").or(row.params_seq)
+    }
+
+    fn view(self, workflow: &Workflow, content: Option<Event>) -> StepView {
         let step = &workflow.steps[self.definition];
         let kind = match workflow.tool_at(&self.path) {
             Some(_) => "tool",
@@ -185,6 +174,7 @@ impl Line {
             let status = self.otherwise.as_str().to_owned();
             return StepView { tool: step.label(), status, ..view };
         };
+        let (result, params) = content.map(told).unwrap_or_default();
         StepView {
             tool: row.tool,
             status: row.status,
@@ -192,6 +182,7 @@ impl Line {
             started_at: row.started_at,
             ended_at: row.ended_at,
             error: row.error.as_deref().and_then(|error| serde_json::from_str(error).ok()),
+            instances: self.instances,
             params,
             result,
             ..view
@@ -212,21 +203,34 @@ fn outline(workflow: &Workflow, rows: Vec<StepRow>, status: &str) -> (Vec<Line>,
         let Some(place) = place(&index, &row.step) else { continue };
         let Some(&(definition, ..)) = place.last() else { continue };
         let path = row.step.clone();
-        lines.insert(
-            place,
-            Line { path, definition, row: Some(row), otherwise: StepStatus::Pending },
-        );
+        let line = Line { row: Some(row), ..Line::new(path, definition, StepStatus::Pending) };
+        lines.insert(place, line);
     }
+    count_instances(&mut lines);
     let more = leave_out(&mut lines);
     for definition in 0..workflow.steps.len() {
         let Some(path) = expected_path(workflow, definition) else { continue };
         let Some(place) = place(&index, &path) else { continue };
         if !lines.contains_key(&place) {
             let otherwise = not_begun(&lines, &place, status);
-            lines.insert(place, Line { path, definition, row: None, otherwise });
+            lines.insert(place, Line::new(path, definition, otherwise));
         }
     }
     (lines.into_values().collect(), more)
+}
+
+/// Counts the instances of each `forEach` before some are left out.
+fn count_instances(lines: &mut BTreeMap<Place, Line>) {
+    let instances = lines.iter().filter_map(|(place, line)| {
+        let ((definition, number, 0), above) = place.split_last()? else { return None };
+        let status = line.row.as_ref()?.status.clone();
+        (0 < *number).then(|| ([above, &[(*definition, 0, 0)]].concat(), status))
+    });
+    for (place, status) in instances.collect::<Vec<_>>() {
+        if let Some(line) = lines.get_mut(&place) {
+            *line.instances.entry(status).or_default() += 1;
+        }
+    }
 }
 
 fn place(index: &HashMap<&str, usize>, path: &str) -> Option<Place> {
@@ -307,12 +311,17 @@ fn not_begun(lines: &BTreeMap<Place, Line>, place: &Place, execution: &str) -> S
     StepStatus::Pending
 }
 
-fn result_of(event: Event) -> Option<Value> {
+/// The result that an event holds, or the params.
+fn told(event: Event) -> (Option<Value>, Option<Value>) {
     match event {
         Event::AttemptSucceeded { output, .. }
-        | Event::StepResolved { resolution: Settled::Completed { output }, .. } => Some(output),
-        Event::StepCompleted { output, .. } | Event::StepVerified { output, .. } => output,
-        _ => None,
+        | Event::StepResolved { resolution: Settled::Completed { output }, .. } => {
+            (Some(output), None)
+        }
+        Event::StepCompleted { output, .. } | Event::StepVerified { output, .. } => (output, None),
+        Event::AttemptStarted { params, .. } => (None, params),
+        Event::RequestOpened { request, .. } => (None, request.params),
+        _ => (None, None),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Workflows that are saved, their revisions, and whether they may be started.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 use serde_json::Value;
-use windlass_engine::{Problem, Workflow};
+use windlass_engine::{Problem, Unchecked, Workflow};
 
 use super::{
-    App, Caller, Error, WorkflowView,
+    App, Caller, Error, Validation, WorkflowView,
     catalogue::{self, Entry, Origin},
     differences::{self, Change},
     drifts::{Live, LiveTools, Look, WorkflowDrift},
@@ -59,6 +59,9 @@ pub struct Saved {
     /// What is different from that.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    /// What nobody can say of the document before it runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unchecked: Vec<Unchecked>,
     /// The tools that the revision is pinned to as they are now.
     pub pinned: Vec<String>,
     /// The tools that nobody could ask about; each is pinned when it is first called.
@@ -187,8 +190,7 @@ impl App {
     /// # Errors
     /// Every problem of the document; a file of that name, which would win; another saved revision than expected.
     pub async fn save(&self, caller: &Caller, request: SaveRequest) -> Result<Saved, Error> {
-        let entry = checked(&request.text, &request.source)?;
-        let workflow = start::runnable(&entry)?;
+        let (workflow, unchecked) = self.checked(&request.text, &request.source).await?;
         self.refuse_where_a_file_wins(&workflow.name)?;
         let known = self.inner.store.revisions(&workflow.name).await?;
         let row = self.inner.store.workflow(&workflow.name).await?;
@@ -212,6 +214,7 @@ impl App {
             is_new: revision.is_none(),
             previous: replaced.map(|replaced| shown(replaced, current)),
             changes,
+            unchecked,
             pinned: Vec::new(),
             unpinned: unpinned(&tools),
             drift: None,
@@ -419,9 +422,8 @@ impl App {
             let read = self.inner.revisions.get(&self.inner.store, &hash).await;
             let read = match read {
                 Err(crate::revisions::Error::Store(err)) => return Err(err.into()),
-                read => read.map_err(|err| {
-                    std::sync::Arc::new(vec![Problem::new("unreadable", "", err.to_string())])
-                }),
+                read => read
+                    .map_err(|err| Arc::new(vec![Problem::new("unreadable", "", err.to_string())])),
             };
             let (name, source) = (row.name.clone(), SAVED.to_owned());
             let entry = Entry { name, source, origin: Origin::Saved, enabled, read };
@@ -439,6 +441,22 @@ impl App {
         let rows = self.inner.store.revisions(&entry.name).await?;
         let revision = rows.iter().find(|row| row.hash == view.hash).map(|row| row.number);
         Ok(WorkflowView { drift, revision, ..view })
+    }
+
+    /// A document that may be saved, and what nobody can say of it: the one place where that is decided.
+    async fn checked(
+        &self,
+        text: &str,
+        source: &str,
+    ) -> Result<(Arc<Workflow>, Vec<Unchecked>), Error> {
+        let entry = catalogue::read(text, source, &stem(source));
+        let workflow = start::runnable(&entry)?;
+        let Validation { problems, unchecked, .. } = self.check(text, source).await;
+        if problems.is_empty() {
+            Ok((workflow, unchecked))
+        } else {
+            Err(Error::BrokenWorkflow { name: entry.name, problems })
+        }
     }
 
     /// A file that changed is a new revision from the moment somebody looks at it.
@@ -526,13 +544,6 @@ impl Entry {
     pub(super) fn check_enabled(&self) -> Result<(), Error> {
         if self.enabled { Ok(()) } else { Err(Error::Disabled { name: self.name.clone() }) }
     }
-}
-
-/// Reads a document and finds everything that is wrong with it: the one place where that is decided for saving.
-fn checked(text: &str, source: &str) -> Result<Entry, Error> {
-    let entry = catalogue::read(text, source, &stem(source));
-    start::runnable(&entry)?;
-    Ok(entry)
 }
 
 fn check_expected(

@@ -47,8 +47,9 @@ impl App {
         let tool_servers = json!(self.used_tool_servers(all.clone())?).to_string();
         let links: BTreeMap<String, String> =
             all.map(|workflow| (workflow.name.clone(), workflow.hash.clone())).collect();
-        let family = Family { requested_by: caller.name.clone(), links, depth: 0 };
         let id = format!("exec_{}", random_id());
+        let requested_by = caller.name.clone();
+        let family = Family { root_id: id.clone(), requested_by, links, depth: 0 };
         // Whoever drives it must live before the row does, or its first moments are nobody's.
         self.inner.driver.ensure().await;
 
@@ -59,7 +60,8 @@ impl App {
         let place = self.inner.driver.place();
         let worker = place.as_ref().map(Place::worker);
         let turn = first_turn(&workflow, &mut state, &id, happened, at, worker.is_some())?;
-        for (workflow, _) in &linked {
+        let linked_too = linked.iter().map(|(workflow, _)| workflow);
+        for workflow in linked_too.chain([&workflow]) {
             self.inner.revisions.keep(Arc::clone(workflow));
         }
         let Inner { store, revisions, .. } = &*self.inner;
@@ -96,7 +98,6 @@ impl App {
                 return Err(Error::KeyReused { key, execution_id });
             }
         };
-        self.inner.revisions.keep(Arc::clone(&workflow));
         for due in claim.iter().flat_map(|claim| &claim.due).filter(|due| **due != id) {
             self.inner.bell.ring(Ring::Due(due.as_str().into()));
         }

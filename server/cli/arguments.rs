@@ -70,6 +70,16 @@ pub(super) enum Command {
     Cancel(Cancel),
     /// Settle an uncertain step by hand
     Resolve(Resolve),
+    /// Show what persons are asked, and how to answer
+    Requests,
+    /// Answer a request: allow it, refuse it, or give the values it asks for
+    Answer(Answer),
+    /// Allow what a request asks
+    Approve(Decide),
+    /// Refuse what a request asks
+    Reject(Decide),
+    /// Tell an execution that something happened that it waits for
+    Signal(Signal),
     /// Check workflow files without running them
     Validate(Validate),
     /// Check a workflow file and keep it in the database, as a revision
@@ -90,6 +100,8 @@ pub(super) enum Command {
     Serve(Serve),
     /// Show it all in a few seconds: no account, database or network needed
     Demo,
+    /// Print the JSON Schema of workflow files, for editors
+    Schema,
     /// Print every setting with its default, as a windlass.toml to start from
     Config,
     /// Drive executions in the background; started on demand
@@ -238,6 +250,47 @@ pub(super) struct Resolve {
     pub(super) step: String,
     #[command(flatten)]
     pub(super) how: How,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Answer {
+    /// The request, as in req_…
+    pub(super) request: String,
+    /// Allow it
+    #[arg(long, conflicts_with_all = ["reject", "value", "values"])]
+    pub(super) approve: bool,
+    /// Refuse it; a form can be refused, too
+    #[arg(long, conflicts_with_all = ["value", "values"])]
+    pub(super) reject: bool,
+    /// One of the values that a form asks for; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) value: Vec<String>,
+    /// All the values as a JSON object: text, @FILE, or - for standard input; each --value is put over it
+    #[arg(long, value_name = "JSON")]
+    pub(super) values: Option<String>,
+    /// Why; recorded with the answer
+    #[arg(long, value_name = "TEXT")]
+    pub(super) comment: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Decide {
+    /// The request, as in req_…
+    pub(super) request: String,
+    /// Why; recorded with the answer
+    #[arg(short, long, value_name = "TEXT")]
+    pub(super) message: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Signal {
+    /// The execution, as in exec_…
+    pub(super) id: String,
+    /// The event's name, as the step that waits has it
+    pub(super) event: String,
+    /// What it says: JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON")]
+    pub(super) data: Option<String>,
 }
 
 /// Exactly one of these.

@@ -43,7 +43,7 @@ async fn plan(
 ) -> Result<Plan, Failure> {
     let expires_ms = arguments.expires.as_deref().map(milliseconds).transpose()?;
     let request = |schema: &Value, workflow: String| {
-        let input = input::read(schema, arguments.input.as_deref(), &arguments.pairs)?;
+        let input = input::read("--input", schema, arguments.input.as_deref(), &arguments.pairs)?;
         Ok::<_, Failure>(PlanRequest { workflow, input, expires_ms })
     };
     match subject {

@@ -1,6 +1,7 @@
 //! `windlass save`: checks a workflow file and keeps it in the database.
 
 use serde_json::json;
+use windlass_engine::Unchecked;
 
 use super::{
     arguments::Save,
@@ -60,6 +61,12 @@ fn show(saved: &Saved) {
     saved.changes.iter().for_each(|change| terminal::say(&format!("    {change}")));
     for Unpinned { tool, reason } in &saved.unpinned {
         terminal::tell(&format!("{} {tool} is not pinned yet: {reason}", yellow("warning:")));
+    }
+    let is_said = |place: &Unchecked| {
+        saved.unpinned.iter().any(|unpinned| place.why.contains(&unpinned.reason))
+    };
+    for entry in saved.unchecked.iter().filter(|entry| !is_said(entry)) {
+        terminal::tell(&validate::not_checked(entry));
     }
     let drift = saved.drift.iter().flat_map(|drift| list::drift_lines(workflow, drift));
     drift.for_each(|line| terminal::tell(&line));

@@ -224,6 +224,14 @@ fn results_are_read_by_path_alias_condition_and_as_the_output() {
         (json!([put(json!({})), say("put the steps: ${input.url}")]), false, false),
         (json!([put(json!({})), say("${json(steps.put)}")]), true, true),
         (json!([put(json!({ "assign": "made" })), say("${made.size}")]), false, true),
+        (json!([put(json!({ "expect": "result.size > 1" }))]), false, true),
+        (json!([put(json!({ "forEach": "${[1]}" }))]), true, true),
+        (json!([{ "name": "g", "steps": [put(json!({}))] }]), true, true),
+        (
+            json!([put(json!({ "undo": { "tool": "x.un", "params": { "u": "${result.url}" } } }))]),
+            true,
+            false,
+        ),
         (
             json!([put(json!({})), { "name": "s", "if": "steps.put.url != ''", "tool": "y.s" }]),
             true,

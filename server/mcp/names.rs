@@ -10,6 +10,8 @@ pub(crate) enum ToolId {
     List,
     Describe,
     Control,
+    Answer,
+    Validate,
     Save,
     Manage,
     Plan,
@@ -17,12 +19,14 @@ pub(crate) enum ToolId {
 
 impl ToolId {
     /// Every tool, in the order in which they are listed.
-    pub(crate) const ALL: [ToolId; 6] = [
+    pub(crate) const ALL: [ToolId; 8] = [
         ToolId::List,
         ToolId::Describe,
         ToolId::Run,
         ToolId::Status,
         ToolId::Control,
+        ToolId::Answer,
+        ToolId::Validate,
         ToolId::Plan,
     ];
 
@@ -53,6 +57,10 @@ impl ToolId {
             (ToolId::Describe, ToolNames::Underscore) => "workflow_describe",
             (ToolId::Control, ToolNames::Dotted) => "workflow.control",
             (ToolId::Control, ToolNames::Underscore) => "workflow_control",
+            (ToolId::Answer, ToolNames::Dotted) => "workflow.answer",
+            (ToolId::Answer, ToolNames::Underscore) => "workflow_answer",
+            (ToolId::Validate, ToolNames::Dotted) => "workflow.validate",
+            (ToolId::Validate, ToolNames::Underscore) => "workflow_validate",
             (ToolId::Save, ToolNames::Dotted) => "workflow.save",
             (ToolId::Save, ToolNames::Underscore) => "workflow_save",
             (ToolId::Manage, ToolNames::Dotted) => "workflow.manage",

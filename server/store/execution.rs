@@ -12,7 +12,7 @@ use super::{
     db::{Sql, Tx, args},
     lease::{Claim, LEASE_MS},
     record::{self, Record},
-    turn::{Effects, Happened, error_text},
+    turn::{Effects, Happened, error_text, waiting_for},
 };
 
 /// How long an idempotency key is remembered, in milliseconds: 30 days.
@@ -123,6 +123,8 @@ pub struct StepRow {
     pub error: Option<String>,
     /// The event that holds its result.
     pub output_seq: Option<i64>,
+    /// The event that says what its tool was last given.
+    pub params_seq: Option<i64>,
 }
 
 /// A lock that is waited for.
@@ -214,7 +216,7 @@ impl Store {
         let execution = "INSERT INTO executions
             (id, workspace, workflow, revision, status, input, requested_by, on_behalf_of, client_name,
              client_version, tool_servers, min_engine, wake_at, lease_owner, lease_until, lease_epoch,
-             last_seq, created_at, updated_at, error, ended_at, links, signals_in, plan)
+              last_seq, created_at, updated_at, error, ended_at, links, signals_in, plan, waiting_for)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20,
                 $21, $22, $23)";
         let workflow = new.workflow;
@@ -248,6 +250,7 @@ impl Store {
                 new.links,
                 signals_in,
                 new.plan,
+                waiting_for(new.state),
             ],
         )
         .await?;
@@ -349,7 +352,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn steps(&self, execution_id: &str) -> Result<Vec<StepRow>> {
-        let sql = "SELECT step, tool, status, attempts, started_at, ended_at, error, output_seq
+        let sql = "SELECT step, tool, status, attempts, started_at, ended_at, error, output_seq, params_seq
                    FROM steps WHERE execution_id = $1";
         Ok(self.db.all(sql, args![execution_id]).await?)
     }
@@ -386,41 +389,26 @@ impl Store {
         rows.into_iter().map(read).collect()
     }
 
-    /// What the tools of some steps were last given; steps that were never called are left out.
+    /// The events of some kinds, whole, in order.
     ///
     /// # Errors
-    /// When the database fails, or a newer release wrote some of the history.
-    pub async fn params(
-        &self,
-        execution_id: &str,
-        steps: &[&str],
-    ) -> Result<HashMap<String, serde_json::Value>> {
-        const STARTED: Sql = Sql::Each {
+    /// When the database fails, or a newer release wrote one of them.
+    pub async fn events_of(&self, execution_id: &str, kinds: &[&str]) -> Result<Vec<Event>> {
+        const OF_KINDS: Sql = Sql::Each {
             sqlite: "SELECT COALESCE(e.data, p.data) FROM events e
                 LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
-                WHERE e.execution_id = $1 AND e.kind = 'attempt_started'
-                  AND COALESCE(e.data, p.data) ->> '$.step' IN (SELECT value FROM json_each($2))
-                ORDER BY e.seq",
+                WHERE e.execution_id = $1 AND e.kind IN (SELECT value FROM json_each($2)) ORDER BY e.seq",
             postgres: "SELECT COALESCE(e.data, p.data) FROM events e
                 LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
-                WHERE e.execution_id = $1 AND e.kind = 'attempt_started'
-                  AND COALESCE(e.data, p.data)::json ->> 'step' IN (SELECT json_array_elements_text($2::json))
-                ORDER BY e.seq",
+                WHERE e.execution_id = $1
+                  AND e.kind IN (SELECT json_array_elements_text($2::json)) ORDER BY e.seq",
         };
-        if steps.is_empty() {
-            return Ok(HashMap::new());
+        if kinds.is_empty() {
+            return Ok(Vec::new());
         }
-        let steps = serde_json::json!(steps).to_string();
-        let rows: Vec<(String,)> = self.db.all(STARTED, args![execution_id, steps]).await?;
-        let mut given = HashMap::new();
-        for (data,) in rows {
-            if let Event::AttemptStarted { step, params: Some(params), .. } =
-                parse(execution_id, "an event", &data)?
-            {
-                given.insert(step, params);
-            }
-        }
-        Ok(given)
+        let kinds = serde_json::json!(kinds).to_string();
+        let rows: Vec<(String,)> = self.db.all(OF_KINDS, args![execution_id, kinds]).await?;
+        rows.into_iter().map(|(data,)| parse(execution_id, "an event", &data)).collect()
     }
 
     /// The locks that an execution waits for: each with the step, which is empty for the whole execution, and who

@@ -35,21 +35,26 @@ const EVENTS: Sql = Sql::Each {
 };
 
 const STEPS: Sql = Sql::Each {
-    sqlite: "INSERT INTO steps (execution_id, step, tool, status, attempts, started_at, ended_at, error, output_seq)
-        SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
+    sqlite: "INSERT INTO steps (execution_id, step, tool, status, attempts, started_at, ended_at, error, output_seq,
+            params_seq)
+        SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
+            value ->> 8
         FROM json_each($2) WHERE TRUE
         ON CONFLICT (execution_id, step) DO UPDATE SET
             status = excluded.status, attempts = excluded.attempts, started_at = excluded.started_at,
             ended_at = excluded.ended_at, error = excluded.error,
-            output_seq = COALESCE(excluded.output_seq, steps.output_seq)",
-    postgres: "INSERT INTO steps (execution_id, step, tool, status, attempts, started_at, ended_at, error, output_seq)
+            output_seq = COALESCE(excluded.output_seq, steps.output_seq),
+            params_seq = COALESCE(excluded.params_seq, steps.params_seq)",
+    postgres: "INSERT INTO steps (execution_id, step, tool, status, attempts, started_at, ended_at, error, output_seq,
+            params_seq)
         SELECT $1, value ->> 0, value ->> 1, value ->> 2, CAST(value ->> 3 AS BIGINT), CAST(value ->> 4 AS BIGINT),
-            CAST(value ->> 5 AS BIGINT), value ->> 6, CAST(value ->> 7 AS BIGINT)
+            CAST(value ->> 5 AS BIGINT), value ->> 6, CAST(value ->> 7 AS BIGINT), CAST(value ->> 8 AS BIGINT)
         FROM json_array_elements($2::json) AS rows (value) WHERE TRUE
         ON CONFLICT (execution_id, step) DO UPDATE SET
             status = excluded.status, attempts = excluded.attempts, started_at = excluded.started_at,
             ended_at = excluded.ended_at, error = excluded.error,
-            output_seq = COALESCE(excluded.output_seq, steps.output_seq)",
+            output_seq = COALESCE(excluded.output_seq, steps.output_seq),
+            params_seq = COALESCE(excluded.params_seq, steps.params_seq)",
 };
 
 /// Writes the events after `last_seq`, and what they are about.
@@ -86,19 +91,20 @@ async fn write_events(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Result
 }
 
 async fn write_steps(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Result<()> {
-    let mut touched: BTreeMap<&str, Option<i64>> = BTreeMap::new();
+    let mut touched: BTreeMap<&str, Found> = BTreeMap::new();
     for (seq, event) in (last_seq + 1..).zip(record.events) {
         let Some(step) = event.step() else { continue };
-        let known = touched.entry(step).or_default();
-        *known = has_output(event).then_some(seq).or(*known);
+        let found = touched.entry(step).or_default();
+        found.output = has_output(event).then_some(seq).or(found.output);
+        found.params = has_params(event).then_some(seq).or(found.params);
     }
     let mut rows = Batch::default();
-    for (path, output_seq) in touched {
+    for (path, found) in touched {
         let (Some(label), Some(state)) = (label(record.workflow, path), record.state.step(path))
         else {
             continue;
         };
-        if let Some(full) = rows.add(&row(path, &label, state, output_seq)) {
+        if let Some(full) = rows.add(&row(path, &label, state, found)) {
             tx.execute(STEPS, args![record.execution_id, full]).await?;
         }
     }
@@ -106,6 +112,13 @@ async fn write_steps(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Result<
         tx.execute(STEPS, args![record.execution_id, rest]).await?;
     }
     Ok(())
+}
+
+/// The events of a turn that hold what a step was given, and what it resulted in.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    output: Option<i64>,
+    params: Option<i64>,
 }
 
 /// Rows on their way into one statement, as a JSON list.
@@ -131,7 +144,7 @@ impl Batch {
     }
 }
 
-fn row(path: &str, label: &str, state: &StepState, output_seq: Option<i64>) -> Value {
+fn row(path: &str, label: &str, state: &StepState, found: Found) -> Value {
     json!([
         path,
         label,
@@ -140,7 +153,8 @@ fn row(path: &str, label: &str, state: &StepState, output_seq: Option<i64>) -> V
         state.started_at,
         state.ended_at,
         state.error.as_ref().map(error_text),
-        output_seq,
+        found.output,
+        found.params,
     ])
 }
 
@@ -153,6 +167,14 @@ fn label(workflow: &Workflow, path: &str) -> Option<String> {
     match workflow.tool_at(path) {
         Some(tool) => Some(tool.to_string()),
         None => workflow.step_at(path).map(windlass_engine::Step::label),
+    }
+}
+
+fn has_params(event: &Event) -> bool {
+    match event {
+        Event::AttemptStarted { params, .. } => params.is_some(),
+        Event::RequestOpened { request, .. } => request.params.is_some(),
+        _ => false,
     }
 }
 

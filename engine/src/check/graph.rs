@@ -1,32 +1,44 @@
 //! The graph of which step needs which.
 
-/// For every step, all the steps that have ended before it begins.
+/// For every step, all the steps of its list that have ended before it begins.
 pub(super) struct Ancestors {
-    /// One bit for each step, in words of 64.
+    /// One bit for each step of the list, in words of 64.
     sets: Vec<Vec<u64>>,
+    /// The place of each step in its list.
+    places: Vec<usize>,
 }
 
 impl Ancestors {
-    /// Collects the ancestors in a graph without cycles.
-    pub(super) fn of(needs: &[Vec<usize>]) -> Ancestors {
-        let words = needs.len().div_ceil(64);
+    /// Collects the ancestors in a graph without cycles; steps need only steps of their own list.
+    pub(super) fn of<'l>(
+        needs: &[Vec<usize>],
+        lists: impl Iterator<Item = &'l [usize]>,
+    ) -> Ancestors {
+        let mut places = vec![0; needs.len()];
+        let mut words = vec![0; needs.len()];
+        for list in lists {
+            for (place, step) in list.iter().enumerate() {
+                (places[*step], words[*step]) = (place, list.len().div_ceil(64));
+            }
+        }
         let mut sets = vec![Vec::new(); needs.len()];
         for step in order(needs) {
-            let mut set = vec![0_u64; words];
+            let mut set = vec![0_u64; words[step]];
             for needed in &needs[step] {
-                set[needed / 64] |= 1 << (needed % 64);
+                set[places[*needed] / 64] |= 1 << (places[*needed] % 64);
                 let above: &Vec<u64> = &sets[*needed];
                 set.iter_mut().zip(above).for_each(|(word, above)| *word |= above);
             }
             sets[step] = set;
         }
-        Ancestors { sets }
+        Ancestors { sets, places }
     }
 
-    /// Whether `other` has ended before `step` begins.
+    /// Whether `other`, which is in the same list, has ended before `step` begins.
     pub(super) fn contains(&self, step: usize, other: usize) -> bool {
-        let word = self.sets[step].get(other / 64).copied().unwrap_or(0);
-        word >> (other % 64) & 1 == 1
+        let place = self.places[other];
+        let word = self.sets[step].get(place / 64).copied().unwrap_or(0);
+        word >> (place % 64) & 1 == 1
     }
 }
 

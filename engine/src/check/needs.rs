@@ -66,10 +66,8 @@ impl Checker<'_> {
         let message = match near.is_empty() {
             false => format!("there is no step `{name}`"),
             true => {
-                let names: Vec<&str> =
-                    list.steps.iter().map(|step| self.step_name(*step)).collect();
-                let names =
-                    names.into_iter().filter(|name| *name != self.step_name(index)).collect();
+                let others = list.steps.iter().filter(|step| **step != index);
+                let names = others.map(|step| self.step_name(*step));
                 format!("there is no step `{name}`; this list has {}", some(names))
             }
         };
@@ -135,10 +133,12 @@ impl Checker<'_> {
 }
 
 /// Some names, for a message.
-pub(super) fn some(names: Vec<&str>) -> String {
-    if names.is_empty() {
-        return "no other step".to_owned();
+pub(super) fn some<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    // One more than is shown tells whether there are more.
+    let names: Vec<&str> = names.take(SHOWN + 1).collect();
+    match names.get(..SHOWN) {
+        _ if names.is_empty() => "no other step".to_owned(),
+        Some(shown) if SHOWN < names.len() => format!("{}, …", shown.join(", ")),
+        _ => names.join(", "),
     }
-    let more = if SHOWN < names.len() { ", …" } else { "" };
-    format!("{}{more}", names[..names.len().min(SHOWN)].join(", "))
 }

@@ -156,7 +156,7 @@ impl<'c> Checker<'c> {
             false => format!("there is no step `{name}`"),
             true => {
                 let names = self.draft.steps.iter().filter_map(|step| step.name.as_deref());
-                format!("there is no step `{name}`; the steps are {}", some(names.collect()))
+                format!("there is no step `{name}`; the steps are {}", some(names))
             }
         };
         let patch =
@@ -187,9 +187,21 @@ impl<'c> Checker<'c> {
             found: Some(root.to_string()),
             ..Problem::new(code, site.pointer, message)
         };
+        // Where the step's own result is called `result`.
+        let own = site.rules.result
+            && site.position == Position::Step(referred)
+            && *root == Root::Step(other.to_owned());
         let problem = match view {
             View::Ended => return,
             View::IterationBefore if !needs_guard(reference) => return,
+            View::Itself | View::IterationBefore if own => Problem {
+                suggestion: Some("result".to_owned()),
+                patch: self.rewritten(site.pointer, &own_result(other)),
+                ..problem(
+                    "uses_itself",
+                    format!("the step's own result is called `result` here, not `{root}`"),
+                )
+            },
             View::IterationBefore => Problem {
                 suggestion: Some(format!("default({root}, …)")),
                 ..problem(
@@ -198,14 +210,6 @@ impl<'c> Checker<'c> {
                         "here {from} is the result of the iteration before, and the first has none; say what to take \
                          then with `default({root}…, fallback)`"
                     ),
-                )
-            },
-            View::Itself if site.rules.result && *root == Root::Step(other.to_owned()) => Problem {
-                suggestion: Some("result".to_owned()),
-                patch: self.rewritten(site.pointer, &own_result(other)),
-                ..problem(
-                    "uses_itself",
-                    format!("the step's own result is called `result` here, not `{root}`"),
                 )
             },
             View::Itself => problem(

@@ -12,7 +12,7 @@ mod params;
 mod repair;
 mod scope;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use serde::Serialize;
@@ -20,10 +20,16 @@ use serde_json::{Value, json};
 
 pub use self::near::near;
 use self::scope::Scope;
-use crate::expr::{Branch, Condition, Expression, Finding, Root, Template, infer};
-use crate::shape::{Fit, Place, Shape, Types, fit};
+use crate::expr::{Branch, Condition, Expression, Finding, Root, Template, View, infer};
+use crate::shape::{Fit, Place, Reach, Shape, Types, fit};
 use crate::workflow::{Approval, Kind, Step, ToolName, Wait};
 use crate::{PatchOperation, Problem, Workflow};
+
+/// How many parts of params one check may look at, each alternative of a schema counted.
+const MAX_PARTS: u32 = 50_000;
+
+/// How many schemas one check may look at, each as often as it is looked at.
+const MAX_EFFORT: u32 = 1_000_000;
 
 /// What is known of the tools and workflows that a workflow may use.
 pub trait Tools {
@@ -88,11 +94,21 @@ pub struct Unchecked {
 /// Checks a workflow against the tools it names.
 #[must_use]
 pub fn check_tools(workflow: &Workflow, tools: &dyn Tools) -> Findings {
-    let checker = Checker { workflow, tools, results: RefCell::default() };
+    let effort = Cell::new(MAX_EFFORT);
+    let checker = Checker {
+        workflow,
+        tools,
+        results: RefCell::default(),
+        parts: Cell::new(MAX_PARTS),
+        effort: &effort,
+    };
     let mut findings = Findings::default();
     checker.document(&mut findings);
     for index in 0..workflow.steps.len() {
         checker.step(index, &mut findings);
+    }
+    if effort.get() == 0 {
+        findings.keep_names_alone();
     }
     findings.tidy();
     findings
@@ -103,6 +119,10 @@ struct Checker<'c> {
     tools: &'c dyn Tools,
     /// The results that are known already; nothing for one that is being worked out.
     results: RefCell<HashMap<usize, Option<Shape<'c>>>>,
+    /// How many parts of params may still be looked at.
+    parts: Cell<u32>,
+    /// How many schemas may still be looked at.
+    effort: &'c Cell<u32>,
 }
 
 impl Findings {
@@ -114,6 +134,15 @@ impl Findings {
     fn add(&mut self, mut other: Findings) {
         self.problems.append(&mut other.problems);
         self.unchecked.append(&mut other.unchecked);
+    }
+
+    /// Leaves out what comes of schemas: they were too much to be looked at wholly.
+    fn keep_names_alone(&mut self) {
+        self.problems.retain(|problem| {
+            ["unknown_tool", "unknown_tool_server", "unknown_workflow"].contains(&problem.code)
+        });
+        self.unchecked.clear();
+        self.unchecked("", "params and results", "the schemas are too much to be looked at wholly");
     }
 
     /// Each thing once.
@@ -141,6 +170,13 @@ impl Findings {
 }
 
 impl<'c> Checker<'c> {
+    /// Whether the check has looked at enough.
+    fn is_too_much(&self) -> bool {
+        let left = self.parts.get();
+        self.parts.set(left.saturating_sub(1));
+        left == 0
+    }
+
     /// What belongs to no step.
     fn document(&self, findings: &mut Findings) {
         let workflow = self.workflow;
@@ -282,7 +318,7 @@ impl<'c> Checker<'c> {
         match self.tools.find(tool) {
             Lookup::Known(schemas) => {
                 let taker = format!("`{tool}`");
-                let schema = Place::new(&schemas.input);
+                let schema = Place::new(&schemas.input, self.effort);
                 findings.add(params::check(scope, params.branch(), schema, &inside, &taker));
             }
             Lookup::UnknownTool { nearest } => {
@@ -310,7 +346,7 @@ impl<'c> Checker<'c> {
         let own = (name == self.workflow.name).then(|| self.workflow.input.schema());
         if let Some(schema) = own.or_else(|| self.tools.workflow(name)) {
             let taker = format!("workflow `{name}`");
-            let schema = Place::filled(schema);
+            let schema = Place::filled(schema, self.effort);
             return findings.add(params::check(scope, params.branch(), schema, &inside, &taker));
         }
         let place = format!("{pointer}/workflow");
@@ -346,11 +382,14 @@ impl<'c> Checker<'c> {
         self.template(template, pointer, scope, findings);
         let shape = Branch::shape(template.branch(), scope);
         let what = pointer.rsplit('/').next().unwrap_or(pointer);
-        match fit(&shape, Place::new(schema)) {
+        match fit(&shape, Place::new(schema, self.effort)) {
             Fit::Never(clash) => {
                 let message =
                     format!("`{what}` must be {}, and is {}", clash.expected, clash.found);
+                let (suggestion, patch) = self.only_list(template, pointer, &shape, schema);
                 findings.problems.push(Problem {
+                    suggestion,
+                    patch,
                     expected: Some(clash.expected),
                     found: Some(clash.found),
                     ..Problem::new("wrong_type", pointer, message)
@@ -360,6 +399,30 @@ impl<'c> Checker<'c> {
             Fit::Unknown(why) => findings.unchecked(pointer, format!("`{what}`"), why.as_ref()),
             Fit::Always => {}
         }
+    }
+
+    /// The list in an object, where the object was written instead and there is one list in it.
+    fn only_list(
+        &self,
+        template: &Template,
+        pointer: &str,
+        shape: &Shape<'c>,
+        schema: &Value,
+    ) -> (Option<String>, Vec<PatchOperation>) {
+        let View::Expression(expression) = template.branch().view() else {
+            return (None, Vec::new());
+        };
+        let fits = |name: &String| match shape.get(name) {
+            Reach::Found { shape, .. } => {
+                matches!(fit(&shape, Place::new(schema, self.effort)), Fit::Always)
+            }
+            Reach::Absent { .. } | Reach::Unknown(_) => false,
+        };
+        let mut lists = shape.names().into_iter().filter(fits);
+        let (Some(name), None) = (lists.next(), lists.next()) else { return (None, Vec::new()) };
+        let right = format!("${{{}.{name}}}", expression.source);
+        let value = Value::from(right.as_str());
+        (Some(right), vec![PatchOperation::Replace { path: pointer.to_owned(), value }])
     }
 
     fn condition(

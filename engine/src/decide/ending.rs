@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{ANSWER_MS, Command, Decider, expression_error, failed};
 use crate::{
     event::{Event, Phase, StepError},
-    state::Role,
+    state::{Role, Scope},
     workflow::Outcome,
 };
 
@@ -159,8 +159,9 @@ impl Decider<'_> {
         let Some(template) = &self.workflow.output else {
             return Verdict::Completed(self.last_result());
         };
-        let names = self.state.names(self.workflow, self.state.scope_in(0, self.now));
-        match template.evaluate(&names) {
+        let last = self.last_result();
+        let scope = Scope { result: Some(&last), ..self.state.scope_in(0, self.now) };
+        match template.evaluate(&self.state.names(self.workflow, scope)) {
             Ok(output) => Verdict::Completed(output),
             Err(err) => {
                 Verdict::Failed(None, expression_error("the output cannot be computed", &err))

@@ -2,6 +2,8 @@
 
 mod chance;
 mod constructs;
+mod crashes;
+mod people;
 mod worlds;
 
 use serde_json::{Value, json};

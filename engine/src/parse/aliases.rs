@@ -147,7 +147,8 @@ pub(super) const STEP: [Alias; 58] = [
     advice(
         "type",
         "",
-        "what a step does is said by the key itself: `tool`, `workflow`, `approval`, `ask`, `wait`, `set`, `steps` or `stop`",
+        "what a step does is said by the key itself: `tool`, `workflow`, `approval`, `ask`, `wait`, `set`, \
+         `steps` or `stop`",
     ),
 ];
 

@@ -12,7 +12,7 @@ use crate::problem::nearest;
 use crate::{PatchOperation, Problem};
 
 /// The longest name, in characters.
-const MAX_NAME: usize = 64;
+pub(crate) const MAX_NAME: usize = 64;
 
 /// A value, where it is, and where problems with it go.
 pub(super) struct At<'n> {
@@ -402,16 +402,19 @@ impl<'n> Fields<'n> {
 
     fn unknown_key(&self, entry: &Entry, known: &[&'static str], others: &[Alias]) -> Problem {
         let key = entry.key.as_str();
-        let mut message =
-            format!("{} has no key `{key}`; its keys are {}", self.what, known.join(", "));
         let alias = aliases::find(key, known, others);
-        if let Some(advice) = alias.as_ref().and_then(|alias| alias.advice) {
-            message = format!("{} has no key `{key}`: {advice}", self.what);
-        }
         let near = match &alias {
             Some(alias) if alias.ours.is_empty() => Vec::new(),
             Some(alias) => vec![alias.ours],
             None => nearest(key, known.iter().copied()),
+        };
+        let what = self.what;
+        let message = match alias.as_ref().and_then(|alias| alias.advice) {
+            Some(advice) => format!("{what} has no key `{key}`: {advice}"),
+            None if near.is_empty() => {
+                format!("{what} has no key `{key}`; its keys are {}", known.join(", "))
+            }
+            None => format!("{what} has no key `{key}`"),
         };
         let alias = alias.or_else(|| near.first().map(|ours| Alias::same(ours)));
         let patch = match alias.filter(|alias| self.get(alias.ours).is_none()) {

@@ -1,5 +1,6 @@
 //! Whether what one tool gives can be what another one takes.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use jsonschema::Validator;
@@ -9,6 +10,9 @@ use super::{Field, Place, Reach, Shape, Types, describe, shown};
 
 /// How deep objects and lists are compared.
 const MAX_DEPTH: usize = 8;
+
+/// How many pairs of schemas one comparison may look at.
+const MAX_PAIRS: u32 = 1_000;
 
 /// How a value fits a schema, as far as that can be known before there is a value.
 #[derive(Clone, Debug)]
@@ -36,20 +40,38 @@ pub(crate) struct Clash {
 ///
 /// A list counts by its elements: the empty list, which fits everywhere, saves nothing.
 pub(crate) fn fit(shape: &Shape<'_>, place: Place<'_>) -> Fit {
-    fit_within(shape, place, 0)
+    fit_within(shape, place, &Level { depth: 0, pairs: &Cell::new(MAX_PAIRS) })
 }
 
-fn fit_within(shape: &Shape<'_>, place: Place<'_>, depth: usize) -> Fit {
+/// How deep a comparison is, and how much it may still look at.
+struct Level<'a> {
+    depth: usize,
+    pairs: &'a Cell<u32>,
+}
+
+impl<'a> Level<'a> {
+    fn deeper(&self) -> Level<'a> {
+        Level { depth: self.depth + 1, pairs: self.pairs }
+    }
+
+    fn is_too_much(&self) -> bool {
+        let left = self.pairs.get();
+        self.pairs.set(left.saturating_sub(1));
+        left == 0 || MAX_DEPTH <= self.depth
+    }
+}
+
+fn fit_within(shape: &Shape<'_>, place: Place<'_>, level: &Level<'_>) -> Fit {
     match shape {
         Shape::Unknown(why) => match place.types() == Types::ALL && place.values().is_none() {
             true => Fit::Always,
             false => Fit::Unknown(why.clone()),
         },
         Shape::Union(shapes) => {
-            one_of(shapes.iter().map(|shape| fit_within(shape, place, depth)).collect())
+            one_of(shapes.iter().map(|shape| fit_within(shape, place, level)).collect())
         }
         Shape::Literal(value) => literal(value, place),
-        shape => by_type(shape, place, depth),
+        shape => by_type(shape, place, level),
     }
 }
 
@@ -106,7 +128,7 @@ fn literal(value: &Value, place: Place<'_>) -> Fit {
     }
 }
 
-fn by_type(shape: &Shape<'_>, place: Place<'_>, depth: usize) -> Fit {
+fn by_type(shape: &Shape<'_>, place: Place<'_>, level: &Level<'_>) -> Fit {
     let (given, wanted) = (shape.types(), place.types());
     let clash = || {
         let (expected, found) = (place.describe(), shape.describe());
@@ -122,16 +144,18 @@ fn by_type(shape: &Shape<'_>, place: Place<'_>, depth: usize) -> Fit {
     if given == Types::ALL && wanted != Types::ALL {
         fits.push(Fit::Unknown("its schema does not say what it is".into()));
     }
-    if depth < MAX_DEPTH {
+    if !level.is_too_much() {
         if given.and(wanted) == Types::OBJECT {
-            fits.push(object(shape, place, depth));
+            fits.push(object(shape, place, level));
         }
         if given.and(wanted) == Types::LIST {
-            fits.push(list(shape, place, depth));
+            fits.push(list(shape, place, level));
         }
         for branches in place.alternatives() {
             let branches = branches.into_iter();
-            fits.push(best(branches.map(|branch| by_type(shape, branch, depth + 1)).collect()));
+            fits.push(best(
+                branches.map(|branch| by_type(shape, branch, &level.deeper())).collect(),
+            ));
         }
     }
     worst(fits)
@@ -150,7 +174,7 @@ fn by_value(shape: &Shape<'_>, place: Place<'_>, clash: &dyn Fn() -> Fit) -> Fit
     }
 }
 
-fn object(shape: &Shape<'_>, place: Place<'_>, depth: usize) -> Fit {
+fn object(shape: &Shape<'_>, place: Place<'_>, level: &Level<'_>) -> Fit {
     let required = place.required();
     let mut fits = Vec::new();
     for key in place.names() {
@@ -158,7 +182,7 @@ fn object(shape: &Shape<'_>, place: Place<'_>, depth: usize) -> Fit {
         let is_required = required.contains(&key.as_str());
         match shape.get(&key) {
             Reach::Found { shape, optional } => {
-                let fit = inside(&key, fit_within(&shape, inner, depth + 1));
+                let fit = inside(&key, fit_within(&shape, inner, &level.deeper()));
                 fits.push(match fit {
                     // Without the key the rest would fit.
                     Fit::Never(clash) if optional && !is_required => {
@@ -183,10 +207,10 @@ fn object(shape: &Shape<'_>, place: Place<'_>, depth: usize) -> Fit {
     worst(fits)
 }
 
-fn list(shape: &Shape<'_>, place: Place<'_>, depth: usize) -> Fit {
+fn list(shape: &Shape<'_>, place: Place<'_>, level: &Level<'_>) -> Fit {
     let Some(wanted) = place.element_within(None, 0) else { return Fit::Always };
     match shape.at(None) {
-        Reach::Found { shape, .. } => inside("[]", fit_within(&shape, wanted, depth + 1)),
+        Reach::Found { shape, .. } => inside("[]", fit_within(&shape, wanted, &level.deeper())),
         Reach::Absent { .. } => Fit::Always,
         Reach::Unknown(why) if wanted.types() != Types::ALL => Fit::Unknown(why),
         Reach::Unknown(_) => Fit::Always,

@@ -1,12 +1,20 @@
 //! Walks through JSON Schemas: local references, `allOf`, `anyOf`, `oneOf`.
 
+use std::cell::Cell;
+
 use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::{Reach, Shape, Types, describe};
 
 /// How many references are followed; a schema that refers to itself has no end.
-const MAX_DEPTH: usize = 12;
+const MAX_DEPTH: usize = 32;
+
+/// How many schemas must hold at once at most; more are too much to look at.
+const MAX_CONJUNCTS: usize = 64;
+
+/// How many alternatives one question may look at: whoever writes a tool's schema may be careless, or worse.
+const MAX_ALTERNATIVES: u32 = 1_000;
 
 /// What may add properties or take them away in a way that is not followed here.
 const OTHER_WAYS: [&str; 6] =
@@ -19,7 +27,12 @@ pub(crate) struct Place<'s> {
     pub(crate) root: &'s Value,
     /// Whether defaults are filled in, as they are in a workflow's input.
     pub(crate) fills: bool,
+    /// How many schemas may still be looked at, by all who ask. Once it is nothing, a schema says nothing.
+    pub(crate) effort: &'s Cell<u32>,
 }
+
+/// How much of a schema one question may still look at.
+struct Fuel(Cell<u32>);
 
 /// Which keys an object may have besides those that are declared.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,13 +46,13 @@ pub(crate) enum Others {
 }
 
 impl<'s> Place<'s> {
-    pub(crate) fn new(schema: &'s Value) -> Place<'s> {
-        Place { schema, root: schema, fills: false }
+    pub(crate) fn new(schema: &'s Value, effort: &'s Cell<u32>) -> Place<'s> {
+        Place { schema, root: schema, fills: false, effort }
     }
 
     /// A schema whose defaults are filled in before anybody reads the value.
-    pub(crate) fn filled(schema: &'s Value) -> Place<'s> {
-        Place { schema, root: schema, fills: true }
+    pub(crate) fn filled(schema: &'s Value, effort: &'s Cell<u32>) -> Place<'s> {
+        Place { schema, root: schema, fills: true, effort }
     }
 
     pub(crate) fn inner(self, schema: &'s Value) -> Place<'s> {
@@ -55,6 +68,12 @@ impl<'s> Place<'s> {
 
     fn collect(self, found: &mut Vec<&'s Map<String, Value>>, depth: usize) {
         let Some(entries) = self.schema.as_object().filter(|_| depth < MAX_DEPTH) else { return };
+        if MAX_CONJUNCTS <= found.len() {
+            self.effort.set(0);
+        }
+        if self.is_too_much() {
+            return;
+        }
         found.push(entries);
         if let Some(target) = self.referred(entries) {
             self.inner(target).collect(found, depth + 1);
@@ -62,6 +81,13 @@ impl<'s> Place<'s> {
         for part in entries.get("allOf").and_then(Value::as_array).into_iter().flatten() {
             self.inner(part).collect(found, depth + 1);
         }
+    }
+
+    /// Takes a little of the effort; says whether there was none left.
+    fn is_too_much(self) -> bool {
+        let left = self.effort.get();
+        self.effort.set(left.saturating_sub(1));
+        left == 0
     }
 
     fn referred(self, entries: &'s Map<String, Value>) -> Option<&'s Value> {
@@ -73,7 +99,9 @@ impl<'s> Place<'s> {
         let mut groups = Vec::new();
         for entries in self.conjuncts() {
             for key in ["anyOf", "oneOf"] {
-                if let Some(branches) = entries.get(key).and_then(Value::as_array) {
+                if let Some(branches) = entries.get(key).and_then(Value::as_array)
+                    && !branches.iter().any(|_| self.is_too_much())
+                {
                     groups.push(branches.iter().map(|branch| self.inner(branch)).collect());
                 }
             }
@@ -83,29 +111,29 @@ impl<'s> Place<'s> {
 
     /// The types that a value can have.
     pub(crate) fn types(self) -> Types {
-        self.types_within(0)
+        self.types_within(&Fuel::default())
     }
 
-    fn types_within(self, depth: usize) -> Types {
+    fn types_within(self, fuel: &Fuel) -> Types {
         if self.schema == &Value::Bool(false) {
             return Types::NONE;
         }
-        if MAX_DEPTH < depth {
+        if fuel.is_spent() {
             return Types::ALL;
         }
         let own = self.conjuncts().into_iter().map(own_types).fold(Types::ALL, Types::and);
         self.alternatives().into_iter().fold(own, |types, branches| {
-            let any = branches.into_iter().map(|branch| branch.types_within(depth + 1));
+            let any = branches.into_iter().map(|branch| branch.types_within(fuel));
             types.and(any.fold(Types::NONE, Types::or))
         })
     }
 
     /// Every value that is allowed, where the schema lists them.
     pub(crate) fn values(self) -> Option<Vec<Value>> {
-        self.values_within(0)
+        self.values_within(&Fuel::default())
     }
 
-    fn values_within(self, depth: usize) -> Option<Vec<Value>> {
+    fn values_within(self, fuel: &Fuel) -> Option<Vec<Value>> {
         for entries in self.conjuncts() {
             if let Some(value) = entries.get("const") {
                 return Some(vec![value.clone()]);
@@ -116,15 +144,15 @@ impl<'s> Place<'s> {
                 return Some(values.iter().cloned().chain(null).collect());
             }
         }
-        if self.types_within(depth) == Types::NULL {
+        if self.types_within(fuel) == Types::NULL {
             return Some(vec![Value::Null]);
         }
-        if MAX_DEPTH < depth {
+        if fuel.is_spent() {
             return None;
         }
         let branches = self.alternatives().into_iter().next()?;
         let values: Option<Vec<Vec<Value>>> =
-            branches.into_iter().map(|branch| branch.values_within(depth + 1)).collect();
+            branches.into_iter().map(|branch| branch.values_within(fuel)).collect();
         values.map(|values| values.into_iter().flatten().collect())
     }
 
@@ -134,7 +162,7 @@ impl<'s> Place<'s> {
         if !types.meets(Types::OBJECT) {
             return Reach::absent(Vec::new(), types);
         }
-        match self.property_within(key, 0) {
+        match self.property_within(key, &Fuel::default()) {
             Reach::Found { shape, optional } => Reach::Found {
                 shape,
                 optional: optional
@@ -147,13 +175,14 @@ impl<'s> Place<'s> {
         }
     }
 
-    fn property_within(self, key: &str, depth: usize) -> Reach<'s> {
+    fn property_within(self, key: &str, fuel: &Fuel) -> Reach<'s> {
         if let Some(place) = self.declared(key) {
-            let optional = !self.requires(key) && !(self.fills && place.has_default());
+            let filled = self.fills && place.has_default();
+            let optional = !(self.requires(key) || filled);
             return Reach::Found { shape: Shape::Schema(place), optional };
         }
         let conjuncts = self.conjuncts();
-        if MAX_DEPTH < depth || conjuncts.iter().any(|entries| other_ways(entries)) {
+        if fuel.is_spent() || conjuncts.iter().any(|entries| other_ways(entries)) {
             return Reach::Unknown("the schema decides by conditions what there is".into());
         }
         if let Some(inner) = conjuncts.iter().find_map(|entries| by_pattern(entries, key)) {
@@ -167,8 +196,9 @@ impl<'s> Place<'s> {
         let mut branches = Vec::new();
         for group in self.alternatives() {
             // A branch that is no object has no say.
-            let group = group.into_iter().filter(|branch| branch.types().meets(Types::OBJECT));
-            let reach = Reach::any(group.map(|branch| branch.property_within(key, depth + 1)));
+            let group =
+                group.into_iter().filter(|branch| branch.types_within(fuel).meets(Types::OBJECT));
+            let reach = Reach::any(group.map(|branch| branch.property_within(key, fuel)));
             match reach {
                 Reach::Found { .. } => return reach,
                 other => branches.push(other),
@@ -268,12 +298,12 @@ impl<'s> Place<'s> {
     /// The keys that are declared, those of the alternatives too.
     pub(crate) fn names(self) -> Vec<String> {
         let mut names = Vec::new();
-        self.collect_names(&mut names, 0);
+        self.collect_names(&mut names, &Fuel::default());
         names
     }
 
-    fn collect_names(self, names: &mut Vec<String>, depth: usize) {
-        if MAX_DEPTH < depth {
+    fn collect_names(self, names: &mut Vec<String>, fuel: &Fuel) {
+        if fuel.is_spent() {
             return;
         }
         for entries in self.conjuncts() {
@@ -284,7 +314,7 @@ impl<'s> Place<'s> {
             }
         }
         for branch in self.alternatives().into_iter().flatten() {
-            branch.collect_names(names, depth + 1);
+            branch.collect_names(names, fuel);
         }
     }
 
@@ -347,6 +377,21 @@ impl<'s> Place<'s> {
             return format!("a list, of which each element is {}", items.describe());
         }
         describe(self.values().as_deref(), types)
+    }
+}
+
+impl Default for Fuel {
+    fn default() -> Fuel {
+        Fuel(Cell::new(MAX_ALTERNATIVES))
+    }
+}
+
+impl Fuel {
+    /// Takes a little; says whether there was none left.
+    fn is_spent(&self) -> bool {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        left == 0
     }
 }
 

@@ -12,6 +12,9 @@ pub fn near<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<St
     let folded = fold(wrong);
     let mut found: Vec<&str> = names.iter().copied().filter(|name| fold(name) == folded).collect();
     found.extend(problem::nearest(wrong, names.iter().copied()));
+    // One wrong letter is much of a short name.
+    let slip = |name: &&str| 3 <= name.len() && strsim::damerau_levenshtein(wrong, name) == 1;
+    found.extend(names.iter().copied().filter(slip));
     let mut alike: Vec<(f64, &str)> =
         names.iter().map(|name| (shared(wrong, name), *name)).collect();
     alike.retain(|(shared, _)| SHARED <= *shared);

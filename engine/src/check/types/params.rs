@@ -57,8 +57,9 @@ fn check_part(
     site: &Site<'_>,
     strict: bool,
 ) -> Findings {
-    if MAX_DEPTH < site.depth {
-        return Findings::default();
+    if MAX_DEPTH < site.depth || scope.checker.is_too_much() {
+        let why = "the schema has too many alternatives to look at".to_owned();
+        return Findings { problems: Vec::new(), unchecked: vec![site.unchecked(why)] };
     }
     if let Some(entries) = entries(part) {
         return match schema.types().meets(Types::OBJECT) {
@@ -215,7 +216,7 @@ fn filling(scope: &Scope<'_, '_>, name: &str, place: Place<'_>) -> Option<Value>
     if let Some([only]) = place.values().as_deref() {
         return Some(only.clone());
     }
-    let input = Place::filled(scope.checker.workflow.input.schema());
+    let input = Place::filled(scope.checker.workflow.input.schema(), scope.checker.effort);
     let same = input.names().into_iter().find(|input| fold(input) == fold(name))?;
     let Reach::Found { shape, optional: false } = input.property(&same) else { return None };
     let fits = matches!(fit(&shape, place), Fit::Always);

@@ -124,10 +124,11 @@ impl Checker<'_> {
             Root::Name(name) if name == "input" || name == "repo" => "unknown_input",
             _ => "unknown_output",
         };
-        if *at_root && WRAPPERS.contains(&key.as_str()) {
-            if let Some(problem) = self.unwrapped(path, &whole, names, pointer, expression) {
-                return Some(problem);
-            }
+        if *at_root
+            && WRAPPERS.contains(&key.as_str())
+            && let Some(problem) = self.unwrapped(path, &whole, names, pointer, expression)
+        {
+            return Some(problem);
         }
         let mut nearest = near(key, names.iter().map(String::as_str));
         let owner = self.owner_of(root);

@@ -66,7 +66,7 @@ impl<'c, 'a> Scope<'c, 'a> {
 
     fn name(&self, name: &str) -> Shape<'c> {
         let workflow = self.checker.workflow;
-        let input = || Shape::Schema(Place::filled(workflow.input.schema()));
+        let input = || Shape::Schema(Place::filled(workflow.input.schema(), self.checker.effort));
         match name {
             "input" => return input(),
             "repo" => {
@@ -78,7 +78,7 @@ impl<'c, 'a> Scope<'c, 'a> {
             "execution" => return execution(),
             "vars" => return self.checker.vars(),
             "index" => return Shape::Types(Types::WHOLE),
-            "error" => return Shape::Schema(Place::new(&ERROR)),
+            "error" => return Shape::Schema(Place::new(&ERROR, self.checker.effort)),
             "result" => {
                 let unknown = || Shape::unknown("nothing says what `result` is here");
                 return self.result.clone().unwrap_or_else(unknown);
@@ -125,8 +125,8 @@ impl<'c> Shapes<'c> for Scope<'c, '_> {
                     None => Shape::unknown(format!("there is no step `{name}`")),
                 }
             }
-            Root::Status(_) => Shape::Schema(Place::new(&STATUS)),
-            Root::Error(_) => Shape::Schema(Place::new(&ERROR)),
+            Root::Status(_) => Shape::Schema(Place::new(&STATUS, checker.effort)),
+            Root::Error(_) => Shape::Schema(Place::new(&ERROR, checker.effort)),
         }
     }
 }
@@ -165,7 +165,7 @@ impl<'c> Checker<'c> {
                 Shape::unknown(format!("workflow `{workflow}` does not declare what it results in"))
             }
             Kind::Approval(_) => approved(),
-            Kind::Ask(ask) => Shape::Schema(Place::new(ask.schema.schema())),
+            Kind::Ask(ask) => Shape::Schema(Place::new(ask.schema.schema(), self.effort)),
             Kind::Wait(Wait::Event { .. }) => {
                 Shape::unknown("the data of an event is what somebody sends")
             }
@@ -179,7 +179,7 @@ impl<'c> Checker<'c> {
     pub(super) fn tool_result(&self, tool: &ToolName) -> Shape<'c> {
         match self.tools.find(tool) {
             Lookup::Known(schemas) => match &schemas.output {
-                Some(schema) => Shape::Schema(Place::new(schema)),
+                Some(schema) => Shape::Schema(Place::new(schema, self.effort)),
                 None => Shape::unknown(format!("`{tool}` declares no output schema")),
             },
             Lookup::UnknownTool { .. } | Lookup::UnknownServer { .. } => {

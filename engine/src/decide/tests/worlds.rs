@@ -18,21 +18,23 @@ const WORLDS: u64 = 3_000;
 const MANY_TURNS: usize = 6_000;
 
 /// Writes a random document; every step has a name of its own.
-struct Author<'c> {
-    chance: &'c mut Chance,
-    named: usize,
+pub(super) struct Author<'c> {
+    pub(super) chance: &'c mut Chance,
+    pub(super) named: usize,
+    /// Whether nothing of it is a matter of time.
+    pub(super) is_calm: bool,
 }
 
 impl Author<'_> {
-    fn document(&mut self) -> Value {
+    pub(super) fn document(&mut self) -> Value {
         let steps = self.list(0, 6);
         let mut document = json!({ "name": "w", "vars": { "n": 0 }, "steps": steps });
         let mut config = json!({
             "maxParallel": 1 + self.chance.below(4),
-            "continueOnError": self.chance.one_in(4),
+            "continueOnError": self.is_calm || self.chance.one_in(4),
             "undoOnFailure": self.chance.one_in(2),
         });
-        if self.chance.one_in(3) {
+        if self.chance.one_in(3) && !self.is_calm {
             config["timeoutMs"] = json!(500 + self.chance.below(20_000));
         }
         document["config"] = config;
@@ -72,10 +74,11 @@ impl Author<'_> {
             step["if"] = json!(["input.n < 5", "input.n == 5"][self.chance.below(2)]);
         }
         if self.chance.one_in(3) && step.get("stop").is_none() {
-            step["onError"] = json!(["fail", "continue"][self.chance.below(2)]);
+            let choice = self.chance.below(2).max(usize::from(self.is_calm));
+            step["onError"] = json!(["fail", "continue"][choice]);
         }
         let lasts = ["tool", "workflow", "steps"].iter().any(|kind| step.get(*kind).is_some());
-        if self.chance.one_in(4) && lasts {
+        if self.chance.one_in(4) && lasts && !self.is_calm {
             step["timeoutMs"] = json!(100 + self.chance.below(3_000));
         }
         let loops = step.get("repeat").is_some() || step.get("else").is_some();
@@ -109,7 +112,8 @@ impl Author<'_> {
             9..=11 => {
                 step["steps"] = self.list(depth + 1, 4);
                 step["parallel"] = json!(true);
-                if self.chance.one_in(2) {
+                // Who wins is a matter of time.
+                if self.chance.one_in(2) && !self.is_calm {
                     step["waitFor"] = json!(["any", "all"][self.chance.below(2)]);
                 }
             }
@@ -156,7 +160,7 @@ impl Author<'_> {
                 step["verify"] = json!({ "tool": "x.safe", "expect": "result.n == 1" });
             }
             1 => step["onUncertain"] = json!("retry"),
-            2 => step["onUncertain"] = json!("fail"),
+            2 if !self.is_calm => step["onUncertain"] = json!("fail"),
             _ => {}
         }
     }
@@ -179,7 +183,7 @@ struct World {
 
 impl World {
     fn new(chance: &mut Chance) -> World {
-        let document = Author { chance: &mut *chance, named: 0 }.document();
+        let document = Author { chance: &mut *chance, named: 0, is_calm: false }.document();
         let input = json!({ "n": chance.below(8) });
         let mut world = World {
             play: Play::start_with(&document, input),

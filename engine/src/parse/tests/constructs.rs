@@ -401,6 +401,13 @@ fn the_kinds_are_named_when_there_is_none() {
 }
 
 #[test]
+fn a_step_that_is_named_by_its_id_is_known_to_the_others() {
+    let steps =
+        "  - { id: b, tool: c.d }\n  - { name: e, tool: c.d, needs: [b], if: steps.b.ok }\n";
+    check(&with_steps(steps), ("unknown_key", "/steps/0/id", 3, 7, Some("did you mean `name`?")));
+}
+
+#[test]
 fn vars_locks_and_handlers_are_checked_at_the_head() {
     let table = [
         ("vars: { a-b: 1 }", "invalid_name", "/vars/a-b"),
