@@ -13,6 +13,7 @@ mod failure;
 mod input;
 mod list;
 mod logs;
+mod plan;
 mod requests;
 mod resolve;
 mod revisions;
@@ -96,6 +97,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
     let session = Session::new(arguments.shared);
     match arguments.command {
         Command::Run(arguments) => run::run(&session, arguments).await,
+        Command::Plan(arguments) => plan::run(&session, arguments).await,
         Command::List(arguments) => list::run(&session, &arguments).await,
         Command::Status(arguments) => status::run(&session, &arguments).await,
         Command::Cancel(arguments) => cancel::run(&session, arguments).await,

@@ -9,6 +9,7 @@ mod conformance;
 mod handler;
 mod malformed;
 mod names;
+mod planning;
 mod progress;
 mod requests;
 mod resources;

@@ -13,6 +13,7 @@ mod harness;
 mod harness_itself;
 mod language;
 mod mcp;
+mod plan;
 mod saved;
 mod schema;
 mod sdk;

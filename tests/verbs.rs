@@ -158,6 +158,25 @@ fn where_the_configuration_lets_agents_answer_they_may() {
 }
 
 #[test]
+fn only_whoever_shows_a_token_is_verified() {
+    let verified = ROLL_OUT.replace("approval: {", "approval: { verified: true,");
+    let project = Project::new()
+        .with_workflow("roll_out", &verified)
+        .with_env("WINDLASS_HTTP_TOKEN", "open-sesame");
+    let execution = json_of(&project, &["run", "roll_out", "app=shop"], 4);
+    let request_id = text(&execution["requests"][0]["request_id"]);
+    let refused = project.run(&["approve", request_id]).expect(2);
+    assert!(refused.stderr.contains("identity is verified"), "{refused:#?}");
+    let server = project.serve_http();
+    let mut client = server.client().with_header("Authorization", "Bearer open-sesame");
+    client.initialize();
+    let approve = json!({ "request_id": request_id, "decision": "approve" });
+    client.call_ok("workflow.answer", approve);
+    let told = settled(&mut client, text(&execution["execution_id"]));
+    assert_eq!(told["steps"][0]["settled_by"], "token", "{told:#}");
+}
+
+#[test]
 fn a_run_that_meets_a_request_ends_with_4_and_says_what_to_type() {
     let project = Project::new().with_workflow("roll_out", ROLL_OUT);
     let answer = project.run(&["run", "roll_out", "app=shop"]).expect(4);

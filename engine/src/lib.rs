@@ -15,6 +15,7 @@ mod event;
 pub mod expr;
 mod hash;
 mod input;
+mod origins;
 mod parse;
 mod problem;
 mod retry;
@@ -30,6 +31,7 @@ pub use event::{
 };
 pub use hash::content_hash;
 pub use input::InputSchema;
+pub use origins::{Origin, Origins};
 pub use parse::{locate, parse, to_json};
 pub use problem::{PatchOperation, Problem};
 pub use retry::{INTERRUPTED, MAX_REPEATS};

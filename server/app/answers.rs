@@ -3,7 +3,7 @@
 use serde_json::Value;
 use windlass_engine::{Answer, InputSchema, Request, RequestKind};
 
-use super::{App, Caller, Detail, Error, Execution, RequestView, has_ended};
+use super::{App, Caller, Detail, Error, Execution, RequestView, has_ended, sealed};
 use crate::{
     bell::Ring,
     store::{Answered, RequestRow, Said, Signal, request},
@@ -184,7 +184,7 @@ fn fitting(asked: &Request, answer: Answer) -> Result<Answer, Error> {
 /// A request as those see it who may answer.
 pub(super) fn view(row: &RequestRow) -> Result<RequestView, Error> {
     let (asked, said) = request::read(row)?;
-    Ok(RequestView {
+    Ok(sealed::request(RequestView {
         request_id: row.id.clone(),
         execution_id: row.execution_id.clone(),
         workflow: row.workflow.clone(),
@@ -206,7 +206,7 @@ pub(super) fn view(row: &RequestRow) -> Result<RequestView, Error> {
         escalated: asked.escalated,
         created_at: row.created_at,
         expires_at: row.expires_at,
-    })
+    }))
 }
 
 fn ago(ms: i64) -> String {

@@ -19,6 +19,7 @@ use windlass_import::Dialect;
 use super::{
     App, WorkflowView,
     catalogue::{self, Entry},
+    secret_names,
 };
 use crate::tool_servers::{Error, RetryClass, ToolInfo, ToolServers};
 
@@ -75,7 +76,8 @@ impl App {
             Err(problems) => return Validation::broken(problems.to_vec()),
         };
         let live = self.live(&workflow).await;
-        let findings = check_tools(&workflow, &live);
+        let mut findings = check_tools(&workflow, &live);
+        findings.problems.extend(secret_names::unknown(&workflow, &self.inner.secret_names));
         Validation::of(text, Some(entry.view()), findings)
     }
 
@@ -106,16 +108,22 @@ impl App {
     }
 }
 
-/// Checks a document alone, without asking any tool server. The problems are empty when it can be read.
+/// Checks a document alone, without configuration, database and tool servers; `why` says why nothing more is looked at.
+/// The problems are empty when it can be read.
 #[must_use]
-pub fn validate(text: &str) -> Validation {
+pub fn validate(text: &str, why: &str) -> Validation {
     let entry = catalogue::read(text, "", "workflow");
-    match &entry.read {
-        Ok(_) => {
-            Validation { view: Some(entry.view()), problems: Vec::new(), unchecked: Vec::new() }
-        }
-        Err(problems) => Validation::broken(problems.to_vec()),
-    }
+    let workflow = match &entry.read {
+        Ok(workflow) => workflow,
+        Err(problems) => return Validation::broken(problems.to_vec()),
+    };
+    let all = Unchecked {
+        pointer: String::new(),
+        what: "tools, params and results".to_owned(),
+        why: why.to_owned(),
+    };
+    let unchecked = [all].into_iter().chain(secret_names::unchecked(workflow, why)).collect();
+    Validation { view: Some(entry.view()), problems: Vec::new(), unchecked }
 }
 
 impl Validation {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 use windlass_engine::{Event, Kind, Resolution as Settled, Step, StepStatus, Workflow};
 
-use super::{App, Detail, Error, Execution, ExecutionError, StepView, answers};
+use super::{App, Detail, Error, Execution, ExecutionError, StepView, answers, sealed};
 use crate::store::{ExecutionRow, StepRow};
 
 mod notes;
@@ -40,7 +40,7 @@ impl App {
                 requests.push(answers::view(&request)?);
             }
         }
-        Ok(Execution {
+        Ok(sealed::execution(Execution {
             version: row.last_seq,
             output,
             error: row.error.as_deref().and_then(read_error),
@@ -54,9 +54,10 @@ impl App {
             status: row.status,
             requested_by: row.requested_by,
             cancel,
+            plan: row.plan,
             created_at: row.created_at,
             ended_at: row.ended_at,
-        })
+        }))
     }
 
     /// What it waits for, or one of the executions that its steps are; in words, with what to do about it.

@@ -33,6 +33,9 @@ pub struct RunRequest {
     pub input: Map<String, Value>,
     /// The same key twice is one execution (per workspace and caller, for 30 days).
     pub idempotency_key: Option<String>,
+    /// The plan that it is held to: refused when it would be another execution than was planned. The input may be left
+    /// out then.
+    pub plan: Option<String>,
 }
 
 /// An execution as its callers see it.
@@ -70,6 +73,9 @@ pub struct Execution {
     /// Who wants it to end early, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel: Option<CancelView>,
+    /// The plan that it was started by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// Milliseconds since 1970.
     pub created_at: i64,
     /// Milliseconds since 1970.

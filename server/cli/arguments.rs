@@ -59,6 +59,9 @@ pub(super) enum Command {
     /// Run a workflow, by its name or from a file
     #[command(after_help = RUN_HELP)]
     Run(Run),
+    /// Show what a run would do: really reads, and writes nothing
+    #[command(after_help = RUN_HELP)]
+    Plan(Plan),
     /// List workflows, or executions
     List(List),
     /// Show how an execution stands; without an id, the newest ones
@@ -134,9 +137,27 @@ pub(super) struct Run {
     /// The same key twice is one execution
     #[arg(long, value_name = "KEY")]
     pub(super) idempotency_key: Option<String>,
+    /// Only if it is what this plan says, as in plan_…; inputs may be left off then
+    #[arg(long, value_name = "PLAN")]
+    pub(super) plan: Option<String>,
     /// Start it, print its id and return; a worker in the background drives it
     #[arg(long, conflicts_with = "watch")]
     pub(super) detach: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Plan {
+    /// A workflow's name, or the path of a .yaml, .yml or .json file
+    pub(super) workflow: String,
+    /// Inputs
+    #[arg(value_name = "KEY=VALUE")]
+    pub(super) pairs: Vec<String>,
+    /// The whole input as a JSON object: text, @FILE, or - for standard input; key=value pairs are put over it
+    #[arg(long, value_name = "JSON")]
+    pub(super) input: Option<String>,
+    /// How long `windlass run --plan` takes it: 90s, 30m, 1h, 7d; an hour when it is left off
+    #[arg(long, value_name = "TIME")]
+    pub(super) expires: Option<String>,
 }
 
 #[derive(Args, Debug)]

@@ -158,6 +158,9 @@ impl From<app::Error> for Failure {
             app::Error::UnknownStep { .. } => {
                 (Exit::NotFound, "unknown_step", "`windlass status ID` shows the execution's steps")
             }
+            app::Error::Plan { code, .. } => {
+                (Exit::Usage, *code, "`windlass plan NAME` makes a new plan, which changes nothing")
+            }
             app::Error::Refused(_) => {
                 (Exit::Usage, "refused", "`windlass status ID` shows how the execution stands")
             }

@@ -126,11 +126,12 @@ fn request(schema: &Value, workflow: String, arguments: &Run) -> Result<RunReque
         workflow,
         input: input::read("--input", schema, arguments.input.as_deref(), &arguments.pairs)?,
         idempotency_key: arguments.idempotency_key.clone(),
+        plan: arguments.plan.clone(),
     })
 }
 
 /// The problems of a file are best read in their place.
-fn shown_in_place(session: &Session, error: Error, path: &str, text: &str) -> Failure {
+pub(super) fn shown_in_place(session: &Session, error: Error, path: &str, text: &str) -> Failure {
     match error {
         Error::BrokenWorkflow { problems, .. } if !session.json() => {
             for problem in &problems {

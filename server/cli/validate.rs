@@ -16,6 +16,9 @@ use crate::{
     host::{Drive, Host},
 };
 
+/// How long a list of what is allowed may be, in bytes; a longer one helps nobody who has a suggestion.
+const WANTED: usize = 160;
+
 /// A file and what is wrong with it.
 #[derive(Serialize)]
 struct Checked {
@@ -40,7 +43,7 @@ pub(super) async fn run(session: &Session, arguments: &Validate) -> Result<Exit,
     for (file, text) in texts {
         let validation = match &host {
             Ok(host) => host.app.check(&text, &file).await,
-            Err(why) => offline(&text, why),
+            Err(why) => app::validate(&text, why),
         };
         let Validation { problems, unchecked, .. } = validation;
         all.push(Checked { file, valid: problems.is_empty(), problems, unchecked, text });
@@ -50,17 +53,6 @@ pub(super) async fn run(session: &Session, arguments: &Validate) -> Result<Exit,
     }
     show(session, &all);
     Ok(if all.iter().all(|checked| checked.valid) { Exit::Done } else { Exit::Failed })
-}
-
-/// The document alone, and why nothing more was looked at.
-fn offline(text: &str, why: &str) -> Validation {
-    let mut validation = app::validate(text);
-    if validation.unchecked.is_empty() {
-        let what = "tools, params and results".to_owned();
-        let unchecked = Unchecked { pointer: String::new(), what, why: why.to_owned() };
-        validation.unchecked.push(unchecked);
-    }
-    validation
 }
 
 /// A file's name and text; `-` is standard input.
@@ -136,7 +128,8 @@ pub(super) fn framed(file: &str, text: &str, problem: &Problem) -> String {
 fn wanted(problem: &Problem) -> Option<String> {
     let Problem { expected, found, message, .. } = problem;
     let said = |text: &Option<String>, what: &str| {
-        let text = text.as_ref().filter(|text| !message.contains(text.as_str()))?;
+        let text = text.as_ref().filter(|text| text.len() <= WANTED)?;
+        let text = Some(text).filter(|text| !message.contains(text.as_str()))?;
         Some(format!("{what} {text}"))
     };
     let words: Vec<String> =

@@ -232,6 +232,12 @@ fn advice(names: ToolNames, tool: ToolId, error: &app::Error) -> String {
             "Nothing was answered. Show the user what is asked and the command, and let a person decide; {status} says how it \
              goes on and lists what is open."
         ),
+        app::Error::Plan { .. } => {
+            let plan = ToolId::Plan.listed(names);
+            format!(
+                "Nothing was started. {plan} makes a new plan and changes nothing; show it to the user."
+            )
+        }
         app::Error::Refused(_) => format!("Call {status} to see how the execution stands."),
         app::Error::ToolServers(_) => {
             format!("Call {describe} to see which tools the workflow calls.")

@@ -53,6 +53,7 @@ impl Call<'_> {
             ToolId::Validate => self.validate(arguments).await,
             ToolId::Save => self.save(arguments).await,
             ToolId::Manage => self.manage(arguments).await,
+            ToolId::Plan => self.plan(arguments).await,
         }
     }
 
@@ -67,6 +68,7 @@ impl Call<'_> {
             workflow: arguments.required_text("workflow")?,
             input: arguments.object("input")?,
             idempotency_key: arguments.text("idempotency_key")?,
+            plan: arguments.text("plan")?,
         };
         let seconds = arguments.whole("wait_seconds", wait::MAX_SECONDS)?;
         let patience = Duration::from_secs(seconds.unwrap_or(tools::RUN_WAIT_SECONDS));

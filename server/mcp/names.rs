@@ -14,11 +14,12 @@ pub(crate) enum ToolId {
     Validate,
     Save,
     Manage,
+    Plan,
 }
 
 impl ToolId {
     /// Every tool, in the order in which they are listed.
-    pub(crate) const ALL: [ToolId; 7] = [
+    pub(crate) const ALL: [ToolId; 8] = [
         ToolId::List,
         ToolId::Describe,
         ToolId::Run,
@@ -26,6 +27,7 @@ impl ToolId {
         ToolId::Control,
         ToolId::Answer,
         ToolId::Validate,
+        ToolId::Plan,
     ];
 
     /// Those for authors, which not every door has.
@@ -63,6 +65,8 @@ impl ToolId {
             (ToolId::Save, ToolNames::Underscore) => "workflow_save",
             (ToolId::Manage, ToolNames::Dotted) => "workflow.manage",
             (ToolId::Manage, ToolNames::Underscore) => "workflow_manage",
+            (ToolId::Plan, ToolNames::Dotted) => "workflow.plan",
+            (ToolId::Plan, ToolNames::Underscore) => "workflow_plan",
         }
     }
 }

@@ -4,7 +4,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
 
 use super::{names::ToolId, wait};
-use crate::config::ToolNames;
+use crate::{app::MAX_PLAN_LIFETIME_MS, config::ToolNames};
 
 /// What an answer of `workflow.status` can be narrowed to.
 pub(crate) const FIELDS: [&str; 5] = ["output", "steps", "results", "error", "input"];
@@ -31,7 +31,7 @@ pub(crate) fn authoring(names: ToolNames) -> Vec<Tool> {
 
 /// What a client is told when it connects.
 pub(crate) fn instructions(names: ToolNames) -> String {
-    let [list, describe, run, status, control, answer, validate] =
+    let [list, describe, run, status, control, answer, validate, plan] =
         ToolId::ALL.map(|tool| tool.listed(names));
     format!(
         "Windlass runs workflows: durable, multi-step automations. An execution survives crashes, restarts and closed \
@@ -43,9 +43,11 @@ pub(crate) fn instructions(names: ToolNames) -> String {
          wait_seconds={max} until status is completed, failed or cancelled. Do not start it again.\n\
          4. Status waiting: waiting_for and requests say who has to do what. Show the user the request and its command; \
          do not decide for them. {answer} gives the answer of a person other than who started it.\n\
-         5. {status} without execution_id lists the newest executions and open requests. {control} cancels one, sends it \
-         an event, or settles a step whose outcome is uncertain, once you know what really happened.\n\
-         6. {validate} checks a workflow document and tells every problem with its repair.\n\
+         5. {plan} shows what {run} would write, and writes nothing. Show it where it matters; with its plan_id {run} does \
+         that and nothing else.\n\
+         6. {status} without execution_id lists the newest executions and open requests. {control} cancels one, sends it \
+         an event, or settles an uncertain step, once you know what really happened.\n\
+         7. {validate} checks a workflow document and tells every problem with its repair.\n\
          Every answer has a field next with the advised call.",
         max = wait::MAX_SECONDS,
     )
@@ -62,23 +64,20 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
         ),
         ToolId::Describe => (
             "Describe a workflow",
-            format!(
-                "Show one workflow: input schema, steps, tools, what is wrong with it."
-            ),
+            "Show one workflow: input schema, steps, tools, what is wrong with it.".to_owned(),
         ),
         ToolId::Run => (
             "Run a workflow",
             format!(
                 "Start a workflow (durable automation) and wait up to wait_seconds for its output. \
-                 A longer one goes on in the background: follow it with {status}. Names: {list}; input: {describe}."
+                 A longer one goes on in the background: follow it with {status}. {list} has names, {describe} the input."
             ),
         ),
         ToolId::Status => (
             "Look at an execution",
-            format!(
-                "Status, output, error, steps and requests of an execution; waits for its end when told to. \
-                 Without execution_id: the newest executions and all open requests."
-            ),
+            "Status, output, error, steps and requests of an execution; waits for its end when told to. Without \
+             execution_id: the newest executions and all open requests."
+                .to_owned(),
         ),
         ToolId::Control => (
             "Control an execution",
@@ -101,6 +100,13 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
                 "Check a workflow document and make it what {run} runs. With problems, nothing is saved."
             ),
         ),
+        ToolId::Plan => (
+            "Plan a workflow",
+            format!(
+                "Dry run of {run}: calls only tools that read, supposes what others say, and returns the writes in order, \
+                 with their full arguments. Changes nothing."
+            ),
+        ),
         ToolId::Manage => (
             "Manage a workflow",
             "List a workflow's revisions, show or diff them, or switch it on and off.".to_owned(),
@@ -108,7 +114,7 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
     };
     Tool::new(tool.listed(names), description, object(input_schema(tool)))
         .with_title(title)
-        .with_raw_output_schema(object(output_schema(tool)).into())
+        .with_raw_output_schema(object(output_schema()).into())
         .with_annotations(annotations(tool))
 }
 
@@ -121,6 +127,7 @@ fn input_schema(tool: ToolId) -> Value {
                 "workflow": { "type": "string" },
                 "input": { "type": "object", "description": "As its input schema says" },
                 "wait_seconds": wait_seconds(RUN_WAIT_SECONDS),
+                "plan": { "type": "string", "description": "plan_id: refused unless all is as planned; input may be left out" },
                 "idempotency_key": { "type": "string", "description": "Same key, same execution" },
             }),
             &["workflow"],
@@ -172,6 +179,14 @@ fn input_schema(tool: ToolId) -> Value {
             }),
             &[],
         ),
+        ToolId::Plan => arguments(
+            json!({
+                "workflow": { "type": "string" },
+                "input": { "type": "object" },
+                "expires_seconds": { "type": "integer", "maximum": MAX_PLAN_LIFETIME_MS / 1_000 },
+            }),
+            &["workflow"],
+        ),
         ToolId::Save => arguments(
             json!({
                 "document": { "type": "string", "description": "YAML or JSON" },
@@ -200,29 +215,9 @@ fn wait_seconds(default: u64) -> Value {
     })
 }
 
-/// Answers may have more than is named here: schemas stay small, and clients that are strict stay content.
-fn output_schema(tool: ToolId) -> Value {
-    match tool {
-        ToolId::Run => json!({
-            "type": "object",
-            "properties": {
-                "execution_id": { "type": "string" },
-                "status": { "type": "string" },
-                "version": { "type": "integer" },
-                "next": { "type": "string" },
-            },
-            "required": ["execution_id", "status", "version"],
-        }),
-        // Answers name their keys themselves; to say them here, too, would make every client's context longer.
-        ToolId::List
-        | ToolId::Describe
-        | ToolId::Status
-        | ToolId::Control
-        | ToolId::Answer
-        | ToolId::Validate
-        | ToolId::Save
-        | ToolId::Manage => json!({ "type": "object" }),
-    }
+/// Answers name their keys themselves; to say them here, too, would make every client's context longer.
+fn output_schema() -> Value {
+    json!({ "type": "object" })
 }
 
 fn annotations(tool: ToolId) -> ToolAnnotations {
@@ -234,6 +229,12 @@ fn annotations(tool: ToolId) -> ToolAnnotations {
                 .idempotent(true)
                 .open_world(false)
         }
+        // What it calls only reads, but may be anywhere; each plan is a new one.
+        ToolId::Plan => ToolAnnotations::new()
+            .read_only(true)
+            .destructive(false)
+            .idempotent(false)
+            .open_world(true),
         ToolId::Save | ToolId::Manage => ToolAnnotations::new()
             .read_only(false)
             .destructive(false)

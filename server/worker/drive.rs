@@ -143,6 +143,7 @@ impl Drive {
         let state = fold(&workflow, &claim, &loaded)?;
         let lease = (claimed_at, held);
         let family = Family {
+            root_id: loaded.root_id,
             links: serde_json::from_str(&loaded.links).unwrap_or_default(),
             depth: loaded.depth,
             requested_by: loaded.requested_by,
@@ -317,10 +318,10 @@ impl Drive {
             let secrets = call.secrets.clone();
             let call = self.address(call, cancel);
             let outgoing = self.shared.outgoing.clone();
-            let id = self.claim.execution_id.clone();
+            let root_id = self.family.root_id.clone();
             self.out.spawn(async move {
                 fault::point("before_call");
-                let outgoing = outgoing.call(&id, call, &secrets, &|_| {});
+                let outgoing = outgoing.call(&root_id, call, &secrets, &|_| {});
                 let outcome = AssertUnwindSafe(outgoing).catch_unwind().await;
                 fault::point("after_call");
                 (step, outcome.unwrap_or_else(|_| panicked()))
