@@ -45,6 +45,8 @@ pub struct Loaded {
     pub links: String,
     /// How many executions are above it.
     pub depth: i64,
+    /// The topmost of them; itself when there is none.
+    pub root_id: String,
     /// Everything that happened, with its time.
     pub history: Vec<(i64, Event)>,
     /// Signals that the history does not take into account yet, numbered.
@@ -201,12 +203,12 @@ impl Store {
     pub async fn load(&self, claim: &Claim) -> Result<Loaded> {
         let id = &claim.execution_id;
         let sql = "SELECT r.document, e.revision, e.requested_by, e.tool_servers, e.signals_done, e.links,
-                       e.depth
+                       e.depth, COALESCE(e.root_id, e.id)
                    FROM executions e JOIN revisions r ON r.workspace = e.workspace AND r.hash = e.revision
                    WHERE e.id = $1 AND e.lease_epoch = $2";
-        let row: Option<(String, String, String, String, i64, String, i64)> =
+        let row: Option<(String, String, String, String, i64, String, i64, String)> =
             self.db.optional(sql, args![id, claim.epoch]).await?;
-        let (document, revision, requested_by, tool_servers, signals_done, links, depth) =
+        let (document, revision, requested_by, tool_servers, signals_done, links, depth, root_id) =
             row.ok_or_else(|| Error::Fenced(id.clone()))?;
         Ok(Loaded {
             document,
@@ -215,6 +217,7 @@ impl Store {
             tool_servers,
             links,
             depth,
+            root_id,
             history: self.history(id).await?,
             signals: self.signals(id, signals_done).await?,
             signals_done,

@@ -50,6 +50,8 @@ pub(super) struct Drive {
     workflow: Arc<Workflow>,
     state: State,
     family: Family,
+    /// The execution at the root of the tree: what was sealed in one execution of it is opened in all.
+    root_id: String,
     signals_done: i64,
     /// Signals were taken note of that no commit has written yet.
     heard: bool,
@@ -149,6 +151,7 @@ impl Drive {
         };
         let standing = (state, family);
         let mut drive = Drive::new(shared, claim, lease, workflow, standing, loaded.signals_done);
+        drive.root_id = loaded.root_id;
         shared.adopt(
             drive
                 .state
@@ -171,6 +174,8 @@ impl Drive {
     ) -> Drive {
         Drive {
             shared: Arc::clone(shared),
+            // Who is handed over is nobody's child.
+            root_id: claim.execution_id.clone(),
             claim,
             workflow,
             state,
@@ -202,7 +207,12 @@ impl Drive {
 
     async fn go_on(&mut self) -> Result<(), Error> {
         let calls = mem::take(&mut self.to_call);
+        let is_handed_over = !calls.is_empty();
         self.call(calls).await?;
+        // What is not wanted any more of what began with the execution is told so.
+        if is_handed_over && self.turn().await? {
+            return Ok(());
+        }
         if self.claim.due.contains(&self.claim.execution_id) {
             self.listen().await?;
         }
@@ -232,12 +242,13 @@ impl Drive {
             self.commit(&turn.events, &children, &stops, now, release).await?;
         }
         self.stopped.extend(stops);
+        self.call(turn.calls).await?;
+        // Also one that begins in this very turn: its race may be decided already.
         for step in &turn.cancels {
             if let Some(cancel) = self.cancels.get(step) {
                 cancel.cancel();
             }
         }
-        self.call(turn.calls).await?;
         Ok(release)
     }
 
@@ -317,10 +328,10 @@ impl Drive {
             let secrets = call.secrets.clone();
             let call = self.address(call, cancel);
             let outgoing = self.shared.outgoing.clone();
-            let id = self.claim.execution_id.clone();
+            let root_id = self.root_id.clone();
             self.out.spawn(async move {
                 fault::point("before_call");
-                let outgoing = outgoing.call(&id, call, &secrets, &|_| {});
+                let outgoing = outgoing.call(&root_id, call, &secrets, &|_| {});
                 let outcome = AssertUnwindSafe(outgoing).catch_unwind().await;
                 fault::point("after_call");
                 (step, outcome.unwrap_or_else(|_| panicked()))
