@@ -99,6 +99,8 @@ pub struct State {
     pub(crate) asked: BTreeSet<usize>,
     /// Steps that wait for a lock.
     pub(crate) locking: BTreeSet<usize>,
+    /// Steps whose execution of another workflow waits for a person or a lock.
+    pub(crate) waiting_children: BTreeSet<usize>,
     /// Steps that wait for an event, the longest waiting first.
     pub(crate) listening: BTreeSet<(i64, usize)>,
     /// Events that nobody waited for yet.
@@ -192,6 +194,7 @@ impl State {
             uncertain: BTreeSet::new(),
             asked: BTreeSet::new(),
             locking: BTreeSet::new(),
+            waiting_children: BTreeSet::new(),
             listening: BTreeSet::new(),
             mailbox: VecDeque::new(),
             due: BTreeSet::new(),
@@ -351,6 +354,7 @@ impl State {
         let nobody = self.uncertain.is_empty()
             && self.asked.is_empty()
             && self.locking.is_empty()
+            && self.waiting_children.is_empty()
             && !self.lock.is_wanted();
         match (nobody, self.person_since) {
             (false, None) => self.person_since = Some(at),
@@ -361,6 +365,13 @@ impl State {
             }
             (true, None) | (false, Some(_)) => {}
         }
+    }
+
+    /// Whether a person or a lock is waited for, here or in an execution that a step is: its time counts against no
+    /// bound.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        self.person_since.is_some()
     }
 
     /// How long persons and locks have taken until now, in milliseconds.

@@ -51,7 +51,8 @@ impl App {
         let place = self.inner.driver.place();
         let worker = place.as_ref().map(Place::worker);
         let turn = first_turn(&workflow, &mut state, &id, happened, at, worker.is_some())?;
-        for (workflow, _) in &linked {
+        // Nothing of it is stored yet, and the first step may run any of them, the workflow itself too.
+        for workflow in linked.iter().map(|(workflow, _)| workflow).chain([&workflow]) {
             self.inner.revisions.keep(Arc::clone(workflow));
         }
         let Inner { store, revisions, .. } = &*self.inner;

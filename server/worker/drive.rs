@@ -60,6 +60,8 @@ pub(super) struct Drive {
     wake_at: Option<i64>,
     out: JoinSet<(String, Outcome)>,
     cancels: HashMap<String, CancellationToken>,
+    /// Whether the execution above knows that a person or a lock is waited for.
+    is_held_up: bool,
     /// The executions that were told to stop from here.
     stopped: BTreeSet<String>,
     /// When the lease was last known to hold; calls that wait for their turn look at it too.
@@ -176,6 +178,7 @@ impl Drive {
             shared: Arc::clone(shared),
             // Who is handed over is nobody's child.
             root_id: claim.execution_id.clone(),
+            is_held_up: state.is_held_up(),
             claim,
             workflow,
             state,
@@ -278,12 +281,14 @@ impl Drive {
         at: i64,
         release: bool,
     ) -> Result<(), Error> {
+        let is_held_up = self.state.is_held_up();
         let commit = Commit {
             workflow: &self.workflow,
             state: &self.state,
             events,
             children,
             cancels,
+            held_up: (is_held_up != self.is_held_up).then_some(is_held_up),
             at,
             signals_done: self.signals_done,
             wake_at: self.wake_at,
@@ -295,6 +300,7 @@ impl Drive {
         fault::point("after_commit");
         self.claim.last_seq = last_seq;
         self.heard = false;
+        self.is_held_up = is_held_up;
         self.shared.adopt(children.iter().map(|child| child.execution_id.as_str()));
         for other in due.iter().filter(|other| **other != self.claim.execution_id) {
             self.shared.bell.ring(Ring::Due(other.as_str().into()));

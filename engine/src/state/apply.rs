@@ -49,6 +49,8 @@ impl State {
                 self.record_mut(id).lock = LockStanding::None;
             }
             Event::StepDeadlinePassed { .. } => self.run_out(id),
+            Event::ChildWaits { .. } => _ = self.waiting_children.insert(id),
+            Event::ChildGoesOn { .. } => _ = self.waiting_children.remove(&id),
             Event::GroupDecided { .. } => {
                 if let Some(frame) = self.record(id).inner {
                     self.stop_frame(frame, Cause::Decided, true);
@@ -175,9 +177,10 @@ impl State {
                 is_ready || self.waits_for_retry(id) || matches!(step.role, Role::Verify(_)),
                 "the step may not be called now",
             ),
-            Event::AttemptSucceeded { .. } | Event::AttemptUncertain { .. } => {
-                (is_out, "no call of the step is out")
-            }
+            Event::AttemptSucceeded { .. }
+            | Event::AttemptUncertain { .. }
+            | Event::ChildWaits { .. }
+            | Event::ChildGoesOn { .. } => (is_out, "no call of the step is out"),
             Event::AttemptFailed { .. } => {
                 (is_out || step.outcome.is_some(), "no call of the step is out")
             }
@@ -231,6 +234,7 @@ impl State {
         self.unsettled.remove(&id);
         self.asked.remove(&id);
         self.locking.remove(&id);
+        self.waiting_children.remove(&id);
         self.uncertain.remove(&id);
         let step = self.record_mut(id);
         let (timer, listens) = (step.timer.take(), step.listens.take());

@@ -480,3 +480,33 @@ steps:
     play.wakes();
     assert_eq!(output(&play), json!({ "quick": { "waited_ms": 200 } }));
 }
+
+#[test]
+fn the_time_that_a_person_takes_in_another_workflow_counts_against_no_bound_here() {
+    let mut play = play(
+        "
+config: { timeoutMs: 5000 }
+steps: [{ name: sub, workflow: other, timeoutMs: 1000, retry: { maxAttempts: 2, initialDelayMs: 10, jitter: false } }]
+",
+        json!({}),
+    );
+    assert_eq!(play.last.wake_at, Some(2_000));
+    play.passes(500);
+    play.hears([Event::ChildWaits { step: "sub".into() }]);
+    assert_eq!(play.last.wake_at, None);
+    play.passes(86_400_000);
+    dies(&mut play);
+    play.hears([Event::ChildGoesOn { step: "sub".into() }]);
+    assert_eq!(play.last.wake_at, Some(play.now + 500));
+    play.passes(100);
+    play.hears([Event::ChildWaits { step: "sub".into() }]);
+    play.passes(10_000);
+    play.fails("sub", passing("failed"));
+    assert_eq!(play.kinds(), ["attempt_failed", "call_scheduled"], "its own time is not over");
+    play.wakes();
+    assert_eq!(play.last.children.len(), 1);
+    play.wakes();
+    assert_eq!(play.last.cancels, ["sub"]);
+    play.fails("sub", StepError::permanent("cancelled", "it was cancelled"));
+    assert_eq!(play.failure(), (Some("sub"), "timeout"));
+}
