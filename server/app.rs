@@ -6,8 +6,12 @@ mod checks;
 mod differences;
 mod drifts;
 mod error;
+mod fixes;
 mod look;
+mod plan;
 mod saved;
+mod sealed;
+mod secret_names;
 mod shipped;
 mod start;
 mod views;
@@ -24,13 +28,18 @@ pub use self::{
     differences::Change,
     drifts::{Look, ToolDrift, WorkflowDrift},
     error::Error,
+    fixes::fix,
+    plan::{
+        Asked, Basis, Blocked, Handler, Locked, MAX_PLAN_LIFETIME_MS, MayRun, Plan, PlanRequest,
+        Read, Stopped, Stub, Truncated, Waited, Why, Write,
+    },
     saved::{
         Accepted, RevisionDiff, RevisionDocument, RevisionList, RevisionView, SaveRequest, Saved,
         Unpinned,
     },
     views::{
-        Caller, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary, RequestView,
-        Resolution, RunRequest, StepView, WorkflowView,
+        Caller, CancelView, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary,
+        RequestView, Resolution, RunRequest, StepView, WorkflowView,
     },
 };
 use crate::{
@@ -65,6 +74,8 @@ struct Inner {
     catalogue: Catalogue,
     /// Whether an agent may answer what its own executions ask.
     agents_may_answer: bool,
+    /// What workflows may write behind `secrets.`; the values are none of its business.
+    secret_names: Vec<String>,
 }
 
 impl App {
@@ -80,6 +91,7 @@ impl App {
     ) -> App {
         let catalogue = Catalogue::new(&config.project, &config.workflows);
         let agents_may_answer = config.approvals.agents_may_answer;
+        let secret_names = config.secret_names().map(str::to_owned).collect();
         let pins = Pins::new(store.clone());
         let inner = Inner {
             store,
@@ -90,6 +102,7 @@ impl App {
             driver,
             catalogue,
             agents_may_answer,
+            secret_names,
         };
         App { inner: Arc::new(inner) }
     }
@@ -166,7 +179,10 @@ impl App {
             execution_id: row.id,
             workflow: row.workflow,
             status: row.status,
-            waiting_for: row.waiting_for,
+            waiting_for: row.waiting_for.map(|mut waits| {
+                sealed::text(&mut waits);
+                waits
+            }),
             created_at: row.created_at,
             ended_at: row.ended_at,
         });

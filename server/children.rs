@@ -15,6 +15,8 @@ pub const MAX_DEPTH: i64 = 16;
 /// What an execution hands down to those that its steps are.
 #[derive(Clone, Debug, Default)]
 pub struct Family {
+    /// The execution at the top.
+    pub root_id: String,
     /// Who started the topmost one.
     pub requested_by: String,
     /// The revision of each workflow that may be run, by its name.

@@ -26,6 +26,9 @@ pub const SEALED: &str = "sealed:v1:";
 /// What it ends with: so that it is found in a longer text, whatever follows it there.
 pub const SEAL_END: char = '.';
 
+/// What is shown in the place of a sealed text to whoever only looks.
+pub(crate) const SHOWN: &str = "[sealed]";
+
 const SIGNED: &str = "signed:v1:";
 
 const KEY_BYTES: usize = 32;
@@ -205,6 +208,14 @@ impl Keyring {
         *keys = Some(Arc::clone(&loaded));
         Ok(loaded)
     }
+}
+
+/// How long the sealed text is that a text begins with, if one begins there.
+pub(crate) fn token_at(text: &str) -> Option<usize> {
+    let body = text.strip_prefix(SEALED)?;
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_:".contains(letter);
+    let end = body.find(|letter| !is_part(letter))?;
+    body[end..].starts_with(SEAL_END).then_some(SEALED.len() + end + SEAL_END.len_utf8())
 }
 
 fn newest(keys: &[Key]) -> Result<&Key, Error> {

@@ -337,14 +337,71 @@ fn a_sealed_token_outlives_the_process_that_it_was_made_in() {
     let ended = scene.run(&once, None);
     let execution = execution_of(&ended);
     assert_eq!(execution["status"], "completed", "{ended:#?}");
-    let token = execution["output"]["token"].as_str().unwrap();
-    assert!(token.starts_with("sealed:v1:"), "{token}");
+    assert_eq!(execution["output"]["token"], "[sealed]");
+    let id = execution["execution_id"].as_str().unwrap();
+    for arguments in [vec!["status", id, "--json"], vec!["status", id]] {
+        let shown = scene.project.run(&arguments).stdout;
+        assert!(shown.contains("[sealed]") && !shown.contains("sealed:v1:"), "{shown}");
+    }
+    assert!(rows(&database).contains("Bearer sealed:v1:"));
     let ledger = fs::read_to_string(scene.project.path().join("ledger")).unwrap();
     let got = json!({ "text": format!("Bearer {MINTED}") }).to_string();
     assert_eq!(ledger.matches(&got).count(), 1, "{ledger}");
     for shown in [rows(&database), ended.stdout, ended.stderr] {
         is_clean(&shown, MINTED);
     }
+}
+
+#[test]
+fn what_is_sealed_in_one_execution_opens_in_those_above_and_below() {
+    let (scene, database) = scene("a-long-secret");
+    let put = "input: { type: object, properties: { token: { type: string } } }\nsteps:\n  - { name: put, tool: fake.put, params: { text: 'below ${input.token}' } }\n";
+    let make = "steps:\n  - { name: mint, tool: fake.mint }\noutput: '${steps.mint.token}'\n";
+    let above = "steps:\n  - { name: made, workflow: make }\n  - { name: own, tool: fake.put, params: { text: 'above ${steps.made}' } }\n  - { name: given, workflow: put, params: { token: '${steps.made}' } }\n";
+    for (name, text) in [("put", put), ("make", make), ("above", above)] {
+        scene.project.write(&format!("workflows/{name}.yaml"), &format!("name: {name}\n{text}"));
+    }
+    let once = Run { workflow: "above", key: "once", input: json!({}) };
+    // Another process goes on in the middle, so that what it knows of the tree comes from rows.
+    assert!(was_killed(&scene.run(&once, Some(("before_call", 2)))));
+    scene.let_leases_run_out();
+    let ended = scene.run(&once, None);
+    assert_eq!(execution_of(&ended)["status"], "completed", "{ended:#?}");
+    let ledger = fs::read_to_string(scene.project.path().join("ledger")).unwrap();
+    for place in ["above", "below"] {
+        let got = json!({ "text": format!("{place} {MINTED}") }).to_string();
+        assert!(ledger.contains(&got), "{got}\n{ledger}");
+    }
+    for shown in [rows(&database), ended.stdout, ended.stderr] {
+        is_clean(&shown, MINTED);
+    }
+}
+
+#[test]
+fn a_workflow_that_names_a_secret_which_is_not_configured_is_neither_valid_nor_saved() {
+    let (scene, _) = scene("the-first-secret");
+    let project = &scene.project;
+    let text = "name: tell\nsteps:\n  - name: put\n    tool: fake.put\n    params: { text: 'Bearer ${secrets.KEYS} for ${secrets.KEY}' }\n";
+    project.write("tell.yaml", text);
+    let answer = project.run(&["validate", "tell.yaml", "--json"]).expect(1).json();
+    let problems = answer["files"][0]["problems"].as_array().unwrap();
+    let [problem] = problems.as_slice() else { panic!("{answer:#}") };
+    assert_eq!(problem["code"], "unknown_secret");
+    assert_eq!(problem["pointer"], "/steps/0/params/text");
+    assert_eq!((&problem["line"], &problem["nearest"]), (&json!(5), &json!(["KEY"])));
+    let message = problem["message"].as_str().unwrap();
+    assert!(message.contains("configured are KEY. Add `[secrets.KEYS]`"), "{message}");
+    // Which secret a tool gets is for a person to say.
+    assert!(problem["patch"].is_null(), "{problem}");
+    let saved = project.run(&["save", "tell.yaml", "--json"]);
+    assert!(saved.stdout.contains("unknown_secret"), "{saved:#?}");
+    is_clean(&format!("{answer}{saved:?}"), "the-first-secret");
+    let answer = project.run(&["validate", "tell.yaml", "--offline", "--json"]).expect(0).json();
+    let unchecked = answer["files"][0]["unchecked"].as_array().unwrap();
+    let what: Vec<&str> = unchecked.iter().map(|entry| entry["what"].as_str().unwrap()).collect();
+    assert_eq!(what, ["tools, params and results", "the secret KEYS", "the secret KEY"]);
+    project.write("windlass.toml", "[secrets.KEYS]\nenv = 'A'\n[secrets.KEY]\nenv = 'B'\n");
+    project.run(&["validate", "tell.yaml"]).expect(0);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use windlass_engine::{Answer, InputSchema, Request, RequestKind};
 
-use super::{App, Caller, Detail, Error, Execution, RequestView, has_ended};
+use super::{App, Caller, Detail, Error, Execution, RequestView, has_ended, sealed};
 use crate::{
     bell::Ring,
     store::{Answered, RequestRow, Said, Signal, request},
@@ -11,9 +11,6 @@ use crate::{
 
 /// How many open requests are listed.
 const LISTED: u32 = 100;
-
-/// What the command line calls itself: whoever types there is taken for a person.
-const TERMINAL: &str = "windlass";
 
 impl App {
     /// Answers a request; `verified` when it is known for sure who the caller is.
@@ -112,9 +109,8 @@ impl App {
             )));
         }
         // Whoever types at the terminal of the machine is another one than the agent that works there.
-        let types = caller.client_name.as_deref() == Some(TERMINAL) && !verified;
         let started_it = row.requested_by == *name;
-        if started_it && !types && !asked.allow_self && !self.inner.agents_may_answer {
+        if started_it && !caller.at_terminal && !asked.allow_self && !self.inner.agents_may_answer {
             return Err(Error::Refused(format!(
                 "{name} started the execution and may not answer {id}: ask a person, who answers with `windlass approve \
                  {id}` or as somebody else (approvals.agents_may_answer = true in the configuration, or allowSelf: true in \
@@ -188,7 +184,7 @@ fn fitting(asked: &Request, answer: Answer) -> Result<Answer, Error> {
 /// A request as those see it who may answer.
 pub(super) fn view(row: &RequestRow) -> Result<RequestView, Error> {
     let (asked, said) = request::read(row)?;
-    Ok(RequestView {
+    Ok(sealed::request(RequestView {
         request_id: row.id.clone(),
         execution_id: row.execution_id.clone(),
         workflow: row.workflow.clone(),
@@ -210,7 +206,7 @@ pub(super) fn view(row: &RequestRow) -> Result<RequestView, Error> {
         escalated: asked.escalated,
         created_at: row.created_at,
         expires_at: row.expires_at,
-    })
+    }))
 }
 
 fn ago(ms: i64) -> String {

@@ -16,7 +16,11 @@ use windlass_engine::{
 };
 use windlass_import::Dialect;
 
-use super::{App, WorkflowView, catalogue};
+use super::{
+    App, WorkflowView,
+    catalogue::{self, Entry},
+    secret_names,
+};
 use crate::tool_servers::{Error, RetryClass, ToolInfo, ToolServers};
 
 /// How long tool servers have to answer; what a slower one offers stays unchecked.
@@ -52,12 +56,28 @@ impl App {
     /// Checks a document as it is checked before it is saved; stores and calls nothing.
     pub async fn check(&self, text: &str, source: &str) -> Validation {
         let entry = catalogue::read(text, source, &super::stem(source));
+        self.check_entry(&entry, text).await
+    }
+
+    /// Checks a workflow by its name, as a run would use it now; stores and calls nothing.
+    ///
+    /// # Errors
+    /// When there is no such workflow.
+    pub async fn check_workflow(&self, name: &str) -> Result<Validation, super::Error> {
+        let entry = self.find(name).await?;
+        // What is known of it is its content: its file may look otherwise, so that no lines are named.
+        Ok(self.check_entry(&entry, "").await)
+    }
+
+    /// The same for a document that was read.
+    pub(super) async fn check_entry(&self, entry: &Entry, text: &str) -> Validation {
         let workflow = match &entry.read {
             Ok(workflow) => Arc::clone(workflow),
             Err(problems) => return Validation::broken(problems.to_vec()),
         };
         let live = self.live(&workflow).await;
-        let findings = check_tools(&workflow, &live);
+        let mut findings = check_tools(&workflow, &live);
+        findings.problems.extend(secret_names::unknown(&workflow, &self.inner.secret_names));
         Validation::of(text, Some(entry.view()), findings)
     }
 
@@ -88,16 +108,22 @@ impl App {
     }
 }
 
-/// Checks a document alone, without asking any tool server. The problems are empty when it can be read.
+/// Checks a document alone, without configuration, database and tool servers; `why` says why nothing more is looked at.
+/// The problems are empty when it can be read.
 #[must_use]
-pub fn validate(text: &str) -> Validation {
+pub fn validate(text: &str, why: &str) -> Validation {
     let entry = catalogue::read(text, "", "workflow");
-    match &entry.read {
-        Ok(_) => {
-            Validation { view: Some(entry.view()), problems: Vec::new(), unchecked: Vec::new() }
-        }
-        Err(problems) => Validation::broken(problems.to_vec()),
-    }
+    let workflow = match &entry.read {
+        Ok(workflow) => workflow,
+        Err(problems) => return Validation::broken(problems.to_vec()),
+    };
+    let all = Unchecked {
+        pointer: String::new(),
+        what: "tools, params and results".to_owned(),
+        why: why.to_owned(),
+    };
+    let unchecked = [all].into_iter().chain(secret_names::unchecked(workflow, why)).collect();
+    Validation { view: Some(entry.view()), problems: Vec::new(), unchecked }
 }
 
 impl Validation {

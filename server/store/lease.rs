@@ -45,7 +45,7 @@ pub struct Loaded {
     pub links: String,
     /// How many executions are above it.
     pub depth: i64,
-    /// The topmost of them; itself when there is none.
+    /// The topmost of those; itself where there is none.
     pub root_id: String,
     /// Everything that happened, with its time.
     pub history: Vec<(i64, Event)>,

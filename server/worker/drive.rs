@@ -50,8 +50,6 @@ pub(super) struct Drive {
     workflow: Arc<Workflow>,
     state: State,
     family: Family,
-    /// The execution at the root of the tree: what was sealed in one execution of it is opened in all.
-    root_id: String,
     signals_done: i64,
     /// Signals were taken note of that no commit has written yet.
     heard: bool,
@@ -147,13 +145,13 @@ impl Drive {
         let state = fold(&workflow, &claim, &loaded)?;
         let lease = (claimed_at, held);
         let family = Family {
+            root_id: loaded.root_id,
             links: serde_json::from_str(&loaded.links).unwrap_or_default(),
             depth: loaded.depth,
             requested_by: loaded.requested_by,
         };
         let standing = (state, family);
         let mut drive = Drive::new(shared, claim, lease, workflow, standing, loaded.signals_done);
-        drive.root_id = loaded.root_id;
         shared.adopt(
             drive
                 .state
@@ -176,8 +174,6 @@ impl Drive {
     ) -> Drive {
         Drive {
             shared: Arc::clone(shared),
-            // Who is handed over is nobody's child.
-            root_id: claim.execution_id.clone(),
             is_held_up: state.is_held_up(),
             claim,
             workflow,
@@ -334,7 +330,7 @@ impl Drive {
             let secrets = call.secrets.clone();
             let call = self.address(call, cancel);
             let outgoing = self.shared.outgoing.clone();
-            let root_id = self.root_id.clone();
+            let root_id = self.family.root_id.clone();
             self.out.spawn(async move {
                 fault::point("before_call");
                 let outgoing = outgoing.call(&root_id, call, &secrets, &|_| {});

@@ -15,13 +15,10 @@ use windlass_engine::SecretSlot;
 use zeroize::Zeroizing;
 
 use crate::{
-    keyring::{Keyring, Purpose},
+    keyring::{Keyring, Purpose, SHOWN},
     secrets::{self, Scrubber, Secret, Secrets},
     tool_servers::{Call, Failure, Outcome, ToolProgress, ToolServers},
 };
-
-/// What stands in the place of a value that is kept sealed, where it is found elsewhere.
-const SEALED: &str = "[sealed]";
 
 /// What stands in the place of a value that had to be sealed and could not.
 const LOST: &str = "[not kept: the keyring cannot be used]";
@@ -159,7 +156,7 @@ impl Minted {
 
     fn scrubber(&self) -> Scrubber {
         let texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Scrubber::new(texts.iter().map(|text| (SEALED.to_owned(), text.as_str())))
+        Scrubber::new(texts.iter().map(|text| (SHOWN.to_owned(), text.as_str())))
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use windlass_engine::SecretSlot;
 
 use crate::{
-    keyring::{SEAL_END, SEALED},
+    keyring::{SEALED, token_at},
     secrets::{self, Secret},
 };
 
@@ -90,12 +90,4 @@ impl Filling<'_> {
         opened.push_str(rest);
         opened
     }
-}
-
-/// How long the sealed text is that the text begins with.
-fn token_at(text: &str) -> Option<usize> {
-    let body = text.strip_prefix(SEALED)?;
-    let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_:".contains(letter);
-    let end = body.find(|letter| !is_part(letter))?;
-    body[end..].starts_with(SEAL_END).then_some(SEALED.len() + end + SEAL_END.len_utf8())
 }
