@@ -167,6 +167,7 @@ impl Store {
             events: new.events,
             children: new.children,
             cancels: &[],
+            held_up: None,
             ended: new.state.status.is_final(),
         };
         let effects = Effects::prepare(&mut tx, &self.workspace, &happened).await?;
