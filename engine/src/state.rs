@@ -242,6 +242,22 @@ impl State {
         Ok(())
     }
 
+    /// Takes note of an event that was written long ago, and forgets what nothing refers to any more, so that a long
+    /// history needs no more memory than what is in flight.
+    ///
+    /// # Errors
+    /// As for [`State::apply`].
+    pub fn replay(
+        &mut self,
+        workflow: &Workflow,
+        event: &Event,
+        at: i64,
+    ) -> Result<(), UnexpectedEvent> {
+        self.apply(workflow, event, at)?;
+        self.forget();
+        Ok(())
+    }
+
     fn start(&mut self, event: &Event, input: &Value, at: i64) -> Result<(), UnexpectedEvent> {
         if self.status != Status::Pending {
             return Err(unexpected(event, "the execution has started before"));
@@ -431,10 +447,10 @@ impl State {
         self.records[id].get_or_insert_with(Box::default)
     }
 
-    /// How many records there are.
+    /// How many records and lists there are.
     #[cfg(test)]
     pub(crate) fn known(&self) -> usize {
-        self.records.iter().flatten().count()
+        self.records.iter().flatten().count() + self.frames.iter().flatten().count()
     }
 
     pub(crate) fn frame(&self, id: usize) -> Option<&Frame> {
@@ -448,6 +464,10 @@ impl State {
     /// Forgets what nothing refers to any more. What was just written is kept until the next turn, so that whoever
     /// writes it down can look.
     pub(crate) fn forget(&mut self) {
+        if !self.undo_due.is_empty() || !self.release_due.is_empty() {
+            // What is owed to a step that has ended is still to be written under its path.
+            return;
+        }
         for gone in std::mem::take(&mut self.forgotten) {
             match gone {
                 Gone::Record(id) => self.forget_record(id),
@@ -467,7 +487,9 @@ impl State {
 
     fn forget_record(&mut self, id: usize) {
         let Some(gone) = self.records[id].take() else { return };
-        self.paths.remove(&gone.path);
+        if self.record_at(&gone.path) == Some(id) {
+            self.paths.remove(&gone.path);
+        }
         if let Some(id) =
             gone.verifying.or_else(|| self.record_at(&format!("{}.verify", gone.path)))
         {

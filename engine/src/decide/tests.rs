@@ -4,6 +4,7 @@ mod chance;
 mod constructs;
 mod crashes;
 mod people;
+mod scale;
 mod worlds;
 
 use serde_json::{Value, json};

@@ -226,6 +226,11 @@ impl State {
         }
         if let Some(frame) = inner {
             self.close_frame(frame);
+            // Its elements were of use to its instances alone.
+            if let Some(Some(Frame { each: Some(each), .. })) = self.frames.get_mut(frame) {
+                each.items = Arc::default();
+                each.results = Vec::new();
+            }
         }
         let step = self.record(id);
         match step.role {
@@ -244,6 +249,15 @@ impl State {
         for id in open {
             self.uncertain.remove(&id);
         }
+    }
+
+    /// What the instances of a `forEach` resulted in. It is in the history already, and not kept twice.
+    pub(super) fn take_results(&mut self, id: usize) -> Value {
+        let inner = self.record(id).inner;
+        let frame = inner.and_then(|frame| self.frames.get_mut(frame));
+        let Some(Some(Frame { each: Some(each), .. })) = frame else { return Value::Null };
+        let results = std::mem::take(&mut each.results).into_iter();
+        results.map(|result| result.map(Arc::unwrap_or_clone).unwrap_or_default()).collect()
     }
 
     fn found_out(&mut self, id: usize, of: usize, status: StepStatus) {
@@ -299,7 +313,9 @@ impl State {
         {
             open.remove(&id);
             *completed += usize::from(status == StepStatus::Completed);
-            each.results[number] = output;
+            if let Some(result) = each.results.get_mut(number) {
+                *result = output;
+            }
             if status == StepStatus::Failed {
                 each.failed.insert(number);
             }
