@@ -25,7 +25,7 @@ fn row(step: &str, status: &str) -> StepRow {
 
 fn listed(workflow: &Workflow, rows: &[(&str, &str)], status: &str) -> Vec<String> {
     let rows = rows.iter().map(|(step, status)| row(step, status)).collect();
-    let (lines, _) = outline(workflow, rows, status);
+    let lines = outline(workflow, rows, status);
     let views = lines.into_iter().map(|line| line.view(workflow, None));
     views.map(|view| format!("{} {}", view.name, view.status)).collect()
 }
