@@ -188,12 +188,7 @@ impl Worker {
             return store.claim(id, &refused).await;
         };
         let own: Vec<String> = lock(own).iter().filter(|id| !leases.holds(id)).cloned().collect();
-        for execution_id in own {
-            if let Some(claim) = store.claim_only(id, &execution_id).await? {
-                return Ok(Some(claim));
-            }
-        }
-        Ok(None)
+        store.claim_among(id, &own).await
     }
 
     /// How long to sleep when nobody rings: until the next timer that this worker knows of, at most a poll.
@@ -227,15 +222,20 @@ impl Shared {
         }
     }
 
+    /// Looks no more for an execution that has ended.
+    fn dismiss(&self, execution_id: &str) {
+        if let Some(own) = &self.own {
+            lock(own).remove(execution_id);
+        }
+    }
+
     /// Leaves an execution, and all with the same tool servers, to other workers.
     fn refuse(&self, execution_id: &str, tool_servers: &str) {
         let mut refused = lock(&self.refused);
         if !refused.iter().any(|known| known == tool_servers) {
             refused.push(tool_servers.to_owned());
         }
-        if let Some(own) = &self.own {
-            lock(own).remove(execution_id);
-        }
+        self.dismiss(execution_id);
     }
 
     /// Whether this worker has every tool server the execution was started with, configured the same.

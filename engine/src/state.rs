@@ -248,6 +248,22 @@ impl State {
         Ok(())
     }
 
+    /// Takes note of an event that was written long ago, and forgets what nothing refers to any more, so that a long
+    /// history needs no more memory than what is in flight.
+    ///
+    /// # Errors
+    /// As for [`State::apply`].
+    pub fn replay(
+        &mut self,
+        workflow: &Workflow,
+        event: &Event,
+        at: i64,
+    ) -> Result<(), UnexpectedEvent> {
+        self.apply(workflow, event, at)?;
+        self.forget();
+        Ok(())
+    }
+
     fn start(&mut self, event: &Event, input: &Value, at: i64) -> Result<(), UnexpectedEvent> {
         if self.status != Status::Pending {
             return Err(unexpected(event, "the execution has started before"));
@@ -462,10 +478,10 @@ impl State {
         self.records[id].get_or_insert_with(Box::default)
     }
 
-    /// How many records there are.
+    /// How many records and lists there are.
     #[cfg(test)]
     pub(crate) fn known(&self) -> usize {
-        self.records.iter().flatten().count()
+        self.records.iter().flatten().count() + self.frames.iter().flatten().count()
     }
 
     pub(crate) fn frame(&self, id: usize) -> Option<&Frame> {

@@ -23,15 +23,27 @@ impl App {
     pub(super) async fn view(&self, row: ExecutionRow, detail: Detail) -> Result<Execution, Error> {
         let store = &self.inner.store;
         let workflow = self.inner.revisions.get(store, &row.revision).await?;
-        let rows = store.steps(&row.id).await?;
+        let (rows, more_steps) = store.shown_steps(&row.id, MOST_INSTANCES).await?;
         let mut notes = self.notes(&row, &workflow, &rows).await?;
-        let (lines, more_steps) = outline(&workflow, rows, &row.status);
+        let mut lines = outline(&workflow, rows, &row.status);
+        if workflow.steps.iter().any(|step| step.for_each.is_some()) {
+            count_instances(&mut lines, store.instance_counts(&row.id).await?);
+        }
         let mut contents = self.contents(&row, &lines, detail).await?;
-        let views = lines.into_iter().map(|line| {
+        let mut steps = Vec::new();
+        for line in lines {
+            let list = match detail {
+                Detail::Results if line.is_complete_list(&workflow) => {
+                    Some(results(store.results_of_instances(&row.id, &line.path).await?))
+                }
+                Detail::Results | Detail::Steps => None,
+            };
             let content = line.content().and_then(|seq| contents.remove(&seq));
-            notes.add(line.view(&workflow, content))
-        });
-        let steps = views.collect();
+            let view = line.view(&workflow, content);
+            let result = view.result.or(list);
+            let params = view.params.filter(|_| result.is_none());
+            steps.push(notes.add(StepView { params, result, ..view }));
+        }
         let cancel = notes.cancel.take();
         let output = if row.status == "completed" { self.output(&row).await? } else { None };
         let mut requests = Vec::new();
@@ -163,6 +175,14 @@ impl Line {
         row.output_seq.filter(|_| row.status == "completed").or(row.params_seq)
     }
 
+    /// Whether it is a `forEach` whose result is that of its instances, and written with these.
+    fn is_complete_list(&self, workflow: &Workflow) -> bool {
+        let completed = |row: &StepRow| row.status == "completed" && row.output_seq.is_none();
+        workflow.steps[self.definition].for_each.is_some()
+            && !self.path.ends_with(']')
+            && self.row.as_ref().is_some_and(completed)
+    }
+
     fn view(self, workflow: &Workflow, content: Option<Event>) -> StepView {
         let step = &workflow.steps[self.definition];
         let kind = match workflow.tool_at(&self.path) {
@@ -194,8 +214,8 @@ impl Line {
 /// and whether it finds out or undoes.
 type Place = Vec<(usize, u64, u8)>;
 
-/// What has begun and what is still to come, in the order of the document; and how many instances are left out.
-fn outline(workflow: &Workflow, rows: Vec<StepRow>, status: &str) -> (Vec<Line>, usize) {
+/// What has begun and what is still to come, in the order of the document.
+fn outline(workflow: &Workflow, rows: Vec<StepRow>, status: &str) -> Vec<Line> {
     let index: HashMap<&str, usize> =
         workflow.steps.iter().enumerate().map(|(at, step)| (step.name.as_str(), at)).collect();
     let mut lines: BTreeMap<Place, Line> = BTreeMap::new();
@@ -206,8 +226,6 @@ fn outline(workflow: &Workflow, rows: Vec<StepRow>, status: &str) -> (Vec<Line>,
         let line = Line { row: Some(row), ..Line::new(path, definition, StepStatus::Pending) };
         lines.insert(place, line);
     }
-    count_instances(&mut lines);
-    let more = leave_out(&mut lines);
     for definition in 0..workflow.steps.len() {
         let Some(path) = expected_path(workflow, definition) else { continue };
         let Some(place) = place(&index, &path) else { continue };
@@ -216,19 +234,16 @@ fn outline(workflow: &Workflow, rows: Vec<StepRow>, status: &str) -> (Vec<Line>,
             lines.insert(place, Line::new(path, definition, otherwise));
         }
     }
-    (lines.into_values().collect(), more)
+    lines.into_values().collect()
 }
 
-/// Counts the instances of each `forEach` before some are left out.
-fn count_instances(lines: &mut BTreeMap<Place, Line>) {
-    let instances = lines.iter().filter_map(|(place, line)| {
-        let ((definition, number, 0), above) = place.split_last()? else { return None };
-        let status = line.row.as_ref()?.status.clone();
-        (0 < *number).then(|| ([above, &[(*definition, 0, 0)]].concat(), status))
-    });
-    for (place, status) in instances.collect::<Vec<_>>() {
-        if let Some(line) = lines.get_mut(&place) {
-            *line.instances.entry(status).or_default() += 1;
+/// Says of each `forEach` how many of its instances stand how, those that are left out too.
+fn count_instances(lines: &mut [Line], counts: Vec<(String, String, i64)>) {
+    let index: HashMap<String, usize> =
+        lines.iter().enumerate().map(|(at, line)| (line.path.clone(), at)).collect();
+    for (path, status, count) in counts {
+        if let Some(at) = index.get(&path) {
+            lines[*at].instances.insert(status, usize::try_from(count).unwrap_or_default());
         }
     }
 }
@@ -248,34 +263,6 @@ fn place_of(index: &HashMap<&str, usize>, part: &str) -> Option<(usize, u64, u8)
         None => (part, 0),
     };
     Some((*index.get(name)?, number, suffix))
-}
-
-/// Keeps the list readable where there are thousands of instances; how many are gone.
-fn leave_out(lines: &mut BTreeMap<Place, Line>) -> usize {
-    let is_instance = |place: &Place| place.iter().any(|(_, number, _)| 0 < *number);
-    let mut instances: Vec<(u8, Place)> = lines
-        .iter()
-        .filter(|(place, _)| is_instance(place))
-        .map(|(place, line)| (rank(line), place.clone()))
-        .collect();
-    if instances.len() <= MOST_INSTANCES {
-        return 0;
-    }
-    instances.sort();
-    let gone = instances.split_off(MOST_INSTANCES);
-    for (_, place) in &gone {
-        lines.remove(place);
-    }
-    gone.len()
-}
-
-/// What something is the matter with comes before what goes well, and that before what is over.
-fn rank(line: &Line) -> u8 {
-    match line.row.as_ref().map(|row| row.status.as_str()) {
-        Some("uncertain" | "failed") => 0,
-        Some("waiting" | "running") => 1,
-        _ => 2,
-    }
 }
 
 /// Where a step will be found once it has begun. What is in a `forEach` or a loop shows only then, and so does what
@@ -309,6 +296,12 @@ fn not_begun(lines: &BTreeMap<Place, Line>, place: &Place, execution: &str) -> S
         }
     }
     StepStatus::Pending
+}
+
+/// The list that the results of instances are.
+fn results(instances: Vec<(String, Option<Event>)>) -> Value {
+    let result = |event: Event| told(event).0;
+    instances.into_iter().map(|(_, event)| event.and_then(result).unwrap_or_default()).collect()
 }
 
 /// The result that an event holds, or the params.

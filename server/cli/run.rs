@@ -24,6 +24,9 @@ use crate::{
 /// How long one look for changes lasts.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long nobody looks after a look, for each step that there is.
+const REST: Duration = Duration::from_micros(10);
+
 /// What is meant: a workflow that has a name, or the text of a file.
 pub(super) enum Subject {
     Workflow(String),
@@ -173,6 +176,9 @@ async fn watch(
             status::explain(&execution);
         }
         told = waits_for;
+        // A look costs more the more steps have begun: most of the time is left to whoever moves the execution.
+        let known = execution.steps.len() + execution.more_steps;
+        tokio::time::sleep(REST * u32::try_from(known).unwrap_or(u32::MAX)).await;
         let Execution { execution_id, version, .. } = &execution;
         execution = app.changed(execution_id, *version, PATIENCE, Detail::Steps).await?;
     }

@@ -3,8 +3,9 @@
 //! Statements are written once, with `$1` parameters, in the SQL that SQLite and
 //! Postgres share. Where they differ the caller passes one text for each.
 
-use std::{borrow::Cow, io, time::Duration};
+use std::{borrow::Cow, io, ops::ControlFlow, time::Duration};
 
+use futures::TryStreamExt;
 use sqlx::{
     FromRow, PgPool, Postgres, Sqlite, SqlitePool,
     postgres::{PgArguments, PgRow},
@@ -70,6 +71,34 @@ impl Db {
                 rows.iter().map(T::from_row).collect()
             }
         }
+    }
+
+    /// Reads outside a transaction, and has each row taken as it comes: they need not fit into memory together.
+    pub(crate) async fn each<T: AnyRow>(
+        &self,
+        sql: impl Into<Sql>,
+        args: &[Arg<'_>],
+        mut take: impl FnMut(T) -> ControlFlow<()> + Send,
+    ) -> sqlx::Result<()> {
+        match self {
+            Db::Sqlite { read, .. } => {
+                let mut rows = sqlite(sql.into(), args).fetch(read);
+                while let Some(row) = rows.try_next().await? {
+                    if take(T::from_row(&row)?).is_break() {
+                        break;
+                    }
+                }
+            }
+            Db::Postgres(pool) => {
+                let mut rows = postgres(sql.into(), args).fetch(pool);
+                while let Some(row) = bounded(rows.try_next()).await? {
+                    if take(T::from_row(&row)?).is_break() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads at most one row outside a transaction.

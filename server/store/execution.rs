@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
     sync::Arc,
 };
 
@@ -348,6 +349,80 @@ impl Store {
         Ok(self.db.all(COLUMNS, args![&*self.workspace, caller, i64::from(limit)]).await?)
     }
 
+    /// The rows to show of the steps that have begun, and how many are left out: of instances and iterations so
+    /// many, those that something is the matter with first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn shown_steps(
+        &self,
+        execution_id: &str,
+        most_instances: usize,
+    ) -> Result<(Vec<StepRow>, usize)> {
+        // The shorter of two paths comes first, so that the numbers of instances count.
+        let shown = "WITH own AS (
+                SELECT step, tool, status, attempts, started_at, ended_at, error, output_seq, params_seq
+                FROM steps WHERE execution_id = $1)
+            SELECT * FROM own WHERE step NOT LIKE '%[%'
+            UNION ALL
+            SELECT * FROM (
+                SELECT * FROM own WHERE step LIKE '%[%'
+                ORDER BY CASE WHEN status IN ('uncertain', 'failed') THEN 0
+                              WHEN status IN ('waiting', 'running') THEN 1 ELSE 2 END,
+                         length(step), step
+                LIMIT $2) AS instances";
+        let most = i64::try_from(most_instances).unwrap_or(i64::MAX);
+        let rows: Vec<StepRow> = self.db.all(shown, args![execution_id, most]).await?;
+        let instances = rows.iter().filter(|row| row.step.contains('[')).count();
+        if instances < most_instances {
+            return Ok((rows, 0));
+        }
+        let all = "SELECT COUNT(*) FROM steps WHERE execution_id = $1 AND step LIKE '%[%'";
+        let row: Option<(i64,)> = self.db.optional(all, args![execution_id]).await?;
+        let all = row.map_or(0, |(count,)| usize::try_from(count).unwrap_or_default());
+        Ok((rows, all.saturating_sub(instances)))
+    }
+
+    /// How many instances of each `forEach` stand how: its path, a status, and how many have it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn instance_counts(&self, execution_id: &str) -> Result<Vec<(String, String, i64)>> {
+        let sql = "SELECT rtrim(rtrim(step, ']'), '0123456789') AS of_step, status, COUNT(*)
+                   FROM steps WHERE execution_id = $1 AND step LIKE '%]' GROUP BY of_step, status";
+        let rows: Vec<(String, String, i64)> = self.db.all(sql, args![execution_id]).await?;
+        let named = rows
+            .into_iter()
+            .map(|(step, status, count)| (step.trim_end_matches('[').to_owned(), status, count));
+        Ok(named.collect())
+    }
+
+    /// What the instances of a `forEach` resulted in, by their paths; nothing where one has no result.
+    ///
+    /// # Errors
+    /// When the database fails, or a newer release wrote some of it.
+    pub async fn results_of_instances(
+        &self,
+        execution_id: &str,
+        path: &str,
+    ) -> Result<Vec<(String, Option<Event>)>> {
+        // What is in an instance has more in its path.
+        let sql = "SELECT s.step, COALESCE(e.data, p.data) FROM steps s
+                   LEFT JOIN events e ON e.execution_id = s.execution_id AND e.seq = s.output_seq
+                        AND s.status = 'completed'
+                   LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
+                   WHERE s.execution_id = $1 AND substr(s.step, 1, length($2)) = $2
+                     AND substr(s.step, length($2) + 1) NOT LIKE '%]_%'
+                   ORDER BY length(s.step), s.step";
+        let prefix = format!("{path}[");
+        let rows: Vec<(String, Option<String>)> =
+            self.db.all(sql, args![execution_id, prefix]).await?;
+        let read = |(step, data): (String, Option<String>)| {
+            Ok((step, data.map(|data| parse(execution_id, "an event", &data)).transpose()?))
+        };
+        rows.into_iter().map(read).collect()
+    }
+
     /// The rows of the steps that have begun.
     ///
     /// # Errors
@@ -430,12 +505,41 @@ impl Store {
     /// # Errors
     /// When the database fails, or a newer release wrote some of it.
     pub async fn history(&self, execution_id: &str) -> Result<Vec<(i64, Event)>> {
+        let mut history = Vec::new();
+        let take = |at, event| {
+            history.push((at, event));
+            Ok::<(), Error>(())
+        };
+        self.replay(execution_id, take).await?;
+        Ok(history)
+    }
+
+    /// Has everything that happened to an execution taken note of, in order, each with its time. No more than a part
+    /// of it is in memory at once.
+    ///
+    /// # Errors
+    /// When the database fails, or a newer release wrote some of it; and what `take` returns.
+    pub async fn replay<E: From<Error> + Send>(
+        &self,
+        execution_id: &str,
+        mut take: impl FnMut(i64, Event) -> std::result::Result<(), E> + Send,
+    ) -> std::result::Result<(), E> {
         let sql = "SELECT e.at, COALESCE(e.data, p.data) FROM events e
                    LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
                    WHERE e.execution_id = $1 ORDER BY e.seq";
-        let rows: Vec<(i64, String)> = self.db.all(sql, args![execution_id]).await?;
-        let read = |(at, data): (i64, String)| Ok((at, parse(execution_id, "the history", &data)?));
-        rows.into_iter().map(read).collect()
+        let mut refused = None;
+        let read = |(at, data): (i64, String)| {
+            let taken = parse(execution_id, "the history", &data).map_err(E::from);
+            match taken.and_then(|event| take(at, event)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(err) => {
+                    refused = Some(err);
+                    ControlFlow::Break(())
+                }
+            }
+        };
+        self.db.each(sql, args![execution_id], read).await.map_err(Error::from)?;
+        refused.map_or(Ok(()), Err)
     }
 
     /// The document of a revision.

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use windlass_engine::Event;
-
 use super::{
     ENGINE, Error, Result, Signal, Store,
     db::{Sql, args},
@@ -47,8 +45,6 @@ pub struct Loaded {
     pub depth: i64,
     /// The topmost of those; itself where there is none.
     pub root_id: String,
-    /// Everything that happened, with its time.
-    pub history: Vec<(i64, Event)>,
     /// Signals that the history does not take into account yet, numbered.
     pub signals: Vec<(i64, Signal)>,
     /// The number of the last signal that it does.
@@ -91,35 +87,38 @@ impl Store {
             .db
             .write(CLAIM, args![worker, now + LEASE_MS, &*self.workspace, now, ENGINE, refused])
             .await?;
-        let claimed = rows.into_iter().next();
-        Ok(claimed.map(|(execution_id, epoch, last_seq)| Claim {
-            execution_id,
-            last_seq,
-            due: Vec::new(),
-            epoch,
-        }))
+        Ok(rows.into_iter().next().map(claimed))
     }
 
-    /// Claims this very execution, if it is due.
+    /// Claims the one of these executions that has been due longest, if any is.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn claim_only(&self, worker: &str, execution_id: &str) -> Result<Option<Claim>> {
-        let sql = "UPDATE executions
-            SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1
-            WHERE id = $3 AND workspace = $4 AND wake_at <= $5 AND lease_until <= $5 AND min_engine <= $6
-            RETURNING lease_epoch, last_seq";
+    pub async fn claim_among(&self, worker: &str, ids: &[String]) -> Result<Option<Claim>> {
+        const AMONG: Sql = Sql::Each {
+            sqlite: "UPDATE executions
+                SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1
+                WHERE id = (SELECT id FROM executions
+                            WHERE id IN (SELECT value FROM json_each($3)) AND workspace = $4 AND wake_at <= $5
+                              AND lease_until <= $5 AND min_engine <= $6
+                            ORDER BY wake_at LIMIT 1)
+                RETURNING id, lease_epoch, last_seq",
+            postgres: "UPDATE executions
+                SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1
+                WHERE id = (SELECT id FROM executions
+                            WHERE id IN (SELECT json_array_elements_text($3::json)) AND workspace = $4 AND wake_at <= $5
+                              AND lease_until <= $5 AND min_engine <= $6
+                            ORDER BY wake_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+                RETURNING id, lease_epoch, last_seq",
+        };
+        if ids.is_empty() {
+            return Ok(None);
+        }
         let now = self.now();
-        let until = now + LEASE_MS;
-        let args = args![worker, until, execution_id, &*self.workspace, now, ENGINE];
-        let rows: Vec<(i64, i64)> = self.db.write(sql, args).await?;
-        let claimed = rows.into_iter().next();
-        Ok(claimed.map(|(epoch, last_seq)| Claim {
-            execution_id: execution_id.to_owned(),
-            last_seq,
-            due: Vec::new(),
-            epoch,
-        }))
+        let ids = serde_json::json!(ids).to_string();
+        let args = args![worker, now + LEASE_MS, ids, &*self.workspace, now, ENGINE];
+        let rows: Vec<(String, i64, i64)> = self.db.write(AMONG, args).await?;
+        Ok(rows.into_iter().next().map(claimed))
     }
 
     async fn is_due(&self, now: i64, refused: &[String]) -> Result<bool> {
@@ -196,7 +195,7 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
-    /// Everything that is needed to go on with a claimed execution.
+    /// Everything that is needed to go on with a claimed execution, but its history; see [`Store::replay`].
     ///
     /// # Errors
     /// [`Error::Unreadable`] when a newer release wrote something this one does not know.
@@ -218,11 +217,14 @@ impl Store {
             links,
             depth,
             root_id,
-            history: self.history(id).await?,
             signals: self.signals(id, signals_done).await?,
             signals_done,
         })
     }
+}
+
+fn claimed((execution_id, epoch, last_seq): (String, i64, i64)) -> Claim {
+    Claim { execution_id, last_seq, due: Vec::new(), epoch }
 }
 
 impl Claim {

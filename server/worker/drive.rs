@@ -142,7 +142,7 @@ impl Drive {
             return Err(Error::Elsewhere(loaded.tool_servers));
         }
         let workflow = shared.revisions.read(&loaded.revision, &loaded.document)?;
-        let state = fold(&workflow, &claim, &loaded)?;
+        let state = fold(&shared.store, &workflow, &claim, &loaded).await?;
         let lease = (claimed_at, held);
         let family = Family {
             root_id: loaded.root_id,
@@ -305,6 +305,9 @@ impl Drive {
         self.shared.bell.ring(Ring::Moved(Arc::clone(&id)));
         if release {
             self.shared.wake(self.wake_at);
+        }
+        if self.state.status.is_final() {
+            self.shared.dismiss(&self.claim.execution_id);
         }
         if self.signals_done < signals_in {
             self.shared.bell.heard(Ring::Due(id));
@@ -546,11 +549,15 @@ fn is_harmless(
     }
 }
 
-fn fold(workflow: &Workflow, claim: &Claim, loaded: &Loaded) -> Result<State, UnexpectedEvent> {
+async fn fold(
+    store: &store::Store,
+    workflow: &Workflow,
+    claim: &Claim,
+    loaded: &Loaded,
+) -> Result<State, Error> {
     let mut state = State::new(workflow, &claim.execution_id, &loaded.requested_by);
-    for (at, event) in &loaded.history {
-        state.apply(workflow, event, *at)?;
-    }
+    let take = |at, event: Event| Ok::<(), Error>(state.replay(workflow, &event, at)?);
+    store.replay(&claim.execution_id, take).await?;
     Ok(state)
 }
 

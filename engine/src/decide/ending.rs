@@ -162,10 +162,9 @@ impl Decider<'_> {
 
     fn output(&self) -> Verdict {
         let Some(template) = &self.workflow.output else {
-            return Verdict::Completed(self.last_result());
+            return Verdict::Completed(self.last_result().clone());
         };
-        let last = self.last_result();
-        let scope = Scope { result: Some(&last), ..self.state.scope_in(0, self.now) };
+        let scope = Scope { result: Some(self.last_result()), ..self.state.scope_in(0, self.now) };
         match template.evaluate(&self.state.names(self.workflow, scope)) {
             Ok(output) => Verdict::Completed(output),
             Err(err) => {
@@ -175,10 +174,10 @@ impl Decider<'_> {
     }
 
     /// Without an `output` an execution results in what its last step resulted in.
-    fn last_result(&self) -> Value {
+    fn last_result(&self) -> &Value {
         let last = self.state.frame(0).and_then(|frame| frame.records.last());
         let last = last.and_then(|id| self.state.record(*id).output.as_deref());
-        last.cloned().unwrap_or_default()
+        last.unwrap_or(&Value::Null)
     }
 
     /// What is to be run because of how the steps ended, if it was not run yet.

@@ -5,6 +5,7 @@ mod constructs;
 mod corners;
 mod crashes;
 mod people;
+mod scale;
 mod worlds;
 
 use serde_json::{Value, json};

@@ -121,7 +121,7 @@ impl State {
                 let output = match (output, self.record_mut(id).outcome.take()) {
                     (Some(output), _) => Arc::new(output.clone()),
                     (None, Some(Outcome::Delivered(output, _))) => output,
-                    (None, _) => Arc::new(Value::Null),
+                    (None, _) => Arc::new(self.take_results(id)),
                 };
                 self.complete(workflow, id, output, at);
             }

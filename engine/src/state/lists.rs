@@ -239,6 +239,11 @@ impl State {
         }
         if let Some(frame) = inner {
             self.close_frame(frame);
+            // Its elements were of use to its instances alone.
+            if let Some(Some(Frame { each: Some(each), .. })) = self.frames.get_mut(frame) {
+                each.items = Arc::default();
+                each.results = Vec::new();
+            }
         }
         let step = self.record(id);
         match step.role {
@@ -260,6 +265,15 @@ impl State {
                 self.release_due.push_back(id);
             }
         }
+    }
+
+    /// What the instances of a `forEach` resulted in. It is in the history already, and not kept twice.
+    pub(super) fn take_results(&mut self, id: usize) -> Value {
+        let inner = self.record(id).inner;
+        let frame = inner.and_then(|frame| self.frames.get_mut(frame));
+        let Some(Some(Frame { each: Some(each), .. })) = frame else { return Value::Null };
+        let results = std::mem::take(&mut each.results).into_iter();
+        results.map(|result| result.map(Arc::unwrap_or_clone).unwrap_or_default()).collect()
     }
 
     fn found_out(&mut self, id: usize, of: usize, status: StepStatus) {
@@ -315,7 +329,9 @@ impl State {
         {
             open.remove(&id);
             *completed += usize::from(status == StepStatus::Completed);
-            each.results[number] = output;
+            if let Some(result) = each.results.get_mut(number) {
+                *result = output;
+            }
             if status == StepStatus::Failed {
                 each.failed.insert(number);
             }
