@@ -5,7 +5,6 @@ use serde_json::json;
 use super::{
     Play,
     constructs::{output, play},
-    passing,
 };
 use crate::{Answer, Event, Status};
 
