@@ -244,3 +244,13 @@ fn results_are_read_by_path_alias_condition_and_as_the_output() {
     let last = json!({ "name": "w", "steps": [put(json!({}))] });
     assert!(reads(&last, "url"), "without `output`, the last result is the execution's");
 }
+
+#[test]
+fn schemas_that_refer_only_to_themselves_come_to_an_end() {
+    let endless = json!({ "$ref": "#/$defs/a", "$defs": { "a": { "$ref": "#/$defs/a" } } });
+    for pointer in ["/input_schema", "/output_schema"] {
+        let live = with(pointer, Some(endless.clone()));
+        _ = classify(&pinned(), Some(&live), &usage());
+        assert_eq!(classify(&live, Some(&live), &usage()), Drift::Same);
+    }
+}
