@@ -5,6 +5,7 @@ pub(crate) mod document;
 pub(crate) mod draft;
 mod expressions;
 mod fields;
+mod input;
 mod json;
 mod kinds;
 mod requests;
