@@ -6,7 +6,9 @@ mod checks;
 mod differences;
 mod drifts;
 mod error;
+mod fixes;
 mod look;
+mod plan;
 mod saved;
 mod sealed;
 mod secret_names;
@@ -28,13 +30,18 @@ pub use self::{
     differences::Change,
     drifts::{Look, ToolDrift, WorkflowDrift},
     error::Error,
+    fixes::fix,
+    plan::{
+        Asked, Basis, Blocked, Handler, Locked, MAX_PLAN_LIFETIME_MS, MayRun, Plan, PlanRequest,
+        Read, Stopped, Stub, Truncated, Waited, Why, Write,
+    },
     saved::{
         Accepted, RevisionDiff, RevisionDocument, RevisionList, RevisionView, SaveRequest, Saved,
         Unpinned,
     },
     views::{
-        Caller, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary, RequestView,
-        Resolution, RunRequest, StepView, WorkflowView,
+        Caller, CancelView, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary,
+        RequestView, Resolution, RunRequest, StepView, WorkflowView,
     },
 };
 use crate::{

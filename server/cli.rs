@@ -1,19 +1,25 @@
 //! The door for terminals: reads the command line, calls the application, renders the answer.
 
 mod accept;
+mod answer;
 mod arguments;
+mod ask;
 mod cancel;
 mod demo;
 mod diff;
 mod enable;
+mod event;
 mod failure;
 mod input;
 mod list;
 mod logs;
+mod plan;
+mod requests;
 mod resolve;
 mod revisions;
 mod run;
 mod save;
+mod schema;
 mod serve;
 mod session;
 mod signals;
@@ -21,6 +27,7 @@ mod status;
 mod steps;
 mod terminal;
 mod tools;
+mod tree;
 mod validate;
 mod worker;
 
@@ -61,6 +68,7 @@ pub(crate) fn caller() -> Caller {
         on_behalf_of: None,
         client_name: Some("windlass".to_owned()),
         client_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        at_terminal: true,
     }
 }
 
@@ -89,10 +97,16 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
     let session = Session::new(arguments.shared);
     match arguments.command {
         Command::Run(arguments) => run::run(&session, arguments).await,
+        Command::Plan(arguments) => plan::run(&session, arguments).await,
         Command::List(arguments) => list::run(&session, &arguments).await,
         Command::Status(arguments) => status::run(&session, &arguments).await,
         Command::Cancel(arguments) => cancel::run(&session, arguments).await,
         Command::Resolve(arguments) => resolve::run(&session, arguments).await,
+        Command::Requests => requests::run(&session).await,
+        Command::Answer(arguments) => answer::run(&session, arguments).await,
+        Command::Approve(arguments) => answer::decide(&session, arguments, true).await,
+        Command::Reject(arguments) => answer::decide(&session, arguments, false).await,
+        Command::Signal(arguments) => event::run(&session, arguments).await,
         Command::Validate(arguments) => validate::run(&session, &arguments).await,
         Command::Save(arguments) => save::run(&session, arguments).await,
         Command::Revisions(arguments) => revisions::run(&session, &arguments).await,
@@ -103,6 +117,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Tools(arguments) => tools::run(&session, &arguments).await,
         Command::Serve(arguments) => serve::run(&session, arguments).await,
         Command::Demo => demo::run(&session).await,
+        Command::Schema => Ok(schema::run()),
         Command::Config => Ok(settings(&session)),
         Command::Worker => worker::run(),
         Command::Version => Ok(version(&session)),

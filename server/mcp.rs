@@ -1,15 +1,21 @@
 //! The door for agents: workflows as MCP tools.
 
 mod answer;
+mod answering;
 mod arguments;
 mod authoring;
 mod call;
 mod conformance;
 mod handler;
+mod malformed;
 mod names;
+mod planning;
 mod progress;
+mod requests;
 mod resources;
+mod steps;
 mod tools;
+mod validating;
 mod wait;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
@@ -167,8 +173,11 @@ impl Mcp {
 
     fn unknown_tool(&self, name: &str) -> ErrorData {
         let listed = self.tools().iter().filter(|tool| ToolId::named(&tool.name).is_some());
-        let known = listed.map(|tool| &*tool.name).collect::<Vec<_>>().join(", ");
-        ErrorData::invalid_params(format!("Unknown tool {name:?}; there are {known}"), None)
+        let known: Vec<&str> = listed.map(|tool| &*tool.name).collect();
+        let meant = names::nearest(name, known.iter().copied());
+        let meant = meant.map(|meant| format!("; did you mean {meant:?}?")).unwrap_or_default();
+        let known = known.join(", ");
+        ErrorData::invalid_params(format!("Unknown tool {name:?}{meant}; there are {known}"), None)
     }
 }
 

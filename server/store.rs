@@ -9,6 +9,7 @@ mod lease;
 mod lock;
 mod notify;
 mod open;
+mod plans;
 mod record;
 pub mod request;
 mod turn;
@@ -31,6 +32,7 @@ pub use self::{
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
     lease::{Claim, Loaded},
     notify::Notifications,
+    plans::PlanRow,
     request::{Answered, RequestRow, Said},
     turn::{Commit, Committed},
     workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},

@@ -13,6 +13,7 @@ mod environment;
 mod failure;
 mod http;
 mod lines;
+mod look;
 mod mcp_call;
 mod pipe;
 mod process;

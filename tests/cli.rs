@@ -216,6 +216,9 @@ fn a_step_whose_outcome_is_uncertain_ends_the_run_with_4_until_a_person_settles_
     project.run(&["resolve", id, "touch", "--result", r#"{"touched":true}"#]).expect(0);
     let settled = project.run(&["status", id, "--wait", "30", "--json"]).expect(0).json();
     assert_eq!(settled["output"], json!({ "touched": true }));
+    assert_eq!(settled["steps"][0]["settled_by"], "local");
+    let shown = project.run(&["status", id]).expect(0).stdout;
+    assert!(shown.contains("settled by local"), "{shown}");
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn agent(name: &str) -> Caller {
 
 /// Whoever types at the terminal.
 fn terminal() -> Caller {
-    Caller { name: "local".into(), client_name: Some("windlass".into()), ..Caller::default() }
+    Caller { name: "local".into(), at_terminal: true, ..Caller::default() }
 }
 
 async fn run(app: &App, workflow: &str, input: Value) -> Execution {
@@ -101,7 +101,8 @@ async fn run(app: &App, workflow: &str, input: Value) -> Execution {
 
 async fn try_run(app: &App, workflow: &str, input: Value) -> Result<Execution, Error> {
     let input: Map<String, Value> = serde_json::from_value(input).unwrap();
-    let request = RunRequest { workflow: workflow.to_owned(), input, idempotency_key: None };
+    let request =
+        RunRequest { workflow: workflow.to_owned(), input, idempotency_key: None, plan: None };
     app.run(&agent("local"), request).await
 }
 

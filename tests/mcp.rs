@@ -8,12 +8,15 @@ use crate::harness::{
     Answer, Client, HttpServer, Project, SOON, begin, eventually, get, post, settled, signed,
 };
 
-const TOOLS: [&str; 7] = [
+const TOOLS: [&str; 10] = [
     "workflow.list",
     "workflow.describe",
     "workflow.run",
     "workflow.status",
     "workflow.control",
+    "workflow.answer",
+    "workflow.validate",
+    "workflow.plan",
     "workflow.save",
     "workflow.manage",
 ];
@@ -200,12 +203,12 @@ fn the_list_of_tools_is_small_stable_and_in_the_order_it_was_written() {
     let project = project();
     let mut client = legacy(&project);
     let first = client.ask("tools/list", json!({}));
-    assert!(first.to_string().len() < 6 * 1024);
+    assert!(first.to_string().len() < 13 * 512);
     assert_eq!(first, client.ask("tools/list", json!({})));
     let run = &first["tools"][2];
     let properties = run["inputSchema"]["properties"].as_object().unwrap();
     let properties: Vec<_> = properties.keys().collect();
-    assert_eq!(properties, ["workflow", "input", "wait_seconds", "idempotency_key"]);
+    assert_eq!(properties, ["workflow", "input", "wait_seconds", "plan", "idempotency_key"]);
     for tool in first["tools"].as_array().unwrap() {
         assert_eq!(tool["annotations"].as_object().unwrap().len(), 4, "{tool:#}");
         assert!(tool["title"].is_string() && tool["outputSchema"].is_object(), "{tool:#}");
@@ -252,7 +255,7 @@ fn an_unknown_argument_is_refused_with_the_one_that_was_meant() {
     assert_eq!(
         refusal,
         "workflow.run: there is no argument \"inputs\"; did you mean \"input\"? It takes: workflow, input, wait_seconds, \
-         idempotency_key. Nothing was done; correct it and call workflow.run again."
+         plan, idempotency_key. Nothing was done; correct it and call workflow.run again."
     );
 }
 

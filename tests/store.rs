@@ -2,6 +2,7 @@
 
 mod broken;
 mod opening;
+mod plans;
 mod workflows;
 
 use std::collections::BTreeSet;
@@ -127,6 +128,7 @@ async fn create(store: &Store, wish: &Wish) -> Result<Created, Error> {
         links: "{}",
         linked: &[],
         idempotency_key: wish.key,
+        plan: None,
         request_hash: wish.hash,
         state: &state,
         events: &events,
@@ -256,6 +258,7 @@ macro_rules! on_both {
 }
 
 mod language;
+mod workers;
 
 on_both! {
     async fn a_new_execution_is_due_for_any_worker(database) {
@@ -744,24 +747,6 @@ on_both! {
         assert!(away.eras().await.unwrap().is_empty());
     }
 
-    async fn a_worker_lives_until_it_is_gone_or_was_not_seen_for_long(database) {
-        let (home, away) = (database.open().await, database.open_as("away").await);
-        assert!(!home.worker_lives().await.unwrap());
-        home.worker_seen("worker_1").await.unwrap();
-        home.worker_seen("worker_1").await.unwrap();
-        assert!(home.worker_lives().await.unwrap());
-        assert!(!away.worker_lives().await.unwrap());
-        home.worker_gone("worker_1").await.unwrap();
-        assert!(!home.worker_lives().await.unwrap());
-
-        home.worker_seen("worker_2").await.unwrap();
-        database.write("UPDATE workers SET seen_at = seen_at - 20000").await;
-        assert!(!home.worker_lives().await.unwrap(), "a lease is shorter than that");
-        database.write("UPDATE workers SET seen_at = seen_at - 1000000").await;
-        home.worker_seen("worker_3").await.unwrap();
-        assert_eq!(database.number("SELECT COUNT(*) FROM workers").await, 1, "the dead are cleared away");
-    }
-
     async fn the_clock_is_the_databases(database) {
         let store = database.open().await;
         store.measure_clock().await.unwrap();
@@ -777,23 +762,6 @@ on_both! {
         assert!(error.to_string().starts_with("this process is closing the database"), "{error}");
     }
 
-    async fn rings_reach_other_processes_where_the_database_can_tell_them(database) {
-        let (store, away) = (database.open().await, database.open_as("away").await);
-        let ring = |id: &str| Ring::Due(id.into());
-        let Some(mut notifications) = store.listen().await.unwrap() else {
-            assert!(!database.is_postgres(), "only SQLite cannot tell");
-            return store.notify(&[ring("exec_1")]).await.unwrap();
-        };
-        assert!(database.is_postgres());
-        away.notify(&[ring("exec_elsewhere")]).await.unwrap();
-        store.notify(&[ring("exec_1"), Ring::Moved("exec_2".into())]).await.unwrap();
-        let mut heard = BTreeSet::new();
-        for _ in 0..2 {
-            let next = tokio::time::timeout(SOON, notifications.next());
-            heard.insert(next.await.expect("a ring").unwrap());
-        }
-        assert_eq!(heard, BTreeSet::from([ring("exec_1"), Ring::Moved("exec_2".into())]));
-    }
 }
 
 /// A parked execution is claimed because a test wants it to be.

@@ -15,9 +15,11 @@ mod event;
 pub mod expr;
 mod hash;
 mod input;
+mod origins;
 mod parse;
 mod problem;
 mod retry;
+mod schema;
 mod shape;
 mod state;
 mod workflow;
@@ -29,9 +31,11 @@ pub use event::{
 };
 pub use hash::content_hash;
 pub use input::{InputSchema, has_too_many_references};
+pub use origins::{Origin, Origins};
 pub use parse::{locate, parse, to_json};
 pub use problem::{PatchOperation, Problem};
 pub use retry::{INTERRUPTED, MAX_REPEATS};
+pub use schema::language_schema;
 pub use state::{State, Status, StepState, StepStatus, UnexpectedEvent};
 pub use workflow::{
     Approval, Ask, Backoff, Compensation, Config, DEFAULT_ANSWER_MS, DEFAULT_MAX_PARALLEL, ForEach,

@@ -4,11 +4,11 @@ mod aliases;
 pub(crate) mod document;
 pub(crate) mod draft;
 mod expressions;
-mod fields;
+pub(crate) mod fields;
 mod input;
 mod json;
-mod kinds;
-mod requests;
+pub(crate) mod kinds;
+pub(crate) mod requests;
 pub(crate) mod steps;
 mod yaml;
 
@@ -40,6 +40,9 @@ pub fn parse(text: &str) -> Result<Workflow, Vec<Problem>> {
     if problems.is_empty()
         && let Some(workflow) = workflow(draft, needs, root.to_value())
     {
+        // So the schema is held to every document that any test of the engine reads.
+        #[cfg(test)]
+        crate::schema::tests::must_accept(&workflow.document);
         return Ok(workflow);
     }
     problems.sort_by_key(|problem| (problem.line, problem.column));

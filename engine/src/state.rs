@@ -6,6 +6,7 @@ mod lists;
 mod names;
 mod status;
 mod step;
+mod suppose;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -121,6 +122,7 @@ pub struct State {
     execution: Value,
     /// `error` as handlers see it.
     error: Option<Value>,
+    supposed: suppose::Supposed,
 }
 
 /// Something that nothing refers to any more.
@@ -205,6 +207,7 @@ impl State {
                 "id": execution_id, "workflow": workflow.name, "requested_by": requested_by,
             }),
             error: None,
+            supposed: suppose::Supposed::default(),
         };
         state.open_list(workflow, None, "", None, &workflow.main);
         state

@@ -12,9 +12,6 @@ use crate::{
 /// How many open requests are listed.
 const LISTED: u32 = 100;
 
-/// What the command line calls itself: whoever types there is taken for a person.
-const TERMINAL: &str = "windlass";
-
 impl App {
     /// Answers a request; `verified` when it is known for sure who the caller is.
     ///
@@ -112,9 +109,8 @@ impl App {
             )));
         }
         // Whoever types at the terminal of the machine is another one than the agent that works there.
-        let types = caller.client_name.as_deref() == Some(TERMINAL) && !verified;
         let started_it = row.requested_by == *name;
-        if started_it && !types && !asked.allow_self && !self.inner.agents_may_answer {
+        if started_it && !caller.at_terminal && !asked.allow_self && !self.inner.agents_may_answer {
             return Err(Error::Refused(format!(
                 "{name} started the execution and may not answer {id}: ask a person, who answers with `windlass approve \
                  {id}` or as somebody else (approvals.agents_may_answer = true in the configuration, or allowSelf: true in \

@@ -16,7 +16,11 @@ use windlass_engine::{
 };
 use windlass_import::Dialect;
 
-use super::{App, WorkflowView, catalogue, secret_names};
+use super::{
+    App, WorkflowView,
+    catalogue::{self, Entry},
+    secret_names,
+};
 use crate::tool_servers::{Error, RetryClass, ToolInfo, ToolServers};
 
 /// How long tool servers have to answer; what a slower one offers stays unchecked.
@@ -52,6 +56,21 @@ impl App {
     /// Checks a document as it is checked before it is saved; stores and calls nothing.
     pub async fn check(&self, text: &str, source: &str) -> Validation {
         let entry = catalogue::read(text, source, &super::stem(source));
+        self.check_entry(&entry, text).await
+    }
+
+    /// Checks a workflow by its name, as a run would use it now; stores and calls nothing.
+    ///
+    /// # Errors
+    /// When there is no such workflow.
+    pub async fn check_workflow(&self, name: &str) -> Result<Validation, super::Error> {
+        let entry = self.find(name).await?;
+        // What is known of it is its content: its file may look otherwise, so that no lines are named.
+        Ok(self.check_entry(&entry, "").await)
+    }
+
+    /// The same for a document that was read.
+    pub(super) async fn check_entry(&self, entry: &Entry, text: &str) -> Validation {
         let workflow = match &entry.read {
             Ok(workflow) => Arc::clone(workflow),
             Err(problems) => {

@@ -78,6 +78,14 @@ pub enum Error {
         /// The names there are.
         known: String,
     },
+    /// A plan that cannot be made, or that a run cannot hold on to; says why and what to do.
+    #[error("{message}")]
+    Plan {
+        /// Stable, for machines.
+        code: &'static str,
+        /// What is wrong.
+        message: String,
+    },
     /// The request does not fit the state; says what would.
     #[error("{0}")]
     Refused(String),

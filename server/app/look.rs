@@ -8,6 +8,7 @@ use windlass_engine::{Event, Kind, Resolution as Settled, Step, StepStatus, Work
 use super::{App, Detail, Error, Execution, ExecutionError, StepView, answers, sealed};
 use crate::store::{ExecutionRow, StepRow};
 
+mod notes;
 #[cfg(test)]
 mod tests;
 
@@ -23,13 +24,15 @@ impl App {
         let store = &self.inner.store;
         let workflow = self.inner.revisions.get(store, &row.revision).await?;
         let rows = store.steps(&row.id).await?;
+        let mut notes = self.notes(&row, &workflow, &rows).await?;
         let (lines, more_steps) = outline(&workflow, rows, &row.status);
         let mut contents = self.contents(&row, &lines, detail).await?;
         let views = lines.into_iter().map(|line| {
             let content = line.content().and_then(|seq| contents.remove(&seq));
-            line.view(&workflow, content)
+            notes.add(line.view(&workflow, content))
         });
         let steps = views.collect();
+        let cancel = notes.cancel.take();
         let output = if row.status == "completed" { self.output(&row).await? } else { None };
         let mut requests = Vec::new();
         if row.ended_at.is_none() {
@@ -50,6 +53,8 @@ impl App {
             workflow: row.workflow,
             status: row.status,
             requested_by: row.requested_by,
+            cancel,
+            plan: row.plan,
             created_at: row.created_at,
             ended_at: row.ended_at,
         }))
@@ -143,9 +148,15 @@ struct Line {
     row: Option<StepRow>,
     /// What stands there otherwise.
     otherwise: StepStatus,
+    /// How many of its instances stand how.
+    instances: BTreeMap<String, usize>,
 }
 
 impl Line {
+    fn new(path: String, definition: usize, otherwise: StepStatus) -> Line {
+        Line { path, definition, row: None, otherwise, instances: BTreeMap::new() }
+    }
+
     /// The event that holds its result; until it has one, that which says what it was given.
     fn content(&self) -> Option<i64> {
         let row = self.row.as_ref()?;
@@ -171,6 +182,7 @@ impl Line {
             started_at: row.started_at,
             ended_at: row.ended_at,
             error: row.error.as_deref().and_then(|error| serde_json::from_str(error).ok()),
+            instances: self.instances,
             params,
             result,
             ..view
@@ -191,21 +203,34 @@ fn outline(workflow: &Workflow, rows: Vec<StepRow>, status: &str) -> (Vec<Line>,
         let Some(place) = place(&index, &row.step) else { continue };
         let Some(&(definition, ..)) = place.last() else { continue };
         let path = row.step.clone();
-        lines.insert(
-            place,
-            Line { path, definition, row: Some(row), otherwise: StepStatus::Pending },
-        );
+        let line = Line { row: Some(row), ..Line::new(path, definition, StepStatus::Pending) };
+        lines.insert(place, line);
     }
+    count_instances(&mut lines);
     let more = leave_out(&mut lines);
     for definition in 0..workflow.steps.len() {
         let Some(path) = expected_path(workflow, definition) else { continue };
         let Some(place) = place(&index, &path) else { continue };
         if !lines.contains_key(&place) {
             let otherwise = not_begun(&lines, &place, status);
-            lines.insert(place, Line { path, definition, row: None, otherwise });
+            lines.insert(place, Line::new(path, definition, otherwise));
         }
     }
     (lines.into_values().collect(), more)
+}
+
+/// Counts the instances of each `forEach` before some are left out.
+fn count_instances(lines: &mut BTreeMap<Place, Line>) {
+    let instances = lines.iter().filter_map(|(place, line)| {
+        let ((definition, number, 0), above) = place.split_last()? else { return None };
+        let status = line.row.as_ref()?.status.clone();
+        (0 < *number).then(|| ([above, &[(*definition, 0, 0)]].concat(), status))
+    });
+    for (place, status) in instances.collect::<Vec<_>>() {
+        if let Some(line) = lines.get_mut(&place) {
+            *line.instances.entry(status).or_default() += 1;
+        }
+    }
 }
 
 fn place(index: &HashMap<&str, usize>, path: &str) -> Option<Place> {

@@ -28,13 +28,21 @@ impl App {
     ) -> Result<Execution, Error> {
         let workflow = runnable(entry)?;
         check_key(request.idempotency_key.as_deref())?;
-        let given = Value::Object(request.input);
+        let held = self.held(&request).await?;
+        let given = match &held {
+            Some(held) => held.input(request.input),
+            None => Value::Object(request.input),
+        };
         let request_hash = request_hash(&workflow.name, &given);
         let input = workflow.input.accept(given).map_err(|problems| Error::InvalidInput {
             workflow: workflow.name.clone(),
             problems,
         })?;
         let linked = self.link(&workflow).await?;
+        if let Some(held) = &held {
+            let key = request.idempotency_key.as_deref();
+            self.hold(caller, held, &workflow, &input, &linked, key).await?;
+        }
         let all = linked.iter().map(|(workflow, _)| workflow).chain([&workflow]);
         let tool_servers = json!(self.used_tool_servers(all.clone())?).to_string();
         let links: BTreeMap<String, String> =
@@ -52,7 +60,8 @@ impl App {
         let place = self.inner.driver.place();
         let worker = place.as_ref().map(Place::worker);
         let turn = first_turn(&workflow, &mut state, &id, happened, at, worker.is_some())?;
-        for (workflow, _) in &linked {
+        let linked_too = linked.iter().map(|(workflow, _)| workflow);
+        for workflow in linked_too.chain([&workflow]) {
             self.inner.revisions.keep(Arc::clone(workflow));
         }
         let Inner { store, revisions, .. } = &*self.inner;
@@ -70,6 +79,7 @@ impl App {
             links: &links,
             linked: &linked,
             idempotency_key: request.idempotency_key.as_deref(),
+            plan: request.plan.as_deref(),
             request_hash: &request_hash,
             state: &state,
             events: &turn.events,
@@ -88,7 +98,6 @@ impl App {
                 return Err(Error::KeyReused { key, execution_id });
             }
         };
-        self.inner.revisions.keep(Arc::clone(&workflow));
         for due in claim.iter().flat_map(|claim| &claim.due).filter(|due| **due != id) {
             self.inner.bell.ring(Ring::Due(due.as_str().into()));
         }
@@ -115,7 +124,10 @@ impl App {
     }
 
     /// Every other workflow that an execution may run, at whatever depth, as it is now; by name.
-    async fn link(&self, workflow: &Workflow) -> Result<Vec<(Arc<Workflow>, String)>, Error> {
+    pub(super) async fn link(
+        &self,
+        workflow: &Workflow,
+    ) -> Result<Vec<(Arc<Workflow>, String)>, Error> {
         let mut linked: BTreeMap<String, (Arc<Workflow>, String)> = BTreeMap::new();
         let mut wanted: Vec<String> = workflow.children().map(str::to_owned).collect();
         while let Some(name) = wanted.pop() {
@@ -132,7 +144,7 @@ impl App {
     }
 
     /// The tool servers that workflows name, each with the identity of its configuration.
-    fn used_tool_servers<'w>(
+    pub(super) fn used_tool_servers<'w>(
         &self,
         workflows: impl Iterator<Item = &'w Arc<Workflow>>,
     ) -> Result<BTreeMap<String, String>, Error> {
@@ -188,7 +200,7 @@ fn request_hash(workflow: &str, input: &Value) -> String {
 }
 
 /// 128 random bits, in the letters that survive every URL, shell and eye.
-fn random_id() -> String {
+pub(super) fn random_id() -> String {
     const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut bits: u128 = rand::random();
     let mut id = String::with_capacity(26);

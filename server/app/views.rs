@@ -1,5 +1,7 @@
 //! What users ask with, and what they are shown.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 use windlass_engine::Problem;
@@ -17,6 +19,9 @@ pub struct Caller {
     pub client_name: Option<String>,
     /// The MCP client's version.
     pub client_version: Option<String>,
+    /// Whether the caller types at the terminal of the machine. Only the command line says so: what a client calls
+    /// itself is no proof of anything.
+    pub at_terminal: bool,
 }
 
 /// What to run.
@@ -28,6 +33,9 @@ pub struct RunRequest {
     pub input: Map<String, Value>,
     /// The same key twice is one execution (per workspace and caller, for 30 days).
     pub idempotency_key: Option<String>,
+    /// The plan that it is held to: refused when it would be another execution than was planned. The input may be left
+    /// out then.
+    pub plan: Option<String>,
 }
 
 /// An execution as its callers see it.
@@ -62,10 +70,41 @@ pub struct Execution {
     pub input: Value,
     /// Who started it.
     pub requested_by: String,
+    /// Who wants it to end early, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel: Option<CancelView>,
+    /// The plan that it was started by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// Milliseconds since 1970.
     pub created_at: i64,
     /// Milliseconds since 1970.
     pub ended_at: Option<i64>,
+}
+
+impl Execution {
+    /// Whether nothing moves before somebody outside does something: a person, or whoever sends an event.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        let works = |step: &StepView| step.status == "running" && step.kind == "tool";
+        match self.status.as_str() {
+            "paused" => true,
+            "waiting" => self.waiting_for.is_some(),
+            // The executions that its steps are may wait all the same.
+            "running" => self.waiting_for.is_some() && !self.steps.iter().any(works),
+            _ => false,
+        }
+    }
+}
+
+/// A wish to end an execution early.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CancelView {
+    /// Who.
+    pub by: String,
+    /// Why, if they said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Why an execution failed.
@@ -148,6 +187,21 @@ pub struct StepView {
     /// The last error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Value>,
+    /// When it goes on by itself at the latest, while it waits; in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<i64>,
+    /// The event it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// Who settled it by hand, or answered what it asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_by: Option<String>,
+    /// The execution that it is, where it runs a workflow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_id: Option<String>,
+    /// How many of its instances that have begun stand how; those that `steps` leaves out are counted, too.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub instances: BTreeMap<String, usize>,
     /// What its tool was given; only where the caller asked for results and there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Value>,

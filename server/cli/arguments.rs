@@ -59,6 +59,9 @@ pub(super) enum Command {
     /// Run a workflow, by its name or from a file
     #[command(after_help = RUN_HELP)]
     Run(Run),
+    /// Show what a run would do: really reads, and writes nothing
+    #[command(after_help = RUN_HELP)]
+    Plan(Plan),
     /// List workflows, or executions
     List(List),
     /// Show how an execution stands; without an id, the newest ones
@@ -67,6 +70,16 @@ pub(super) enum Command {
     Cancel(Cancel),
     /// Settle an uncertain step by hand
     Resolve(Resolve),
+    /// Show what persons are asked, and how to answer
+    Requests,
+    /// Answer a request: allow it, refuse it, or give the values it asks for
+    Answer(Answer),
+    /// Allow what a request asks
+    Approve(Decide),
+    /// Refuse what a request asks
+    Reject(Decide),
+    /// Tell an execution that something happened that it waits for
+    Signal(Signal),
     /// Check workflow files without running them
     Validate(Validate),
     /// Check a workflow file and keep it in the database, as a revision
@@ -87,6 +100,8 @@ pub(super) enum Command {
     Serve(Serve),
     /// Show it all in a few seconds: no account, database or network needed
     Demo,
+    /// Print the JSON Schema of workflow files, for editors
+    Schema,
     /// Print every setting with its default, as a windlass.toml to start from
     Config,
     /// Drive executions in the background; started on demand
@@ -122,9 +137,27 @@ pub(super) struct Run {
     /// The same key twice is one execution
     #[arg(long, value_name = "KEY")]
     pub(super) idempotency_key: Option<String>,
+    /// Only if it is what this plan says, as in plan_…; inputs may be left off then
+    #[arg(long, value_name = "PLAN")]
+    pub(super) plan: Option<String>,
     /// Start it, print its id and return; a worker in the background drives it
     #[arg(long, conflicts_with = "watch")]
     pub(super) detach: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Plan {
+    /// A workflow's name, or the path of a .yaml, .yml or .json file
+    pub(super) workflow: String,
+    /// Inputs
+    #[arg(value_name = "KEY=VALUE")]
+    pub(super) pairs: Vec<String>,
+    /// The whole input as a JSON object: text, @FILE, or - for standard input; key=value pairs are put over it
+    #[arg(long, value_name = "JSON")]
+    pub(super) input: Option<String>,
+    /// How long `windlass run --plan` takes it: 90s, 30m, 1h, 7d; an hour when it is left off
+    #[arg(long, value_name = "TIME")]
+    pub(super) expires: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -217,6 +250,47 @@ pub(super) struct Resolve {
     pub(super) step: String,
     #[command(flatten)]
     pub(super) how: How,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Answer {
+    /// The request, as in req_…
+    pub(super) request: String,
+    /// Allow it
+    #[arg(long, conflicts_with_all = ["reject", "value", "values"])]
+    pub(super) approve: bool,
+    /// Refuse it; a form can be refused, too
+    #[arg(long, conflicts_with_all = ["value", "values"])]
+    pub(super) reject: bool,
+    /// One of the values that a form asks for; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) value: Vec<String>,
+    /// All the values as a JSON object: text, @FILE, or - for standard input; each --value is put over it
+    #[arg(long, value_name = "JSON")]
+    pub(super) values: Option<String>,
+    /// Why; recorded with the answer
+    #[arg(long, value_name = "TEXT")]
+    pub(super) comment: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Decide {
+    /// The request, as in req_…
+    pub(super) request: String,
+    /// Why; recorded with the answer
+    #[arg(short, long, value_name = "TEXT")]
+    pub(super) message: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Signal {
+    /// The execution, as in exec_…
+    pub(super) id: String,
+    /// The event's name, as the step that waits has it
+    pub(super) event: String,
+    /// What it says: JSON, @FILE, or - for standard input
+    #[arg(long, value_name = "JSON")]
+    pub(super) data: Option<String>,
 }
 
 /// Exactly one of these.

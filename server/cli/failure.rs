@@ -149,16 +149,17 @@ impl From<app::Error> for Failure {
                 "unknown_execution",
                 "`windlass list --executions` shows this workspace's; --workspace chooses another",
             ),
-            app::Error::UnknownRequest(_) => (
-                Exit::NotFound,
-                "unknown_request",
-                "`windlass status ID` shows the questions of an execution that are open",
-            ),
+            app::Error::UnknownRequest(_) => {
+                (Exit::NotFound, "unknown_request", "`windlass requests` shows those that are open")
+            }
             app::Error::InvalidAnswer { .. } => {
-                (Exit::Usage, "invalid_answer", "`windlass status ID` shows what is asked for")
+                (Exit::Usage, "invalid_answer", "`windlass requests` shows what is asked for")
             }
             app::Error::UnknownStep { .. } => {
                 (Exit::NotFound, "unknown_step", "`windlass status ID` shows the execution's steps")
+            }
+            app::Error::Plan { code, .. } => {
+                (Exit::Usage, *code, "`windlass plan NAME` makes a new plan, which changes nothing")
             }
             app::Error::Refused(_) => {
                 (Exit::Usage, "refused", "`windlass status ID` shows how the execution stands")

@@ -6,16 +6,17 @@ use serde_json::{Map, Value};
 
 use super::failure::Failure;
 
-/// The input of a run: the JSON that was given, with the pairs put over it.
+/// An input: the JSON that a flag gave, with the pairs put over it.
 pub(super) fn read(
+    flag: &str,
     schema: &Value,
     given: Option<&str>,
     pairs: &[String],
 ) -> Result<Map<String, Value>, Failure> {
-    let mut input = match given.map(|text| json("--input", text)).transpose()? {
+    let mut input = match given.map(|text| json(flag, text)).transpose()? {
         None => Map::new(),
         Some(Value::Object(input)) => input,
-        Some(_) => return Err(Failure::usage("--input must be a JSON object")),
+        Some(_) => return Err(Failure::usage(format!("{flag} must be a JSON object"))),
     };
     for pair in pairs {
         put_pair(schema, &mut input, pair).map_err(Failure::usage)?;
@@ -95,7 +96,7 @@ fn names(schema: &Value) -> Vec<&str> {
 }
 
 /// A text as the value its schema asks for; the error says what was wanted.
-fn typed(schema: &Value, text: &str) -> Result<Value, String> {
+pub(super) fn typed(schema: &Value, text: &str) -> Result<Value, String> {
     let types = types(schema);
     if types.is_empty() {
         return Ok(serde_json::from_str(text).unwrap_or_else(|_| Value::from(text)));
@@ -250,17 +251,17 @@ mod tests {
     #[test]
     fn pairs_are_put_over_the_json_input() {
         let given = Some(r#"{"repo":{"owner":"octo","name":"old"},"draft":false}"#);
-        let input = read(&schema(), given, &["repo.name=new".into()]).unwrap();
+        let input = read("--input", &schema(), given, &["repo.name=new".into()]).unwrap();
         let expected = json!({ "repo": { "owner": "octo", "name": "new" }, "draft": false });
         assert_eq!(Value::Object(input), expected);
-        assert!(read(&schema(), Some("[1]"), &[]).is_err());
-        assert!(read(&schema(), Some("{"), &[]).is_err());
+        assert!(read("--input", &schema(), Some("[1]"), &[]).is_err());
+        assert!(read("--input", &schema(), Some("{"), &[]).is_err());
     }
 
     #[test]
     fn an_object_that_says_it_is_open_takes_any_key() {
         let open = json!({ "properties": { "a": {} }, "additionalProperties": true });
-        let input = read(&open, None, &["b=1".into()]).unwrap();
+        let input = read("--input", &open, None, &["b=1".into()]).unwrap();
         assert_eq!(Value::Object(input), json!({ "b": 1 }));
     }
 }

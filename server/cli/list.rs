@@ -64,12 +64,22 @@ fn painted(verdict: Severity) -> String {
 fn workflow_row(workflow: &WorkflowView) -> Vec<String> {
     let said = workflow.description.as_deref().or(workflow.title.as_deref()).unwrap_or_default();
     let said = match workflow.problems.len() {
-        0 if !workflow.enabled => yellow("disabled"),
-        0 => said.lines().next().unwrap_or_default().to_owned(),
+        0 => marked(workflow, said.lines().next().unwrap_or_default()),
         1 => red("cannot run: 1 problem, see `windlass validate`"),
         count => red(&format!("cannot run: {count} problems, see `windlass validate`")),
     };
     vec![workflow.name.clone(), dim(&workflow.source), said]
+}
+
+/// What it is for, after what stands in its way.
+fn marked(workflow: &WorkflowView, said: &str) -> String {
+    let disabled = (!workflow.enabled).then(|| yellow("disabled"));
+    let drift = workflow.drift.as_ref().map(|drift| match drift.verdict {
+        Severity::Compatible => dim("its tools changed"),
+        Severity::NeedsReview | Severity::Broken => painted(drift.verdict),
+    });
+    let said = (!said.is_empty()).then(|| said.to_owned());
+    [disabled, drift, said].into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
 /// Shows the newest executions.

@@ -1,12 +1,13 @@
 //! `windlass run`: starts an execution, shows its steps as they happen, and prints what it resulted in.
 
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
 use super::{
+    answer,
     arguments::Run,
-    caller,
+    ask, caller,
     failure::{Exit, Failure},
     input,
     session::Session,
@@ -16,7 +17,7 @@ use super::{
     validate,
 };
 use crate::{
-    app::{App, Detail, Error, Execution, RunRequest},
+    app::{App, Detail, Error, Execution, RequestView, RunRequest},
     host::{Drive, Host},
 };
 
@@ -123,13 +124,14 @@ async fn begin(
 fn request(schema: &Value, workflow: String, arguments: &Run) -> Result<RunRequest, Failure> {
     Ok(RunRequest {
         workflow,
-        input: input::read(schema, arguments.input.as_deref(), &arguments.pairs)?,
+        input: input::read("--input", schema, arguments.input.as_deref(), &arguments.pairs)?,
         idempotency_key: arguments.idempotency_key.clone(),
+        plan: arguments.plan.clone(),
     })
 }
 
 /// The problems of a file are best read in their place.
-fn shown_in_place(session: &Session, error: Error, path: &str, text: &str) -> Failure {
+pub(super) fn shown_in_place(session: &Session, error: Error, path: &str, text: &str) -> Failure {
     match error {
         Error::BrokenWorkflow { problems, .. } if !session.json() => {
             for problem in &problems {
@@ -147,24 +149,57 @@ async fn watch(
     app: &App,
     execution: Execution,
     arguments: &Run,
-) -> Result<Execution, Error> {
+) -> Result<Execution, Failure> {
     let mut lines = StepLines::default();
     let mut execution = execution;
-    let mut told_to_whom_it_waits = false;
+    let mut told = String::new();
+    let mut asked = BTreeSet::new();
     loop {
         if !session.json() && !arguments.no_watch {
             lines.changes(&execution).iter().for_each(|line| terminal::tell(line));
         }
-        let waits = steps::needs_a_person(&execution);
-        if steps::has_ended(&execution) || (waits && !arguments.watch) {
+        if steps::has_ended(&execution) {
             return Ok(execution);
         }
-        if waits && !told_to_whom_it_waits {
+        if let Some(newer) = ask_here(session, app, &execution, &mut asked).await? {
+            execution = newer;
+            continue;
+        }
+        if steps::needs_a_person(&execution) && !arguments.watch {
+            return Ok(execution);
+        }
+        let waits_for = execution.waiting_for.clone().unwrap_or_default();
+        if told != waits_for && !session.json() {
             status::explain(&execution);
         }
-        told_to_whom_it_waits = waits;
+        told = waits_for;
         let Execution { execution_id, version, .. } = &execution;
         execution = app.changed(execution_id, *version, PATIENCE, Detail::Steps).await?;
+    }
+}
+
+/// Asks whoever watches what has not been asked before; how the execution stands after an answer.
+async fn ask_here(
+    session: &Session,
+    app: &App,
+    execution: &Execution,
+    asked: &mut BTreeSet<String>,
+) -> Result<Option<Execution>, Failure> {
+    if !ask::can_ask(session) {
+        return Ok(None);
+    }
+    let is_new = |request: &&RequestView| asked.insert(request.request_id.clone());
+    let Some(request) = execution.requests.iter().find(is_new) else { return Ok(None) };
+    let Some(said) = ask::answer(request).await? else { return Ok(None) };
+    match app.answer(&caller(), &request.request_id, said, answer::VERIFIED).await {
+        // It may be that of an execution below the one that is watched.
+        Ok(_) => Ok(Some(app.status(&execution.execution_id, Detail::Steps).await?)),
+        Err(Error::Store(error)) => Err(Error::Store(error).into()),
+        // Somebody else was faster, or has to answer: the execution can still be watched.
+        Err(error) => {
+            terminal::tell(&format!("{} {error}", yellow("not answered:")));
+            Ok(None)
+        }
     }
 }
 

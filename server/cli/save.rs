@@ -59,11 +59,14 @@ fn show(saved: &Saved) {
     let short = dim(&hash[..hash.len().min(12)]);
     terminal::say(&format!("{} {workflow} {done} as {number} {short}{known}", green("✓")));
     saved.changes.iter().for_each(|change| terminal::say(&format!("    {change}")));
-    for Unchecked { pointer, what, why } in &saved.unchecked {
-        terminal::tell(&dim(&format!("unchecked: {pointer}: {what}: {why}")));
-    }
     for Unpinned { tool, reason } in &saved.unpinned {
         terminal::tell(&format!("{} {tool} is not pinned yet: {reason}", yellow("warning:")));
+    }
+    let is_said = |place: &Unchecked| {
+        saved.unpinned.iter().any(|unpinned| place.why.contains(&unpinned.reason))
+    };
+    for entry in saved.unchecked.iter().filter(|entry| !is_said(entry)) {
+        terminal::tell(&validate::not_checked(entry));
     }
     let drift = saved.drift.iter().flat_map(|drift| list::drift_lines(workflow, drift));
     drift.for_each(|line| terminal::tell(&line));

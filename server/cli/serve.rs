@@ -38,6 +38,7 @@ fn caller_of(arguments: &Serve) -> crate::app::Caller {
         name: name.to_owned(),
         client_name: None,
         client_version: None,
+        at_terminal: false,
         ..caller()
     }
 }

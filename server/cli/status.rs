@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 use super::{
     arguments::Status,
     failure::{Exit, Failure},
-    list,
+    list, requests,
     session::Session,
     steps,
     terminal::{self, red, yellow},
+    tree,
 };
 use crate::{
     app::{App, Detail, Error, Execution},
+    clock,
     host::Drive,
 };
 
@@ -69,7 +71,7 @@ pub(super) fn show(session: &Session, execution: &Execution) {
         return terminal::say_json(execution);
     }
     terminal::say(&steps::summary(execution));
-    steps::lines(execution).iter().for_each(|line| terminal::say(&format!("  {line}")));
+    tree::lines(execution).iter().for_each(|line| terminal::say(&format!("  {line}")));
     steps::results(execution).iter().for_each(|result| terminal::say(result));
     if let Some(output) = &execution.output {
         terminal::say(&format!("{}\n{}", terminal::bold("output"), terminal::pretty(output)));
@@ -83,8 +85,20 @@ pub(super) fn explain(execution: &Execution) {
         let step = error.step.as_ref().map(|step| format!("step {step}: ")).unwrap_or_default();
         terminal::tell(&format!("{} {step}{} ({})", red("error:"), error.message, error.code));
     }
-    if let Some(waiting_for) = &execution.waiting_for {
-        terminal::tell(&format!("{} {waiting_for}", yellow("waiting:")));
+    // The requests say it better.
+    let waiting_for = execution.waiting_for.iter().filter(|_| execution.requests.is_empty());
+    waiting_for.for_each(|it| terminal::tell(&format!("{} {it}", yellow("waiting:"))));
+    if let Some((step, event)) =
+        execution.steps.iter().find_map(|step| Some((step, step.event.as_ref()?)))
+    {
+        let id = &execution.execution_id;
+        let help =
+            format!("`windlass signal {id} {event} --data JSON` tells step {} of it", step.name);
+        terminal::tell(&format!("{} {help}", terminal::bold("help:")));
+    }
+    let now = clock::now();
+    for request in &execution.requests {
+        requests::lines(request, now).iter().for_each(|line| terminal::tell(line));
     }
 }
 

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::terminal::{self, dim, duration, green, red, yellow};
-use crate::app::{Execution, StepView};
+use crate::{
+    app::{CancelView, Execution, StepView},
+    clock,
+};
 
 /// Remembers what was shown of each step, so that every change is one line.
 #[derive(Default)]
@@ -16,24 +19,18 @@ pub(super) struct StepLines {
 impl StepLines {
     /// A line for each step that changed since the last call. Steps that have not begun say nothing.
     pub(super) fn changes(&mut self, execution: &Execution) -> Vec<String> {
-        let width = width(execution);
+        let (width, now) = (width(execution), clock::now());
         let mut lines = Vec::new();
         for step in &execution.steps {
-            let now = (step.status.clone(), step.attempts);
-            let before = self.shown.insert(step.name.clone(), now.clone());
-            let unchanged = before.as_ref() == Some(&now);
+            let stands = (step.status.clone(), step.attempts);
+            let before = self.shown.insert(step.name.clone(), stands.clone());
+            let unchanged = before.as_ref() == Some(&stands);
             if !unchanged && (step.status != "pending" || before.is_some()) {
-                lines.push(line(step, width));
+                lines.push(line(step, width, now));
             }
         }
         lines
     }
-}
-
-/// Every step, one line each.
-pub(super) fn lines(execution: &Execution) -> Vec<String> {
-    let width = width(execution);
-    execution.steps.iter().map(|step| line(step, width)).collect()
 }
 
 /// How it went, in one line.
@@ -42,7 +39,15 @@ pub(super) fn summary(execution: &Execution) -> String {
     let took = execution.ended_at.map(|ended| duration(ended - execution.created_at));
     let took = took.map(|took| format!(" in {took}")).unwrap_or_default();
     let status = &execution.status;
-    format!("{} {} {status}{took}  {id}", sign(status), execution.workflow)
+    let why = execution.cancel.as_ref().map(cancelled).unwrap_or_default();
+    format!("{} {} {status}{why}{took}  {id}", sign(status), execution.workflow)
+}
+
+fn cancelled(cancel: &CancelView) -> String {
+    match &cancel.reason {
+        Some(reason) => format!(" by {}: {reason},", cancel.by),
+        None => format!(" by {}", cancel.by),
+    }
 }
 
 /// Whether only a person can move it on: a timer or a worker will not.
@@ -50,9 +55,17 @@ pub(super) fn needs_a_person(execution: &Execution) -> bool {
     let uncertain = execution.steps.iter().any(|step| step.status == "uncertain");
     match execution.status.as_str() {
         "paused" => true,
-        "waiting" => uncertain,
+        "waiting" => uncertain || !execution.requests.is_empty() || waits_for_somebody(execution),
+        // The executions that its steps are may wait.
+        "running" => execution.rests() && waits_for_somebody(execution),
         _ => false,
     }
+}
+
+/// Events come from programs, and locks are given back; all else that has words is for a person.
+fn waits_for_somebody(execution: &Execution) -> bool {
+    let by_itself = [" waits for the event ", " waits for the lock "];
+    execution.waiting_for.as_ref().is_some_and(|said| !by_itself.iter().any(|it| said.contains(it)))
 }
 
 /// Whether nothing more will happen to it.
@@ -64,15 +77,52 @@ fn width(execution: &Execution) -> usize {
     execution.steps.iter().map(|step| step.name.chars().count()).max().unwrap_or_default()
 }
 
-fn line(step: &StepView, width: usize) -> String {
-    let StepView { name, status, tool, .. } = step;
-    let said = match status.as_str() {
+fn line(step: &StepView, width: usize, now: i64) -> String {
+    let said = said(step, now);
+    format!("{} {:<width$}  {said}", sign(&step.status), step.name).trim_end().to_owned()
+}
+
+/// What there is to say of a step beside its name.
+pub(super) fn said(step: &StepView, now: i64) -> String {
+    let StepView { status, tool, .. } = step;
+    let mut said = match status.as_str() {
         "completed" => dim(&took(step)),
         "pending" | "running" if step.attempts < 2 => dim(tool),
         "pending" | "running" => format!("{} attempt {}", dim(tool), step.attempts),
+        "waiting" => waits(step, now),
         _ => explained(step),
     };
-    format!("{} {name:<width$}  {said}", sign(status)).trim_end().to_owned()
+    if let Some(id) = &step.execution_id {
+        said += &format!("  {}", dim(id));
+    }
+    if let Some(by) = &step.settled_by {
+        // Whoever is asked answers; whoever says what became of a call settles it.
+        let how = if is_question(step) { "answered" } else { "settled" };
+        said += &format!("  {}", dim(&format!("{how} by {by}")));
+    }
+    said
+}
+
+fn is_question(step: &StepView) -> bool {
+    matches!(step.kind.as_str(), "approval" | "ask") || step.error.is_none()
+}
+
+/// What a step waits for, and how long at most.
+fn waits(step: &StepView, now: i64) -> String {
+    let left = step.due_at.map(|due_at| due_at - now);
+    let in_time = left.map(|left| match left {
+        ..=0 => "now".to_owned(),
+        left => format!("in {}", duration(left)),
+    });
+    match (&step.event, &step.error, in_time) {
+        (Some(event), _, Some(time)) => format!("for the event {event}; gives up {time}"),
+        (Some(event), _, None) => format!("for the event {event}"),
+        (None, Some(error), Some(time)) => format!("again {time}: {}", error_text(error)),
+        (None, None, Some(time)) if step.kind == "wait" => format!("goes on {time}"),
+        (None, None, Some(time)) => format!("again {time}"),
+        (None, Some(error), None) => format!("waiting: {}", error_text(error)),
+        (None, None, None) => "waiting".to_owned(),
+    }
 }
 
 fn took(step: &StepView) -> String {
@@ -97,7 +147,7 @@ fn error_text(error: &Value) -> String {
     message.map_or_else(|| error.to_string(), str::to_owned)
 }
 
-fn sign(status: &str) -> String {
+pub(super) fn sign(status: &str) -> String {
     match status {
         "completed" => green("✓"),
         "failed" => red("✗"),
@@ -180,5 +230,40 @@ mod tests {
         check("paused", "pending", true);
         check("waiting", "waiting", false);
         check("running", "running", false);
+        let waits = |said: &str| {
+            let waiting_for = Some(said.to_owned());
+            needs_a_person(&Execution { waiting_for, ..execution("waiting", &[]) })
+        };
+        assert!(waits("step a: execution exec_2 waits: step b is uncertain: …"));
+        assert!(!waits("step a waits for the event \"paid\""));
+    }
+
+    #[test]
+    fn a_step_that_waits_says_for_what_and_how_long() {
+        let step = StepView {
+            status: "waiting".into(),
+            due_at: Some(12_000),
+            error: Some(serde_json::json!({ "message": "busy" })),
+            ..StepView::default()
+        };
+        assert_eq!(said(&step, 0), "again in 12.0 s: busy");
+        assert_eq!(said(&step, 12_000), "again now: busy");
+        let wait = StepView { error: None, kind: "wait".into(), ..step.clone() };
+        assert_eq!(said(&wait, 0), "goes on in 12.0 s");
+        let event = StepView { event: Some("paid".into()), ..wait };
+        assert_eq!(said(&event, 0), "for the event paid; gives up in 12.0 s");
+    }
+
+    #[test]
+    fn a_step_says_who_settled_it_and_an_execution_who_cancelled_it() {
+        let settled_by = Some("ada".to_owned());
+        let step =
+            StepView { settled_by, ..execution("failed", &[("a", "failed", 1)]).steps.remove(0) };
+        assert_eq!(said(&step, 0), "failed: no such branch  settled by ada");
+        let cancel = Some(CancelView { by: "ada".into(), reason: Some("not needed".into()) });
+        let ended_at = Some(2_000);
+        let execution = Execution { cancel, ended_at, ..execution("cancelled", &[]) };
+        let told = "⊘ hello cancelled by ada: not needed, in 1.0 s  exec_1";
+        assert_eq!(summary(&execution), told);
     }
 }

@@ -16,6 +16,9 @@ use crate::{
     host::{Drive, Host},
 };
 
+/// How long a list of what is allowed may be, in bytes; a longer one helps nobody who has a suggestion.
+const WANTED: usize = 160;
+
 /// A file and what is wrong with it.
 #[derive(Serialize)]
 struct Checked {
@@ -73,17 +76,17 @@ fn show(session: &Session, all: &[Checked]) {
     }
     for Checked { file, problems, unchecked, text, .. } in all {
         problems.iter().for_each(|problem| terminal::say(&framed(file, text, problem)));
-        unchecked.iter().for_each(|entry| terminal::say(&not_checked(entry)));
         terminal::say(&match problems.len() {
             0 => format!("{} {file}", green("✓")),
             1 => format!("{} {file}: 1 problem", red("✗")),
             count => format!("{} {file}: {count} problems", red("✗")),
         });
+        unchecked.iter().for_each(|entry| terminal::say(&format!("  {}", not_checked(entry))));
     }
 }
 
 /// Something that nobody can say before it runs, in one line.
-fn not_checked(Unchecked { pointer, what, why }: &Unchecked) -> String {
+pub(super) fn not_checked(Unchecked { pointer, what, why }: &Unchecked) -> String {
     let place = if pointer.is_empty() { String::new() } else { format!(" {}", dim(pointer)) };
     format!("{} {what}: {why}{place}", dim("not checked:"))
 }
@@ -108,14 +111,36 @@ pub(super) fn framed(file: &str, text: &str, problem: &Problem) -> String {
             shown.push(format!("{margin}{} {file} {pointer}", dim("-->")).trim_end().to_owned())
         }
     }
+    shown.extend(wanted(problem).map(|wanted| format!("{margin} {} {wanted}", bold("="))));
     if let Some(suggestion) = suggestion {
         shown.push(format!("{margin} {} {suggestion}", bold("= help:")));
+    } else if !problem.nearest.is_empty() {
+        let nearest = problem.nearest.join(", ");
+        shown.push(format!("{margin} {} {nearest}", bold("= nearest:")));
+    }
+    if let Some(fix) = app::fix(problem) {
+        shown.push(format!("{margin} {} {fix}", bold("= fix:")));
     }
     shown.join("\n")
 }
 
+/// What belongs there and what is there instead, unless the message says so.
+fn wanted(problem: &Problem) -> Option<String> {
+    let Problem { expected, found, message, .. } = problem;
+    let said = |text: &Option<String>, what: &str| {
+        let text = text.as_ref().filter(|text| text.len() <= WANTED)?;
+        let text = Some(text).filter(|text| !message.contains(text.as_str()))?;
+        Some(format!("{what} {text}"))
+    };
+    let words: Vec<String> =
+        [said(expected, "expected"), said(found, "found")].into_iter().flatten().collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
+    use windlass_engine::PatchOperation;
+
     use super::*;
 
     fn problem(line: usize, column: usize) -> Problem {
@@ -134,6 +159,29 @@ error[unknown_key]: unknown key \"stpes\"
   |   \t^
   = help: did you mean steps?";
         assert_eq!(framed("hello.yaml", text, &problem(2, 4)), expected);
+    }
+
+    #[test]
+    fn a_problem_says_what_is_expected_and_how_it_is_mended() {
+        let patch = PatchOperation::Move { from: "/stpes".into(), path: "/steps".into() };
+        let problem = Problem {
+            expected: Some("a list".into()),
+            found: Some("a text".into()),
+            nearest: vec!["steps".into()],
+            suggestion: None,
+            patch: vec![patch],
+            ..problem(0, 0)
+        };
+        let shown = framed("hello.yaml", "", &problem);
+        let lines: Vec<&str> = shown.lines().skip(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "  = expected a list, found a text",
+                "  = nearest: steps",
+                "  = fix: rename key stpes to steps"
+            ]
+        );
     }
 
     #[test]

@@ -6,20 +6,16 @@ use serde_json::{Map, Value, json};
 use super::{
     arguments::Refusal,
     names::{ToolId, respell},
+    requests,
+    steps::{self, RESULT_BYTES, shorten},
 };
 use crate::{
-    app::{self, Execution, ExecutionList, StepView, WorkflowView},
+    app::{self, Execution, ExecutionList, RequestView, StepView, WorkflowView},
     config::ToolNames,
 };
 
 /// An output is given whole up to this size.
 const OUTPUT_BYTES: usize = 64 * 1024;
-/// One step's result, among others, is given whole up to this size.
-const RESULT_BYTES: usize = 16 * 1024;
-/// All steps' results of one answer together.
-const RESULTS_BYTES: usize = 64 * 1024;
-/// How much of something too large is shown.
-const PREVIEW_BYTES: usize = 2 * 1024;
 /// A message is cut here.
 const MESSAGE_BYTES: usize = 4 * 1024;
 /// A workflow's description is cut here in a list.
@@ -88,7 +84,7 @@ pub(crate) fn status(
         answer.insert("input".into(), shorten(names, execution, &execution.input, RESULT_BYTES));
     }
     if projection.has("steps") || projection.has("results") {
-        answer.insert("steps".into(), steps(names, execution, projection)?);
+        steps::put(&mut answer, names, execution, projection)?;
     }
     answer.insert("next".into(), next(names, execution).into());
     Ok(CallToolResult::structured(Value::Object(answer)))
@@ -105,8 +101,13 @@ pub(crate) fn unchanged(execution: &Execution) -> CallToolResult {
 }
 
 /// What `workflow.status` answers without an execution's id.
-pub(crate) fn executions(names: ToolNames, list: &ExecutionList) -> CallToolResult {
+pub(crate) fn executions(
+    names: ToolNames,
+    list: &ExecutionList,
+    open: &[RequestView],
+) -> CallToolResult {
     let mut answer = object(list);
+    requests::put(&mut answer, open);
     let status = ToolId::Status.listed(names);
     let next = if list.executions.is_empty() {
         format!("Nothing has run yet: {} shows what there is.", ToolId::List.listed(names))
@@ -190,8 +191,8 @@ pub(crate) fn refusal(names: ToolNames, tool: ToolId, error: &app::Error) -> Ref
 }
 
 fn advice(names: ToolNames, tool: ToolId, error: &app::Error) -> String {
-    let [list, describe, run, status, _] = ToolId::ALL.map(|tool| tool.listed(names));
-    let is_save = tool == ToolId::Save;
+    let [list, describe, run, status, ..] = ToolId::ALL.map(|tool| tool.listed(names));
+    let (is_save, is_answer) = (tool == ToolId::Save, tool == ToolId::Answer);
     let tool = tool.listed(names);
     match error {
         app::Error::BrokenWorkflow { .. } if is_save => {
@@ -227,6 +228,16 @@ fn advice(names: ToolNames, tool: ToolId, error: &app::Error) -> String {
             format!("Nothing was answered. Correct the values and call {tool} again.")
         }
         app::Error::UnknownStep { .. } => format!("Call {tool} again with one of these steps."),
+        app::Error::Refused(_) if is_answer => format!(
+            "Nothing was answered. Show the user what is asked and the command, and let a person decide; {status} says how it \
+             goes on and lists what is open."
+        ),
+        app::Error::Plan { .. } => {
+            let plan = ToolId::Plan.listed(names);
+            format!(
+                "Nothing was started. {plan} makes a new plan and changes nothing; show it to the user."
+            )
+        }
         app::Error::Refused(_) => format!("Call {status} to see how the execution stands."),
         app::Error::ToolServers(_) => {
             format!("Call {describe} to see which tools the workflow calls.")
@@ -246,14 +257,7 @@ pub(crate) fn progress(execution: &Execution) -> Option<String> {
     }
     let is_current = |step: &&StepView| !step_has_ended(&step.status) && step.status != "pending";
     let step = execution.steps.iter().find(is_current)?;
-    Some(step_line(execution, step))
-}
-
-/// A step and how it stands, with its place among the others.
-pub(crate) fn step_line(execution: &Execution, step: &StepView) -> String {
-    let place =
-        execution.steps.iter().position(|other| other.name == step.name).unwrap_or_default();
-    format!("step {}/{} {} {}", place + 1, execution.steps.len(), step.name, step.status)
+    Some(steps::line(execution, step))
 }
 
 /// Whether an execution with this status never changes again.
@@ -291,6 +295,10 @@ fn head(names: ToolNames, execution: &Execution) -> Map<String, Value> {
         let waiting_for = cut(&respell(names, waiting_for), MESSAGE_BYTES);
         head.insert("waiting_for".into(), waiting_for.into());
     }
+    requests::put(&mut head, &execution.requests);
+    if let Some(cancel) = &execution.cancel {
+        head.insert("cancel".into(), json!(cancel));
+    }
     head
 }
 
@@ -324,7 +332,7 @@ fn failed(names: ToolNames, execution: &Execution, next: &str, answer: Value) ->
 
 /// What to do now, in one sentence.
 fn next(names: ToolNames, execution: &Execution) -> String {
-    let [_, _, run, status, control] = ToolId::ALL.map(|tool| tool.listed(names));
+    let [_, _, run, status, control, ..] = ToolId::ALL.map(|tool| tool.listed(names));
     let Execution { execution_id, version, .. } = execution;
     let wait = format!(
         "call {status} with execution_id={execution_id:?}, since={version} and wait_seconds=50"
@@ -339,113 +347,41 @@ fn next(names: ToolNames, execution: &Execution) -> String {
         ),
         "cancelled" => format!("It was cancelled; call {run} to start anew."),
         "paused" => format!("It stays paused until somebody resumes it; {control} can cancel it."),
-        "waiting" if execution.waiting_for.is_some() => {
-            format!("See waiting_for, and tell the user; once it is settled, {wait}.")
-        }
-        _ => format!("It goes on by itself: {wait} to hear how it ends; do not start it again."),
+        _ => match (somebody(names, execution), &execution.waiting_for) {
+            (Some(what), _) => format!("{what}. Once that is settled, {wait}."),
+            (None, Some(_)) => {
+                format!("See waiting_for, and tell the user; once it is settled, {wait}.")
+            }
+            (None, None) => {
+                format!("It goes on by itself: {wait} to hear how it ends; do not start it again.")
+            }
+        },
     }
 }
 
-fn steps(
-    names: ToolNames,
-    execution: &Execution,
-    projection: &Projection,
-) -> Result<Value, Refusal> {
-    let wanted = |step: &&StepView| projection.step.as_ref().is_none_or(|name| *name == step.name);
-    let chosen: Vec<_> = execution.steps.iter().filter(wanted).collect();
-    if let (Some(name), true) = (&projection.step, chosen.is_empty()) {
-        return Err(unknown_step(names, execution, name));
-    }
-    let limit = if projection.step.is_some() { RESULTS_BYTES } else { RESULT_BYTES };
-    let mut left = RESULTS_BYTES;
-    let rows = chosen.into_iter().map(|step| {
-        let mut row = row(step);
-        if let Some(result) = step.result.as_ref().filter(|_| projection.has("results")) {
-            let result = shorten_step(names, execution, step, result, limit.min(left));
-            left = left.saturating_sub(result.to_string().len());
-            row.insert("result".into(), result);
-        }
-        if let Some(params) = step.params.as_ref().filter(|_| projection.has("results")) {
-            row.insert("params".into(), preview(params, PREVIEW_BYTES));
-        }
-        Value::Object(row)
-    });
-    Ok(rows.collect())
-}
-
-fn row(step: &StepView) -> Map<String, Value> {
-    let mut row = Map::new();
-    row.insert("name".into(), step.name.clone().into());
-    row.insert("tool".into(), step.tool.clone().into());
-    row.insert("status".into(), step.status.clone().into());
-    if 1 < step.attempts {
-        row.insert("attempts".into(), step.attempts.into());
-    }
-    if let (Some(started_at), Some(ended_at)) = (step.started_at, step.ended_at) {
-        row.insert("duration_ms".into(), (ended_at - started_at).into());
-    }
-    if let Some(error) = &step.error {
-        row.insert("error".into(), preview(error, PREVIEW_BYTES));
-    }
-    row
-}
-
-fn unknown_step(names: ToolNames, execution: &Execution, name: &str) -> Refusal {
-    let known: Vec<_> = execution.steps.iter().map(|step| step.name.as_str()).collect();
-    let error = app::Error::UnknownStep {
-        execution_id: execution.execution_id.clone(),
-        step: name.to_owned(),
-        known: known.join(", "),
-    };
-    refusal(names, ToolId::Status, &error)
-}
-
-fn shorten(names: ToolNames, execution: &Execution, value: &Value, limit: usize) -> Value {
-    let whole = format!(
-        "read the resource workflow://executions/{}, or call {} with fields=[\"results\"] and step to get one step's part",
-        execution.execution_id,
-        ToolId::Status.listed(names)
-    );
-    shortened(value, limit, &whole)
-}
-
-fn shorten_step(
-    names: ToolNames,
-    execution: &Execution,
-    step: &StepView,
-    value: &Value,
-    limit: usize,
-) -> Value {
+/// What somebody other than the worker has to do, with the call that says it is done.
+fn somebody(names: ToolNames, execution: &Execution) -> Option<String> {
+    let control = ToolId::Control.listed(names);
     let id = &execution.execution_id;
-    let whole = if limit == RESULTS_BYTES {
-        format!("read the resource workflow://executions/{id}")
-    } else {
-        format!(
-            "call {} with execution_id={id:?}, fields=[\"results\"] and step={:?}",
-            ToolId::Status.listed(names),
-            step.name
-        )
+    let asked = requests::advice(execution, ToolId::Answer.listed(names));
+    let uncertain = || {
+        let step = execution.steps.iter().find(|step| step.status == "uncertain")?;
+        Some(format!(
+            "Find out whether the call of step {name} happened, then call {control} with execution_id={id:?}, \
+             action=\"resolve\", step={name:?} and outcome",
+            name = step.name
+        ))
     };
-    shortened(value, limit, &whole)
-}
-
-/// The value, or its beginning and how to get all of it.
-fn shortened(value: &Value, limit: usize, whole: &str) -> Value {
-    let text = value.to_string();
-    if text.len() <= limit {
-        return value.clone();
-    }
-    json!({
-        "truncated": true,
-        "bytes": text.len(),
-        "preview": cut(&text, PREVIEW_BYTES.min(limit)),
-        "whole": whole,
-    })
-}
-
-fn preview(value: &Value, limit: usize) -> Value {
-    let text = value.to_string();
-    if text.len() <= limit { value.clone() } else { cut(&text, limit).into() }
+    let awaited = || {
+        let (step, event) =
+            execution.steps.iter().find_map(|step| Some((step, step.event.as_ref()?)))?;
+        Some(format!(
+            "Step {} waits for the event {event:?}: when it has happened, call {control} with execution_id={id:?}, \
+             action=\"signal\", event={event:?} and data",
+            step.name
+        ))
+    };
+    asked.or_else(uncertain).or_else(awaited)
 }
 
 fn line(workflow: &WorkflowView, described: bool) -> Value {
@@ -527,7 +463,10 @@ fn object(value: &impl serde::Serialize) -> Map<String, Value> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::*;
+    use super::{
+        super::steps::{PREVIEW_BYTES, RESULTS_BYTES},
+        *,
+    };
 
     /// An execution of three steps, in the middle of the second.
     pub(crate) fn execution(status: &str) -> Execution {
@@ -596,9 +535,22 @@ pub(crate) mod tests {
         let result = run(ToolNames::Underscore, &execution);
         let told = structured(&result);
         assert_eq!(told["waiting_for"], "settle step fetch with workflow_control");
-        assert!(told["next"].as_str().unwrap().starts_with(
+        let next = |execution: &Execution| {
+            let told = run(ToolNames::Underscore, execution);
+            structured(&told)["next"].as_str().unwrap().to_owned()
+        };
+        assert!(next(&execution).starts_with(
             "See waiting_for, and tell the user; once it is settled, call workflow_status"
         ));
+        execution.steps[1].event = Some("paid".into());
+        let told = next(&execution);
+        assert!(told.contains("action=\"signal\", event=\"paid\" and data"), "{told}");
+        execution.steps[0].status = "uncertain".into();
+        let told = next(&execution);
+        assert!(
+            told.contains("workflow_control with") && told.contains("step=\"fetch\""),
+            "{told}"
+        );
     }
 
     #[test]

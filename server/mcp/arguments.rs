@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(
             text,
             "workflow.run: there is no argument \"worfklow\"; did you mean \"workflow\"? It takes: workflow, input, \
-             wait_seconds, idempotency_key. Nothing was done; correct it and call workflow.run again."
+             wait_seconds, plan, idempotency_key. Nothing was done; correct it and call workflow.run again."
         );
     }
 
@@ -259,7 +259,7 @@ mod tests {
             read(&control, json!({ "action": "cancle", "execution_id": 7, "step": " " }));
         let text = refusal(arguments.one_of("action", &tools::ACTIONS));
         assert!(
-            text.contains("must be one of cancel, resolve; did you mean \"cancel\"?"),
+            text.contains("must be one of cancel, resolve, signal; did you mean \"cancel\"?"),
             "{text}"
         );
         let text = refusal(arguments.required_text("execution_id"));

@@ -1,14 +1,14 @@
 //! The tools for authors: save a workflow, look at its revisions, switch it on and off.
 
 use rmcp::model::CallToolResult;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     answer,
     arguments::{Arguments, Refusal},
     call::Call,
     names::ToolId,
-    tools,
+    tools, validating,
 };
 use crate::app::{self, SaveRequest, Saved};
 
@@ -25,17 +25,16 @@ impl Call<'_> {
             comment: arguments.text("comment")?,
             expected_revision: expected.map(u64::cast_signed),
             dry_run: arguments.truth("dry_run")?,
-            // Whoever writes documents as objects means the same.
-            text: match arguments.value("document") {
-                Some(object @ Value::Object(_)) => object.to_string(),
-                Some(Value::String(text)) => text,
-                _ => return Err(arguments.refuse("the argument \"document\" is missing".into())),
+            text: match validating::document(&mut arguments)? {
+                Some(text) => text,
+                None => return Err(arguments.refuse("the argument \"document\" is missing".into())),
             },
             source: "document".to_owned(),
         };
         let saved = self.mcp.app().save(&self.caller, request).await;
         if let Err(app::Error::BrokenWorkflow { problems, .. }) = &saved {
-            let problems = json!({ "saved": false, "problems": problems });
+            let summary = validating::in_words(problems);
+            let problems = json!({ "saved": false, "summary": summary, "problems": problems });
             let Err(Refusal(text)) = self.granted(saved) else { unreachable!("it is an error") };
             return Ok(answer::refused_with(Refusal(text), problems));
         }

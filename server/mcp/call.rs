@@ -49,8 +49,11 @@ impl Call<'_> {
             ToolId::Run => self.run(arguments).await,
             ToolId::Status => self.status(arguments).await,
             ToolId::Control => self.control(arguments).await,
+            ToolId::Answer => self.answer(arguments).await,
+            ToolId::Validate => self.validate(arguments).await,
             ToolId::Save => self.save(arguments).await,
             ToolId::Manage => self.manage(arguments).await,
+            ToolId::Plan => self.plan(arguments).await,
         }
     }
 
@@ -65,6 +68,7 @@ impl Call<'_> {
             workflow: arguments.required_text("workflow")?,
             input: arguments.object("input")?,
             idempotency_key: arguments.text("idempotency_key")?,
+            plan: arguments.text("plan")?,
         };
         let seconds = arguments.whole("wait_seconds", wait::MAX_SECONDS)?;
         let patience = Duration::from_secs(seconds.unwrap_or(tools::RUN_WAIT_SECONDS));
@@ -101,8 +105,10 @@ impl Call<'_> {
         {
             return Err(arguments.refuse(format!("{name:?} needs an execution_id")));
         }
-        let list = self.mcp.app().executions(&self.caller, LISTED_EXECUTIONS).await;
-        Ok(answer::executions(self.mcp.names(), &self.granted(list)?))
+        let app = self.mcp.app();
+        let list = self.granted(app.executions(&self.caller, LISTED_EXECUTIONS).await)?;
+        let requests = self.granted(app.requests(&self.caller).await)?;
+        Ok(answer::executions(self.mcp.names(), &list, &requests))
     }
 
     async fn control(&self, mut arguments: Arguments<'_>) -> Result<CallToolResult, Refusal> {
@@ -112,6 +118,9 @@ impl Call<'_> {
             Control::Cancel { reason } => app.cancel(&self.caller, &execution_id, reason).await,
             Control::Resolve { step, resolution } => {
                 app.resolve(&self.caller, &execution_id, &step, resolution).await
+            }
+            Control::Signal { event, data } => {
+                app.send_event(&self.caller, &execution_id, &event, data).await
             }
         };
         let projection = Projection { fields: vec!["output", "error", "steps"], step: None };
@@ -171,24 +180,37 @@ impl StatusRequest {
 enum Control {
     Cancel { reason: Option<String> },
     Resolve { step: String, resolution: Resolution },
+    Signal { event: String, data: Value },
 }
 
 impl Control {
     fn read(arguments: &mut Arguments<'_>) -> Result<Control, Refusal> {
-        match arguments.one_of("action", &tools::ACTIONS)? {
-            Some("cancel") => Control::cancel(arguments),
-            Some("resolve") => Control::resolve(arguments),
-            _ => Err(arguments
-                .refuse("the argument \"action\" is missing; it is cancel or resolve".into())),
+        let action = arguments.one_of("action", &tools::ACTIONS)?;
+        let others: &[&str] = match action {
+            Some("cancel") => &["step", "outcome", "result", "event", "data"],
+            Some("resolve") => &["event", "data"],
+            Some("signal") => &["step", "outcome", "result", "reason"],
+            _ => &[],
+        };
+        if let Some(name) = others.iter().find(|name| arguments.has(name)) {
+            let owner = match *name {
+                "event" | "data" => "\"signal\"",
+                "reason" => "\"cancel\" or \"resolve\"",
+                _ => "\"resolve\"",
+            };
+            return Err(arguments.refuse(format!("{name:?} goes with action={owner} only")));
         }
-    }
-
-    fn cancel(arguments: &mut Arguments<'_>) -> Result<Control, Refusal> {
-        match ["step", "outcome", "result"].into_iter().find(|name| arguments.has(name)) {
-            Some(name) => {
-                Err(arguments.refuse(format!("{name:?} goes with action=\"resolve\" only")))
-            }
-            None => Ok(Control::Cancel { reason: arguments.text("reason")? }),
+        match action {
+            Some("cancel") => Ok(Control::Cancel { reason: arguments.text("reason")? }),
+            Some("resolve") => Control::resolve(arguments),
+            Some("signal") => Ok(Control::Signal {
+                event: arguments.required_text("event")?,
+                data: arguments.value("data").unwrap_or(Value::Null),
+            }),
+            _ => Err(arguments.refuse(format!(
+                "the argument \"action\" is missing; it is one of {}",
+                tools::ACTIONS.join(", ")
+            ))),
         }
     }
 

@@ -10,14 +10,25 @@ pub(crate) enum ToolId {
     List,
     Describe,
     Control,
+    Answer,
+    Validate,
     Save,
     Manage,
+    Plan,
 }
 
 impl ToolId {
     /// Every tool, in the order in which they are listed.
-    pub(crate) const ALL: [ToolId; 5] =
-        [ToolId::List, ToolId::Describe, ToolId::Run, ToolId::Status, ToolId::Control];
+    pub(crate) const ALL: [ToolId; 8] = [
+        ToolId::List,
+        ToolId::Describe,
+        ToolId::Run,
+        ToolId::Status,
+        ToolId::Control,
+        ToolId::Answer,
+        ToolId::Validate,
+        ToolId::Plan,
+    ];
 
     /// Those for authors, which not every door has.
     pub(crate) const AUTHORING: [ToolId; 2] = [ToolId::Save, ToolId::Manage];
@@ -46,10 +57,16 @@ impl ToolId {
             (ToolId::Describe, ToolNames::Underscore) => "workflow_describe",
             (ToolId::Control, ToolNames::Dotted) => "workflow.control",
             (ToolId::Control, ToolNames::Underscore) => "workflow_control",
+            (ToolId::Answer, ToolNames::Dotted) => "workflow.answer",
+            (ToolId::Answer, ToolNames::Underscore) => "workflow_answer",
+            (ToolId::Validate, ToolNames::Dotted) => "workflow.validate",
+            (ToolId::Validate, ToolNames::Underscore) => "workflow_validate",
             (ToolId::Save, ToolNames::Dotted) => "workflow.save",
             (ToolId::Save, ToolNames::Underscore) => "workflow_save",
             (ToolId::Manage, ToolNames::Dotted) => "workflow.manage",
             (ToolId::Manage, ToolNames::Underscore) => "workflow_manage",
+            (ToolId::Plan, ToolNames::Dotted) => "workflow.plan",
+            (ToolId::Plan, ToolNames::Underscore) => "workflow_plan",
         }
     }
 }

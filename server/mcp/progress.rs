@@ -9,7 +9,10 @@ use rmcp::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{progress, step_has_ended, step_line};
+use super::{
+    answer::{progress, step_has_ended},
+    steps,
+};
 use crate::app::{Execution, StepView};
 
 /// How long a client may take to take a progress notification.
@@ -73,8 +76,10 @@ impl Progress {
 
     async fn say(&mut self, execution: &Execution, lines: &[String]) {
         let Some(token) = self.token.clone() else { return };
-        let total = execution.steps.len();
-        let done = execution.steps.iter().filter(|step| step_has_ended(&step.status)).count();
+        // Nobody knows how many instances and iterations there will be.
+        let all = execution.steps.iter().filter(|step| !steps::is_instance(step));
+        let total = all.clone().count();
+        let done = all.filter(|step| step_has_ended(&step.status)).count();
         for (place, line) in lines.iter().enumerate() {
             let ahead = lines.len() - 1 - place;
             self.told = further(self.told, done.saturating_sub(ahead));
@@ -95,7 +100,7 @@ impl Known {
             let before = self.steps.insert(step.name.clone(), now.clone());
             before.map_or(step.status != "pending", |before| before != now)
         };
-        execution.steps.iter().filter(is_new).map(|step| step_line(execution, step)).collect()
+        execution.steps.iter().filter(is_new).map(|step| steps::line(execution, step)).collect()
     }
 }
 

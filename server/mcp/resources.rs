@@ -16,16 +16,19 @@ use crate::app::{self, Caller, Detail, Look, WorkflowView};
 
 const DEFINITIONS: &str = "workflow://definitions/";
 const EXECUTIONS: &str = "workflow://executions/";
+const SCHEMA: &str = "workflow://schema";
 const JSON: &str = "application/json";
+const JSON_SCHEMA: &str = "application/schema+json";
 /// How many executions are offered when an id is completed.
 const OFFERED_EXECUTIONS: u32 = 100;
 
-/// Every workflow. Executions are found by their template.
+/// The schema of the language and every workflow. Executions are found by their template.
 ///
 /// # Errors
 /// When the database fails.
 pub(crate) async fn list(mcp: &Mcp) -> Result<ListResourcesResult, ErrorData> {
-    let resources = workflows(mcp).await?.iter().map(resource).collect();
+    let workflows = workflows(mcp).await?;
+    let resources = [language()].into_iter().chain(workflows.iter().map(resource)).collect();
     Ok(ListResourcesResult { resources, ..Default::default() }
         .with_ttl_ms(0)
         .with_cache_scope(CacheScope::Private))
@@ -34,6 +37,15 @@ pub(crate) async fn list(mcp: &Mcp) -> Result<ListResourcesResult, ErrorData> {
 async fn workflows(mcp: &Mcp) -> Result<Vec<WorkflowView>, ErrorData> {
     let workflows = mcp.app().workflows(Look::Remembered).await;
     workflows.map_err(|error| ErrorData::internal_error(error.to_string(), None))
+}
+
+fn language() -> Resource {
+    Resource::new(SCHEMA, "schema")
+        .with_title("The workflow language")
+        .with_description(
+            "JSON Schema of a workflow document: every key, what it means and what it may be",
+        )
+        .with_mime_type(JSON_SCHEMA)
 }
 
 fn resource(workflow: &WorkflowView) -> Resource {
@@ -61,12 +73,18 @@ pub(crate) fn templates() -> ListResourceTemplatesResult {
         .with_cache_scope(CacheScope::Public)
 }
 
-/// One workflow or execution, whole.
+/// The schema of the language, or one workflow or execution, whole.
 ///
 /// # Errors
 /// When there is none, or the database fails.
 pub(crate) async fn read(mcp: &Mcp, uri: &str) -> Result<ReadResourceResult, ErrorData> {
-    if let Some(name) = uri.strip_prefix(DEFINITIONS) {
+    if uri == SCHEMA {
+        let text = windlass_engine::language_schema().to_string();
+        let contents = ResourceContents::text(text, uri).with_mime_type(JSON_SCHEMA);
+        // It changes with the program only.
+        let result = ReadResourceResult::new(vec![contents]).with_ttl_ms(3_600_000);
+        Ok(result.with_cache_scope(CacheScope::Public))
+    } else if let Some(name) = uri.strip_prefix(DEFINITIONS) {
         let workflow = mcp.app().describe(name).await.map_err(|error| not_found(uri, &error))?;
         contents(uri, &workflow)
     } else if let Some(execution_id) = uri.strip_prefix(EXECUTIONS) {
@@ -74,7 +92,7 @@ pub(crate) async fn read(mcp: &Mcp, uri: &str) -> Result<ReadResourceResult, Err
         contents(uri, &execution.map_err(|error| not_found(uri, &error))?)
     } else {
         let message = format!(
-            "there is no resource {uri:?}; there are {DEFINITIONS}{{name}} and {EXECUTIONS}{{execution_id}}"
+            "there is no resource {uri:?}; there are {SCHEMA}, {DEFINITIONS}{{name}} and {EXECUTIONS}{{execution_id}}"
         );
         Err(ErrorData::resource_not_found(message, Some(json!({ "uri": uri }))))
     }

@@ -4,12 +4,14 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde_json::{Value, json};
 
 use super::{names::ToolId, wait};
-use crate::config::ToolNames;
+use crate::{app::MAX_PLAN_LIFETIME_MS, config::ToolNames};
 
 /// What an answer of `workflow.status` can be narrowed to.
 pub(crate) const FIELDS: [&str; 5] = ["output", "steps", "results", "error", "input"];
 /// What `workflow.control` can do.
-pub(crate) const ACTIONS: [&str; 2] = ["cancel", "resolve"];
+pub(crate) const ACTIONS: [&str; 3] = ["cancel", "resolve", "signal"];
+/// What can be said to a request.
+pub(crate) const DECISIONS: [&str; 2] = ["approve", "reject"];
 /// What `workflow.manage` can do.
 pub(crate) const MANAGEMENT: [&str; 5] = ["revisions", "show", "diff", "enable", "disable"];
 /// How a step can be settled by hand.
@@ -29,7 +31,8 @@ pub(crate) fn authoring(names: ToolNames) -> Vec<Tool> {
 
 /// What a client is told when it connects.
 pub(crate) fn instructions(names: ToolNames) -> String {
-    let [list, describe, run, status, control] = ToolId::ALL.map(|tool| tool.listed(names));
+    let [list, describe, run, status, control, answer, validate, plan] =
+        ToolId::ALL.map(|tool| tool.listed(names));
     format!(
         "Windlass runs workflows: durable, multi-step automations. An execution survives crashes, restarts and closed \
          windows, and no completed step is ever run twice.\n\
@@ -38,52 +41,70 @@ pub(crate) fn instructions(names: ToolNames) -> String {
          call: the same key is the same execution.\n\
          3. Status running after that? It goes on without you. Call {status} with the execution_id, since=version and \
          wait_seconds={max} until status is completed, failed or cancelled. Do not start it again.\n\
-         4. Status waiting: waiting_for says who has to do what. Tell the user; do not approve on their behalf.\n\
-         5. {status} without execution_id lists the newest executions. {control} cancels one, or settles a step whose \
-         outcome is uncertain, once you know what really happened.\n\
+         4. Status waiting: waiting_for and requests say who has to do what. Show the user the request and its command; \
+         do not decide for them. {answer} gives the answer of a person other than who started it.\n\
+         5. {plan} shows what {run} would write, and writes nothing. Show it where it matters; with its plan_id {run} does \
+         that and nothing else.\n\
+         6. {status} without execution_id lists the newest executions and open requests. {control} cancels one, sends it \
+         an event, or settles an uncertain step, once you know what really happened.\n\
+         7. {validate} checks a workflow document and tells every problem with its repair.\n\
          Every answer has a field next with the advised call.",
         max = wait::MAX_SECONDS,
     )
 }
 
 fn describe(tool: ToolId, names: ToolNames) -> Tool {
-    let [list, describe, run, status, _] = ToolId::ALL.map(|tool| tool.listed(names));
+    let [list, describe, run, status, ..] = ToolId::ALL.map(|tool| tool.listed(names));
     let (title, description) = match tool {
         ToolId::List => (
             "List workflows",
             format!(
-                "List the workflows (automations, pipelines, runbooks) that {run} can start, with the input each takes."
+                "List the workflows (automations, pipelines, runbooks) that {run} can start, and their input."
             ),
         ),
         ToolId::Describe => (
             "Describe a workflow",
-            format!(
-                "Show one workflow: its input schema, its steps and the tools they call, and what is wrong with its file, if anything. For the input of {run}."
-            ),
+            "Show one workflow: input schema, steps, tools, what is wrong with it.".to_owned(),
         ),
         ToolId::Run => (
             "Run a workflow",
             format!(
-                "Start a workflow (durable automation: survives crashes and restarts) and wait up to wait_seconds for its output. \
-                 A longer one goes on in the background: follow it with {status}. Names: {list}; input: {describe}."
+                "Start a workflow (durable automation) and wait up to wait_seconds for its output. \
+                 A longer one goes on in the background: follow it with {status}. {list} has names, {describe} the input."
             ),
         ),
         ToolId::Status => (
             "Look at an execution",
-            format!(
-                "Status, output, error and steps of an execution that {run} started; waits for its end when told to. \
-                 Without execution_id: the newest executions and all that wait for somebody."
-            ),
+            "Status, output, error, steps and requests of an execution; waits for its end when told to. Without \
+             execution_id: the newest executions and all open requests."
+                .to_owned(),
         ),
         ToolId::Control => (
-            "Cancel or resolve an execution",
-            "Cancel an execution, or resolve (settle by hand) a step whose outcome is uncertain."
+            "Control an execution",
+            "Cancel it, resolve (settle by hand) an uncertain step, or signal an event that a step waits for."
+                .to_owned(),
+        ),
+        ToolId::Answer => (
+            "Answer a request",
+            "Answer a request with what a person decided, never on your own: decision for an approval, values for a form."
+                .to_owned(),
+        ),
+        ToolId::Validate => (
+            "Check a workflow",
+            "Check a document, or a workflow by name: every problem with its repair. Changes nothing."
                 .to_owned(),
         ),
         ToolId::Save => (
             "Save a workflow",
             format!(
-                "Check a workflow document and make it what {run} runs; all problems are told, and nothing is saved then."
+                "Check a workflow document and make it what {run} runs. With problems, nothing is saved."
+            ),
+        ),
+        ToolId::Plan => (
+            "Plan a workflow",
+            format!(
+                "Dry run of {run}: calls only tools that read, supposes what others say, and returns the writes in order, \
+                 with their full arguments. Changes nothing."
             ),
         ),
         ToolId::Manage => (
@@ -93,7 +114,7 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
     };
     Tool::new(tool.listed(names), description, object(input_schema(tool)))
         .with_title(title)
-        .with_raw_output_schema(object(output_schema(tool)).into())
+        .with_raw_output_schema(object(output_schema()).into())
         .with_annotations(annotations(tool))
 }
 
@@ -104,9 +125,10 @@ fn input_schema(tool: ToolId) -> Value {
         ToolId::Run => arguments(
             json!({
                 "workflow": { "type": "string" },
-                "input": { "type": "object", "description": "As the workflow's input schema says" },
+                "input": { "type": "object", "description": "As its input schema says" },
                 "wait_seconds": wait_seconds(RUN_WAIT_SECONDS),
-                "idempotency_key": { "type": "string", "description": "Same key, same execution: makes repeating the call safe" },
+                "plan": { "type": "string", "description": "plan_id: refused unless all is as planned; input may be left out" },
+                "idempotency_key": { "type": "string", "description": "Same key, same execution" },
             }),
             &["workflow"],
         ),
@@ -114,11 +136,11 @@ fn input_schema(tool: ToolId) -> Value {
             json!({
                 "execution_id": { "type": "string" },
                 "wait_seconds": wait_seconds(0),
-                "since": { "type": "integer", "description": "The version you know; what is not newer is answered with unchanged: true" },
+                "since": { "type": "integer", "description": "The version you know; unchanged: true when nothing is newer" },
                 "fields": {
                     "type": "array",
                     "items": { "type": "string", "enum": FIELDS },
-                    "description": "Default: output, error, steps. results: what each step returned",
+                    "description": "Default: output, error, steps",
                 },
                 "step": { "type": "string", "description": "Only this step" },
             }),
@@ -132,18 +154,44 @@ fn input_schema(tool: ToolId) -> Value {
                 "outcome": {
                     "type": "string",
                     "enum": OUTCOMES,
-                    "description": "resolve: it happened (give its result), it did not happen and is called again, or it failed for good",
+                    "description": "resolve: it happened (give result), it did not and is called again, it failed",
                 },
-                "result": { "description": "resolve as completed: what the tool would have returned" },
+                "result": { "description": "resolve as completed: what the tool returned" },
+                "event": { "type": "string", "description": "signal: its name" },
+                "data": { "description": "signal: what it says" },
                 "reason": { "type": "string" },
             }),
             &["execution_id", "action"],
+        ),
+        ToolId::Answer => arguments(
+            json!({
+                "request_id": { "type": "string" },
+                "decision": { "type": "string", "enum": DECISIONS },
+                "values": { "type": "object", "description": "For a form, as its schema says" },
+                "comment": { "type": "string" },
+            }),
+            &["request_id"],
+        ),
+        ToolId::Validate => arguments(
+            json!({
+                "document": { "type": "string", "description": "YAML or JSON" },
+                "workflow": { "type": "string", "description": "Instead: a name" },
+            }),
+            &[],
+        ),
+        ToolId::Plan => arguments(
+            json!({
+                "workflow": { "type": "string" },
+                "input": { "type": "object" },
+                "expires_seconds": { "type": "integer", "maximum": MAX_PLAN_LIFETIME_MS / 1_000 },
+            }),
+            &["workflow"],
         ),
         ToolId::Save => arguments(
             json!({
                 "document": { "type": "string", "description": "YAML or JSON" },
                 "comment": { "type": "string" },
-                "expected_revision": { "type": "integer", "description": "Save only over this one; 0: none yet" },
+                "expected_revision": { "type": "integer", "description": "Only over this one; 0: none yet" },
                 "dry_run": { "type": "boolean" },
             }),
             &["document"],
@@ -152,8 +200,8 @@ fn input_schema(tool: ToolId) -> Value {
             json!({
                 "workflow": { "type": "string" },
                 "action": { "type": "string", "enum": MANAGEMENT },
-                "revision": { "type": "string", "description": "show, diff: number or hash; default: the current one" },
-                "from": { "type": "string", "description": "diff: default: the one before" },
+                "revision": { "type": "string", "description": "show, diff: number or hash; else the current one" },
+                "from": { "type": "string", "description": "diff: else the one before" },
             }),
             &["workflow", "action"],
         ),
@@ -163,55 +211,36 @@ fn input_schema(tool: ToolId) -> Value {
 fn wait_seconds(default: u64) -> Value {
     json!({
         "type": "integer", "minimum": 0, "maximum": wait::MAX_SECONDS, "default": default,
-        "description": "How long to wait for it to end or to need somebody",
+        "description": "Wait until it ends or needs somebody",
     })
 }
 
-/// Answers may have more than is named here: schemas stay small, and clients that are strict stay content.
-fn output_schema(tool: ToolId) -> Value {
-    match tool {
-        ToolId::List => json!({
-            "type": "object",
-            "properties": { "workflows": { "type": "array", "items": { "type": "object" } } },
-            "required": ["workflows"],
-        }),
-        ToolId::Describe => json!({
-            "type": "object",
-            "properties": { "name": { "type": "string" }, "input_schema": { "type": "object" } },
-            "required": ["name"],
-        }),
-        ToolId::Run | ToolId::Control => json!({
-            "type": "object",
-            "properties": execution_properties(),
-            "required": ["execution_id", "status", "version"],
-        }),
-        ToolId::Status => json!({ "type": "object", "properties": execution_properties() }),
-        ToolId::Save | ToolId::Manage => json!({ "type": "object" }),
-    }
-}
-
-fn execution_properties() -> Value {
-    json!({
-        "execution_id": { "type": "string" },
-        "status": { "type": "string" },
-        "version": { "type": "integer" },
-        "next": { "type": "string" },
-    })
+/// Answers name their keys themselves; to say them here, too, would make every client's context longer.
+fn output_schema() -> Value {
+    json!({ "type": "object" })
 }
 
 fn annotations(tool: ToolId) -> ToolAnnotations {
     match tool {
-        ToolId::List | ToolId::Describe | ToolId::Status => ToolAnnotations::new()
+        ToolId::List | ToolId::Describe | ToolId::Status | ToolId::Validate => {
+            ToolAnnotations::new()
+                .read_only(true)
+                .destructive(false)
+                .idempotent(true)
+                .open_world(false)
+        }
+        // What it calls only reads, but may be anywhere; each plan is a new one.
+        ToolId::Plan => ToolAnnotations::new()
             .read_only(true)
             .destructive(false)
-            .idempotent(true)
-            .open_world(false),
+            .idempotent(false)
+            .open_world(true),
         ToolId::Save | ToolId::Manage => ToolAnnotations::new()
             .read_only(false)
             .destructive(false)
             .idempotent(true)
             .open_world(false),
-        ToolId::Run | ToolId::Control => ToolAnnotations::new()
+        ToolId::Run | ToolId::Control | ToolId::Answer => ToolAnnotations::new()
             .read_only(false)
             .destructive(true)
             .idempotent(false)

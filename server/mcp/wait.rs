@@ -64,9 +64,7 @@ pub(crate) async fn until_settled(
 
 /// Whether there is something to do for somebody other than the worker.
 fn is_settled(execution: &Execution) -> bool {
-    has_ended(&execution.status)
-        || execution.status == "paused"
-        || (execution.status == "waiting" && execution.waiting_for.is_some())
+    has_ended(&execution.status) || execution.rests()
 }
 
 #[cfg(test)]
@@ -78,6 +76,7 @@ mod tests {
         for (status, waiting_for, settled) in [
             ("pending", None, false),
             ("running", None, false),
+            ("running", Some("execution exec_2 waits"), true),
             ("waiting", None, false),
             ("waiting", Some("an approval"), true),
             ("paused", None, true),

@@ -72,6 +72,16 @@ impl Store {
             SELECT id, parent_id, parent_step, waiting_for FROM tree ORDER BY depth, id";
         Ok(self.db.all(sql, args![execution_id, &*self.workspace]).await?)
     }
+
+    /// The executions that the steps of one are or were, by the step's path.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn children(&self, execution_id: &str) -> Result<Vec<(String, String)>> {
+        let sql = "SELECT parent_step, id FROM executions
+                   WHERE parent_id = $1 AND workspace = $2 ORDER BY created_at, id";
+        Ok(self.db.all(sql, args![execution_id, &*self.workspace]).await?)
+    }
 }
 
 /// What the parent hears at once: of children that do not begin, and of those that ended before it asked again.

@@ -12,7 +12,7 @@ use super::{
     db::{Sql, Tx, args},
     lease::{Claim, LEASE_MS},
     record::{self, Record},
-    turn::{Effects, Happened, error_text},
+    turn::{Effects, Happened, error_text, waiting_for},
 };
 
 /// How long an idempotency key is remembered, in milliseconds: 30 days.
@@ -42,6 +42,8 @@ pub struct NewExecution<'n> {
     pub linked: &'n [(Arc<Workflow>, String)],
     /// The same key twice is one execution.
     pub idempotency_key: Option<&'n str>,
+    /// The plan that it is started by.
+    pub plan: Option<&'n str>,
     /// What the key stands for: a hash of workflow and input.
     pub request_hash: &'n str,
     /// The state after the events.
@@ -88,6 +90,8 @@ pub struct ExecutionRow {
     pub requested_by: String,
     /// The tool servers it was started with, as JSON.
     pub tool_servers: String,
+    /// The plan that it was started by.
+    pub plan: Option<String>,
     /// When somebody looks at it next, in milliseconds since 1970.
     pub wake_at: Option<i64>,
     /// Until when a worker holds it, in milliseconds since 1970.
@@ -136,7 +140,7 @@ pub struct LockWait {
 
 const COLUMNS: &str =
     "SELECT id, workflow, revision, status, input, error, waiting_for, requested_by, tool_servers,
-        wake_at, lease_until, last_seq, created_at, ended_at FROM executions WHERE id = $1 AND workspace = $2";
+        plan, wake_at, lease_until, last_seq, created_at, ended_at FROM executions WHERE id = $1 AND workspace = $2";
 
 impl Store {
     /// Writes an execution, its revision and its first events; or finds the one its key stands for.
@@ -212,9 +216,9 @@ impl Store {
         let execution = "INSERT INTO executions
             (id, workspace, workflow, revision, status, input, requested_by, on_behalf_of, client_name,
              client_version, tool_servers, min_engine, wake_at, lease_owner, lease_until, lease_epoch,
-             last_seq, created_at, updated_at, error, ended_at, links, signals_in)
+              last_seq, created_at, updated_at, error, ended_at, links, signals_in, plan, waiting_for)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20,
-                $21, $22)";
+                $21, $22, $23)";
         let workflow = new.workflow;
         // Its first turn may have been its last one, when no step has to call anything.
         let ended = new.state.status.is_final();
@@ -245,6 +249,8 @@ impl Store {
                 ended.then_some(new.at),
                 new.links,
                 signals_in,
+                new.plan,
+                waiting_for(new.state),
             ],
         )
         .await?;
@@ -332,7 +338,7 @@ impl Store {
     /// When the database fails.
     pub async fn executions(&self, caller: &str, limit: u32) -> Result<Vec<ExecutionRow>> {
         const COLUMNS: &str = "SELECT id, workflow, revision, status, '' AS input, error, waiting_for, requested_by,
-                tool_servers, wake_at, lease_until, last_seq, created_at, ended_at FROM executions
+                tool_servers, plan, wake_at, lease_until, last_seq, created_at, ended_at FROM executions
             WHERE id IN (SELECT id FROM (SELECT id FROM executions WHERE workspace = $1 AND requested_by = $2
                                          ORDER BY created_at DESC LIMIT $3) AS own)
                OR id IN (SELECT id FROM (SELECT id FROM executions WHERE workspace = $1 AND waiting_for IS NOT NULL
@@ -381,6 +387,28 @@ impl Store {
         let rows: Vec<(i64, String)> = self.db.all(SOME, args![execution_id, numbers]).await?;
         let read = |(seq, data): (i64, String)| Ok((seq, parse(execution_id, "an event", &data)?));
         rows.into_iter().map(read).collect()
+    }
+
+    /// The events of some kinds, whole, in order.
+    ///
+    /// # Errors
+    /// When the database fails, or a newer release wrote one of them.
+    pub async fn events_of(&self, execution_id: &str, kinds: &[&str]) -> Result<Vec<Event>> {
+        const OF_KINDS: Sql = Sql::Each {
+            sqlite: "SELECT COALESCE(e.data, p.data) FROM events e
+                LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
+                WHERE e.execution_id = $1 AND e.kind IN (SELECT value FROM json_each($2)) ORDER BY e.seq",
+            postgres: "SELECT COALESCE(e.data, p.data) FROM events e
+                LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
+                WHERE e.execution_id = $1
+                  AND e.kind IN (SELECT json_array_elements_text($2::json)) ORDER BY e.seq",
+        };
+        if kinds.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kinds = serde_json::json!(kinds).to_string();
+        let rows: Vec<(String,)> = self.db.all(OF_KINDS, args![execution_id, kinds]).await?;
+        rows.into_iter().map(|(data,)| parse(execution_id, "an event", &data)).collect()
     }
 
     /// The locks that an execution waits for: each with the step, which is empty for the whole execution, and who

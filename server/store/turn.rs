@@ -274,7 +274,7 @@ pub(super) fn error_text(state: &State) -> Option<String> {
 }
 
 /// What only somebody outside can move, in words that a caller may be shown.
-fn waiting_for(state: &State) -> Option<String> {
+pub(super) fn waiting_for(state: &State) -> Option<String> {
     if state.status != Status::Waiting {
         return None;
     }

@@ -37,7 +37,7 @@ async fn what_is_approved_is_called_and_nothing_else(house: House) {
     assert!(waits.starts_with("approval of step send: Send it?"), "{waits}");
     assert!(waits.contains(&format!("windlass approve {}", request.request_id)), "{waits}");
     assert_eq!(step(&execution, "send").params, Some(json!({ "to": "ada" })));
-    assert_eq!(host.app.requests(&terminal()).await.unwrap(), [request.clone()]);
+    assert_eq!(host.app.requests(&terminal()).await.unwrap(), std::slice::from_ref(&request));
 
     let answered = host.app.answer(&terminal(), &request.request_id, approved(), false).await;
     assert!(answered.unwrap().requests.is_empty());
@@ -63,6 +63,9 @@ async fn an_agent_does_not_approve_what_it_started(mut house: House) {
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("local started the execution and may not answer"), "{refused}");
     assert!(refused.contains(&format!("windlass approve {request}")), "{refused}");
+    // A client's name is what it says of itself.
+    let disguised = Caller { client_name: Some("windlass".into()), ..agent("local") };
+    assert!(host.app.answer(&disguised, &request, approved(), false).await.is_err());
     host.stop().await;
 
     house.set("WINDLASS_APPROVALS_AGENTS_MAY_ANSWER", "true");

@@ -49,6 +49,7 @@ async fn begin_with(store: &Store, id: &str, document: &Value, first_turn: bool)
         links: r#"{"asking":"h"}"#,
         linked: &[],
         idempotency_key: None,
+        plan: None,
         request_hash: "h",
         state: &state,
         events: &turn.events,
@@ -167,7 +168,7 @@ async fn family(store: &Store, lock: Option<&str>, document: &Value) -> (Driven,
     let hash = &below.beginning.as_ref().unwrap().workflow.hash;
     store_revision(store, hash, document).await;
     let committed = above.commits(store, &[below], &turn).await;
-    assert_eq!(committed.due, [decided.execution_id.clone()]);
+    assert_eq!(committed.due, std::slice::from_ref(&decided.execution_id));
     let claim = claim(store, "worker_2").await;
     assert_eq!(claim.execution_id, decided.execution_id);
     (above, Driven::of(store, claim).await)
@@ -183,9 +184,11 @@ on_both! {
     async fn a_question_is_open_until_somebody_answers(database) {
         let store = database.open().await;
         let mut asking = begin(&store, "exec_1", &asking()).await;
+        let waits = async || store.execution("exec_1").await.unwrap().unwrap().waiting_for.unwrap();
+        let first = waits().await;
         asking.parks(&store, vec![]).await;
-        let row = store.execution("exec_1").await.unwrap().unwrap();
-        let waits = row.waiting_for.unwrap();
+        let waits = waits().await;
+        assert_eq!(waits, first, "its first turn says it already");
         let id = asked(&store).await;
         assert!(waits.starts_with("approval of step ok: Go?") && waits.contains(&id), "{waits}");
         assert!(nothing_is_due(&store).await);
@@ -303,7 +306,7 @@ on_both! {
         begin(&store, "exec_1", &locked("queue")).await;
         let mut second = begin(&store, "exec_2", &locked("reject")).await;
         let refused = Signal::LockRefused { step: None, key: "k".into(), holder: "exec_1".into() };
-        assert_eq!(second.words(&store).await, [refused.clone()]);
+        assert_eq!(second.words(&store).await, std::slice::from_ref(&refused));
         second.parks(&store, vec![told(refused)]).await;
         assert_eq!(store.execution("exec_2").await.unwrap().unwrap().status, "failed");
         assert_eq!(database.number("SELECT COUNT(*) FROM lock_places").await, 1);
@@ -342,7 +345,7 @@ on_both! {
         assert!(thinking.words(&store).await.is_empty(), "it is held");
         assert_eq!(last.ends(&store).await, ["exec_2"], "whose place is before that of exec_4");
         let of_step = Signal::LockGranted { step: Some("a".into()), key: "k".into() };
-        assert_eq!(thinking.words(&store).await, [of_step.clone()]);
+        assert_eq!(thinking.words(&store).await, std::slice::from_ref(&of_step));
         thinking.hears(&store, vec![told(of_step)]).await;
         thinking.hears(&store, vec![succeeded("a", json!(1))]).await;
         assert_eq!(late.words(&store).await, [granted("k")], "with the step it is over");

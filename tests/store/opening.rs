@@ -5,6 +5,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use sqlx::{Connection, PgConnection, SqliteConnection};
 use windlass::store::Store;
 
 use super::{Database, create_due};
@@ -84,4 +85,52 @@ fn many_processes_open_a_new_sqlite_file_at_once() {
 #[test]
 fn many_processes_open_a_new_postgres_database_at_once() {
     many_processes_open(&Project::on_postgres());
+}
+
+/// Yesterday's database: what the first release made of it, with one step that was called.
+async fn knows_what_the_first_release_wrote(database: Database, first: &str) {
+    let folder = tempfile::TempDir::with_prefix("windlass-migrations-").unwrap();
+    fs::write(folder.path().join("0001_init.sql"), first).unwrap();
+    let migrator = sqlx::migrate::Migrator::new(folder.path().to_owned()).await.unwrap();
+    if database.is_postgres() {
+        migrator.run(&mut PgConnection::connect(&database.url).await.unwrap()).await.unwrap();
+    } else {
+        fs::write(database.url.trim_start_matches("sqlite:"), "").unwrap();
+        migrator.run(&mut SqliteConnection::connect(&database.url).await.unwrap()).await.unwrap();
+    }
+    let started = |step: &str, more: &str| {
+        format!(r#"{{"kind":"attempt_started","step":"{step}","attempt":1,"call":1{more}}}"#)
+    };
+    let (given, again, other) = (
+        started("a_b", r#","params":{"n":1}"#),
+        started("a_b", ""),
+        started("a_bc", r#","params":{"n":2}"#),
+    );
+    database
+        .write(format!(
+            "INSERT INTO executions (id, workspace, workflow, revision, status, input, requested_by, tool_servers,
+                 min_engine, created_at, updated_at) VALUES ('exec_1', 'home', 'w', 'h', 'running', '{{}}', 'ada', '{{}}', 1, 1, 1);
+             INSERT INTO events (execution_id, seq, at, kind, data) VALUES
+                 ('exec_1', 1, 1, 'attempt_started', '{given}'), ('exec_1', 2, 1, 'attempt_started', '{again}'),
+                 ('exec_1', 3, 1, 'attempt_started', '{other}');
+             INSERT INTO steps (execution_id, step, tool, status, attempts) VALUES ('exec_1', 'a_b', 'x.y', 'running', 1);"
+        ))
+        .await;
+    let store = database.open().await;
+    let [step] = store.steps("exec_1").await.unwrap().try_into().unwrap();
+    assert_eq!(step.params_seq, Some(1), "what it was called with is found");
+    assert!(store.below("exec_1").await.unwrap().is_empty());
+    assert!(store.open_requests_of("exec_1").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_sqlite_file_of_the_first_release_is_understood() {
+    let first = include_str!("../../migrations/sqlite/0001_init.sql");
+    knows_what_the_first_release_wrote(Database::sqlite(), first).await;
+}
+
+#[tokio::test]
+async fn a_postgres_database_of_the_first_release_is_understood() {
+    let first = include_str!("../../migrations/postgres/0001_init.sql");
+    knows_what_the_first_release_wrote(Database::postgres(), first).await;
 }

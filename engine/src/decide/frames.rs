@@ -139,6 +139,9 @@ impl Decider<'_> {
         number: u32,
     ) -> Command {
         let step = self.state.record(owner);
+        if self.state.is_single(step.definition) {
+            return self.completed(owner, self.results(frame));
+        }
         let names = self.state.names(self.workflow, self.state.scope_in(id, self.now));
         let until = repeat.until.as_ref().map_or(Ok(false), |until| until.evaluate(&names));
         let goes_on = match until {

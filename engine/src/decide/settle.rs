@@ -69,6 +69,9 @@ impl Decider<'_> {
         // What is expected of a `forEach` is expected of each of its instances.
         let is_list = definition.for_each.is_some() && self.state.record(id).role == Role::Step;
         let Some(expect) = definition.expect.as_ref().filter(|_| !is_list) else { return Ok(()) };
+        if self.state.is_satisfied(self.state.record(id).definition) {
+            return Ok(());
+        }
         let inner = self.state.record(id).inner;
         let scope = Scope { result: Some(output), ..self.scope(id) };
         let scope = Scope { frame: inner.unwrap_or(scope.frame), ..scope };

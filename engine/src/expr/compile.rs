@@ -222,8 +222,21 @@ impl Expression {
     }
 
     /// Shows every reference.
-    pub(super) fn visit(&self, found: &mut dyn FnMut(&Reference)) {
+    pub(crate) fn visit(&self, found: &mut dyn FnMut(&Reference)) {
         visit(&self.root, false, found);
+    }
+
+    /// Whether it is one path and nothing else.
+    pub(crate) fn is_path(&self) -> bool {
+        let mut part = &self.root;
+        loop {
+            part = match part {
+                Expr::Global(_) => return true,
+                Expr::Field { of, .. } => of,
+                Expr::Index { of, index } if matches!(**index, Expr::Constant(_)) => of,
+                _ => return false,
+            };
+        }
     }
 }
 

@@ -15,12 +15,19 @@ use crate::workflow::{Config, DEFAULT_MAX_PARALLEL, Lock};
 use crate::{PatchOperation, Problem};
 
 /// The longest bound on time: a year.
-pub(super) const MAX_TIMEOUT_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
+pub(crate) const MAX_TIMEOUT_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
+
+/// The most calls that `config.maxParallel` lets out at once.
+pub(crate) const MAX_CALLS: u32 = 1_000;
+
+/// The most attempts after the first that `config.maxRetries` allows.
+pub(crate) const MAX_RETRIES: u32 = 99;
 
 /// How many vars a workflow may have.
-const MAX_VARS: usize = 1_000;
+pub(crate) const MAX_VARS: usize = 1_000;
 
-const KEYS: [&str; 13] = [
+/// Every key of a document.
+pub(crate) const KEYS: [&str; 13] = [
     "name",
     "title",
     "description",
@@ -36,7 +43,8 @@ const KEYS: [&str; 13] = [
     "$schema",
 ];
 
-const CONFIG_KEYS: [&str; 5] =
+/// Every key of `config`.
+pub(crate) const CONFIG_KEYS: [&str; 5] =
     ["timeoutMs", "maxParallel", "continueOnError", "maxRetries", "undoOnFailure"];
 
 /// A workflow that may still have problems.
@@ -157,13 +165,13 @@ fn config(at: &At<'_>, problems: &mut Vec<Problem>) -> Config {
     fields.only(&CONFIG_KEYS, &aliases::CONFIG, problems);
     config.timeout_ms = timeout(&fields, problems);
     if let Some(at) = fields.get("maxParallel") {
-        config.max_parallel = at.small(1..=1_000, problems).unwrap_or(DEFAULT_MAX_PARALLEL);
+        config.max_parallel = at.small(1..=MAX_CALLS, problems).unwrap_or(DEFAULT_MAX_PARALLEL);
     }
     if let Some(at) = fields.get("continueOnError") {
         config.continue_on_error = at.boolean(problems).unwrap_or(false);
     }
     if let Some(at) = fields.get("maxRetries") {
-        config.max_retries = at.small(0..=99, problems).unwrap_or(0);
+        config.max_retries = at.small(0..=MAX_RETRIES, problems).unwrap_or(0);
     }
     if let Some(at) = fields.get("undoOnFailure") {
         config.undo_on_failure = at.boolean(problems).unwrap_or(false);

@@ -12,7 +12,7 @@ use crate::problem::nearest;
 use crate::{PatchOperation, Problem};
 
 /// The longest name, in characters.
-const MAX_NAME: usize = 64;
+pub(crate) const MAX_NAME: usize = 64;
 
 /// A value, where it is, and where problems with it go.
 pub(super) struct At<'n> {

@@ -19,25 +19,41 @@ use crate::workflow::{
 use crate::{PatchOperation, Problem, ToolName};
 
 /// The longest delay between attempts: a day.
-const MAX_DELAY_MS: u64 = 24 * 60 * 60 * 1_000;
+pub(crate) const MAX_DELAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// How often a loop goes round when it does not say.
-const DEFAULT_ITERATIONS: u32 = 1_000;
+pub(crate) const DEFAULT_ITERATIONS: u32 = 1_000;
 
 /// How often a loop may go round.
-const MAX_ITERATIONS: u32 = 100_000;
+pub(crate) const MAX_ITERATIONS: u32 = 100_000;
 
 /// How many instances of a `forEach` may run at once.
-const MAX_INSTANCES: u32 = 1_000;
+pub(crate) const MAX_INSTANCES: u32 = 1_000;
 
-const RETRY_KEYS: [&str; 7] =
+/// The most attempts that `retry` allows.
+pub(crate) const MAX_ATTEMPTS: u32 = 100;
+
+/// The largest factor between two delays.
+pub(crate) const MAX_MULTIPLIER: f64 = 100.0;
+
+/// The keys of `retry`.
+pub(crate) const RETRY_KEYS: [&str; 7] =
     ["maxAttempts", "backoff", "initialDelayMs", "backoffMultiplier", "maxDelayMs", "jitter", "on"];
 
-const REPEAT_KEYS: [&str; 3] = ["while", "until", "maxIterations"];
+/// The keys of `repeat`.
+pub(crate) const REPEAT_KEYS: [&str; 3] = ["while", "until", "maxIterations"];
 
-const WAIT_KEYS: [&str; 4] = ["ms", "until", "event", "timeoutMs"];
+/// The keys of `wait`.
+pub(crate) const WAIT_KEYS: [&str; 4] = ["ms", "until", "event", "timeoutMs"];
 
-const STOP_KEYS: [&str; 2] = ["status", "message"];
+/// The keys of `stop`.
+pub(crate) const STOP_KEYS: [&str; 2] = ["status", "message"];
+
+/// The keys of `verify`.
+pub(crate) const VERIFY_KEYS: [&str; 3] = ["tool", "params", "expect"];
+
+/// The keys of `undo`.
+pub(crate) const UNDO_KEYS: [&str; 2] = ["tool", "params"];
 
 const OUTCOMES: [(&str, Outcome); 3] = [
     ("completed", Outcome::Completed),
@@ -305,7 +321,7 @@ pub(super) fn on_uncertain(fields: &Fields<'_>, problems: &mut Vec<Problem>) -> 
 
 pub(super) fn verify(at: &At<'_>, problems: &mut Vec<Problem>) -> Option<Verify> {
     let fields = at.object("`verify`", problems)?;
-    fields.only(&["tool", "params", "expect"], &aliases::STEP, problems);
+    fields.only(&VERIFY_KEYS, &aliases::STEP, problems);
     let tool = fields.required("tool", &aliases::STEP, problems);
     let tool = tool.and_then(|at| self::tool(&at, problems));
     let params = params(&fields, problems);
@@ -316,7 +332,7 @@ pub(super) fn verify(at: &At<'_>, problems: &mut Vec<Problem>) -> Option<Verify>
 
 pub(super) fn undo(at: &At<'_>, problems: &mut Vec<Problem>) -> Option<Compensation> {
     let fields = at.object("`undo`", problems)?;
-    fields.only(&["tool", "params"], &aliases::STEP, problems);
+    fields.only(&UNDO_KEYS, &aliases::STEP, problems);
     let tool = fields.required("tool", &aliases::STEP, problems);
     let tool = tool.and_then(|at| self::tool(&at, problems));
     Some(Compensation { tool: tool.unwrap_or_else(no_tool), params: params(&fields, problems)? })
@@ -338,7 +354,7 @@ pub(super) fn retry(at: &At<'_>, problems: &mut Vec<Problem>) -> Option<Retry> {
     fields.only(&RETRY_KEYS, &aliases::RETRY, problems);
     let mut retry = Retry::plain(2);
     let given = |key: &str| fields.get(key);
-    if let Some(number) = given("maxAttempts").and_then(|at| at.small(1..=100, problems)) {
+    if let Some(number) = given("maxAttempts").and_then(|at| at.small(1..=MAX_ATTEMPTS, problems)) {
         retry.max_attempts = number;
     }
     if let Some(backoff) = given("backoff").and_then(|at| backoff(&at, problems)) {
@@ -348,7 +364,7 @@ pub(super) fn retry(at: &At<'_>, problems: &mut Vec<Problem>) -> Option<Retry> {
         retry.initial_delay_ms = delay;
     }
     if let Some(multiplier) =
-        given("backoffMultiplier").and_then(|at| at.fraction(1.0..=100.0, problems))
+        given("backoffMultiplier").and_then(|at| at.fraction(1.0..=MAX_MULTIPLIER, problems))
     {
         retry.multiplier = multiplier;
     }

@@ -13,23 +13,30 @@ use crate::input::InputSchema;
 use crate::workflow::{Approval, Ask, Lock, OnBusy, OnExpire, Terms};
 
 /// How many people may have to agree.
-const MAX_QUORUM: u32 = 100;
+pub(crate) const MAX_QUORUM: u32 = 100;
+
+/// The shortest time that somebody has to answer, in milliseconds.
+pub(crate) const MIN_ANSWER_MS: u64 = 1_000;
 
 /// How many values one form may ask for.
-const MAX_FIELDS: usize = 100;
+pub(crate) const MAX_FIELDS: usize = 100;
 
-const APPROVAL_KEYS: [&str; 8] =
+/// The keys of `approval`.
+pub(crate) const APPROVAL_KEYS: [&str; 8] =
     ["if", "message", "approvers", "quorum", "expiresMs", "onExpire", "allowSelf", "verified"];
 
-const ASK_KEYS: [&str; 7] =
+/// The keys of `ask`.
+pub(crate) const ASK_KEYS: [&str; 7] =
     ["message", "schema", "approvers", "expiresMs", "onExpire", "allowSelf", "verified"];
 
-const LOCK_KEYS: [&str; 2] = ["key", "onBusy"];
+/// The keys of `lock`.
+pub(crate) const LOCK_KEYS: [&str; 2] = ["key", "onBusy"];
 
 /// What a form may ask for (that is what MCP's elicitation can show).
-const FIELD_TYPES: [&str; 4] = ["string", "number", "integer", "boolean"];
+pub(crate) const FIELD_TYPES: [&str; 4] = ["string", "number", "integer", "boolean"];
 
-const SCHEMA_KEYS: [&str; 7] =
+/// The keys of a form's schema.
+pub(crate) const SCHEMA_KEYS: [&str; 7] =
     ["type", "properties", "required", "title", "description", "additionalProperties", "$schema"];
 
 /// `approval`, alone or beside a tool. `true` asks without further words.
@@ -119,7 +126,7 @@ fn terms(fields: &Fields<'_>, problems: &mut Vec<Problem>) -> Terms {
         }
     }
     if let Some(at) = fields.get("expiresMs") {
-        let least_to_most = 1_000..=MAX_TIMEOUT_MS;
+        let least_to_most = MIN_ANSWER_MS..=MAX_TIMEOUT_MS;
         terms.expires_ms = at.whole(least_to_most, problems).unwrap_or(terms.expires_ms);
     }
     if let Some(at) = fields.get("onExpire") {

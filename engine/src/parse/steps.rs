@@ -16,17 +16,17 @@ use crate::workflow::{
 use crate::{PatchOperation, Problem};
 
 /// How many steps a workflow may have, at all depths together.
-const MAX_STEPS: usize = 10_000;
+pub(crate) const MAX_STEPS: usize = 10_000;
 
 /// How deep groups may be nested.
 const MAX_NESTING: usize = 16;
 
 /// The keys that say what a step does; each step has exactly one of them.
-pub(super) const KINDS: [&str; 8] =
+pub(crate) const KINDS: [&str; 8] =
     ["tool", "workflow", "approval", "ask", "wait", "set", "steps", "stop"];
 
 /// Every key of a step.
-const KEYS: [&str; 28] = [
+pub(crate) const KEYS: [&str; 28] = [
     "name",
     "tool",
     "workflow",
@@ -64,7 +64,7 @@ const TOOLS: &[&str] = &["tool"];
 const ENDS: &[&str] = &["tool", "workflow", "approval", "ask", "wait", "set", "steps"];
 
 /// The kinds of steps that a key fits; a key that is not here fits every kind.
-const FITS: [(&str, &[&str]); 18] = [
+pub(crate) const FITS: [(&str, &[&str]); 18] = [
     ("params", CALLS),
     ("retry", CALLS),
     ("expect", ENDS),

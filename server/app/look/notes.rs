@@ -1,0 +1,110 @@
+//! What only the history knows of a step: until when it waits and for what, who settled it, what it runs.
+
+use std::collections::HashMap;
+
+use windlass_engine::{Event, Kind, Step, Workflow};
+
+use super::{App, Error, StepView};
+use crate::{
+    app::CancelView,
+    store::{ExecutionRow, StepRow},
+};
+
+/// What the history says of steps, by their paths, and of the execution.
+#[derive(Default)]
+pub(super) struct Notes {
+    steps: HashMap<String, Note>,
+    /// The first wish to end it early.
+    pub(super) cancel: Option<CancelView>,
+}
+
+#[derive(Default)]
+struct Note {
+    due_at: Option<i64>,
+    event: Option<String>,
+    settled_by: Option<String>,
+    execution_id: Option<String>,
+}
+
+impl App {
+    /// Reads as much of the history as is worth saying: nothing, of an execution that simply goes on.
+    pub(super) async fn notes(
+        &self,
+        row: &ExecutionRow,
+        workflow: &Workflow,
+        rows: &[StepRow],
+    ) -> Result<Notes, Error> {
+        let store = &self.inner.store;
+        let mut notes = Notes::default();
+        for event in store.events_of(&row.id, &worth_reading(row, workflow, rows)).await? {
+            notes.learn(event);
+        }
+        if workflow.children().next().is_some() {
+            for (step, id) in store.children(&row.id).await? {
+                notes.of(step).execution_id = Some(id);
+            }
+        }
+        Ok(notes)
+    }
+}
+
+/// The kinds of events that can say more of these steps than their rows do.
+fn worth_reading(row: &ExecutionRow, workflow: &Workflow, rows: &[StepRow]) -> Vec<&'static str> {
+    let mut kinds = Vec::new();
+    if rows.iter().any(|step| step.status == "waiting") {
+        kinds.extend(["call_scheduled", "wait_started"]);
+    }
+    // A step that was settled by hand has had an error before; one that was refused has one since.
+    if rows.iter().any(|step| step.error.is_some()) {
+        kinds.push("step_resolved");
+    }
+    if workflow.steps.iter().any(asks) {
+        kinds.push("request_answered");
+    }
+    if row.status == "cancelled" || !workflow.on_cancel.is_empty() {
+        kinds.push("cancel_requested");
+    }
+    kinds
+}
+
+fn asks(step: &Step) -> bool {
+    step.approval.is_some() || matches!(step.kind, Kind::Approval(_) | Kind::Ask(_))
+}
+
+impl Notes {
+    fn of(&mut self, step: String) -> &mut Note {
+        self.steps.entry(step).or_default()
+    }
+
+    fn learn(&mut self, event: Event) {
+        match event {
+            Event::CallScheduled { step, at, .. } => self.of(step).due_at = Some(at),
+            Event::WaitStarted { step, until, event } => {
+                let note = self.of(step);
+                (note.due_at, note.event) = (Some(until), event);
+            }
+            Event::StepResolved { step, by, .. } => {
+                let note = self.of(step);
+                (note.due_at, note.settled_by) = (None, Some(by));
+            }
+            Event::RequestAnswered { step, by, .. } => self.of(step).settled_by = Some(by),
+            Event::CancelRequested { by, reason } if self.cancel.is_none() => {
+                self.cancel = Some(CancelView { by, reason });
+            }
+            _ => {}
+        }
+    }
+
+    /// The step with what is known of it.
+    pub(super) fn add(&mut self, step: StepView) -> StepView {
+        let Some(note) = self.steps.remove(&step.name) else { return step };
+        let waits = step.status == "waiting";
+        StepView {
+            due_at: note.due_at.filter(|_| waits),
+            event: note.event.filter(|_| waits),
+            settled_by: note.settled_by,
+            execution_id: note.execution_id,
+            ..step
+        }
+    }
+}
