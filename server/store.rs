@@ -120,6 +120,15 @@ pub enum Signal {
         /// The execution that holds it.
         holder: String,
     },
+    /// The execution that a step is waits for a person or a lock, or does so no more.
+    ChildHeldUp {
+        /// The step.
+        step: String,
+        /// The execution.
+        execution_id: String,
+        /// Whether it waits.
+        waits: bool,
+    },
     /// The execution that a step is has ended.
     ChildEnded {
         /// The step.

@@ -184,6 +184,7 @@ impl Driven {
             events: &turn.events,
             children: &[],
             cancels: &[],
+            held_up: None,
             at: self.at,
             signals_done: self.signals_done,
             wake_at: turn.wake_at,

@@ -277,16 +277,15 @@ impl Decider<'_> {
         let step = self.state.record(id);
         let definition = &self.workflow.steps[step.definition];
         let scope = Scope { result: step.output.as_deref(), ..self.scope(id) };
-        let names = self.state.names(self.workflow, scope);
         let undo = definition.undo.as_ref();
-        let evaluated = undo.map(|undo| undo.params.evaluate_params(&names));
+        let evaluated = undo.map(|undo| self.evaluated(id, &undo.params, scope));
         // What cannot be computed is said when it is needed.
         let (params, secrets) = evaluated.and_then(Result::ok).unwrap_or_default();
         let nobody = ToolName { server: String::new(), tool: String::new() };
         Event::UndoRegistered {
             step: step.path.to_string(),
             tool: undo.map_or(nobody, |undo| undo.tool.clone()),
-            params,
+            params: Arc::unwrap_or_clone(params),
             secrets,
         }
     }

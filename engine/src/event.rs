@@ -269,6 +269,16 @@ pub enum Event {
         /// Who said so.
         by: String,
     },
+    /// The execution that the step is waits for a person or a lock: that time counts against no bound here either.
+    ChildWaits {
+        /// The step.
+        step: String,
+    },
+    /// The execution that the step is waits for neither any more.
+    ChildGoesOn {
+        /// The step.
+        step: String,
+    },
     /// Somebody asked for the execution to end.
     CancelRequested {
         /// Who asked.
@@ -489,6 +499,8 @@ impl Event {
             Event::StepUncertain { .. } => "step_uncertain",
             Event::StepCancelled { .. } => "step_cancelled",
             Event::StepResolved { .. } => "step_resolved",
+            Event::ChildWaits { .. } => "child_waits",
+            Event::ChildGoesOn { .. } => "child_goes_on",
             Event::CancelRequested { .. } => "cancel_requested",
             Event::DeadlinePassed => "deadline_passed",
             Event::ExecutionCompleted { .. } => "execution_completed",
@@ -523,6 +535,8 @@ impl Event {
             | Event::StepFailed { step, .. }
             | Event::StepUncertain { step, .. }
             | Event::StepCancelled { step }
+            | Event::ChildWaits { step }
+            | Event::ChildGoesOn { step }
             | Event::StepResolved { step, .. } => Some(step),
             Event::LockRequested { step, .. }
             | Event::LockGranted { step, .. }
@@ -547,6 +561,31 @@ mod tests {
 
     use super::*;
 
+    fn request() -> Request {
+        Request {
+            id: "req_1".into(),
+            kind: RequestKind::Form,
+            message: "which?".into(),
+            schema: Some(json!({ "type": "object" })),
+            tool: Some(ToolName { server: "x".into(), tool: "y".into() }),
+            params: Some(json!([{}])),
+            secrets: vec![],
+            binding: "00".into(),
+            approvers: vec!["bob".into()],
+            quorum: 2,
+            allow_self: false,
+            verified: true,
+            on_expire: OnExpire::Escalate,
+            escalated: true,
+            expires_at: 7,
+        }
+    }
+
+    fn answered(answer: Answer) -> Event {
+        let (step, request, by) = ("a".into(), "req_1".into(), "bob".into());
+        Event::RequestAnswered { step, request, by, verified: true, answer }
+    }
+
     fn every_event() -> Vec<Event> {
         let error = StepError::permanent("broken", "no");
         let step = || "a".to_owned();
@@ -568,6 +607,61 @@ mod tests {
                 secrets: vec![],
                 child: None,
             },
+            Event::AttemptStarted {
+                step: step(),
+                attempt: 2,
+                call: 2,
+                params: Some(json!({ "key": "${secrets.KEY}" })),
+                secrets: vec![SecretSlot { pointer: "/key".into(), offset: 0, name: "KEY".into() }],
+                child: Some("exec_2".into()),
+            },
+            Event::VarsSet { values: serde_json::Map::new() },
+            Event::GroupStarted { step: step(), otherwise: true },
+            Event::GroupStarted { step: step(), otherwise: false },
+            Event::IterationStarted { step: step(), iteration: 3 },
+            Event::GroupDecided { step: step() },
+            Event::InstancesListed { step: step(), items: vec![json!(null), json!({})] },
+            Event::WaitStarted { step: step(), until: -1, event: None },
+            Event::WaitStarted { step: step(), until: 1, event: Some("go".into()) },
+            Event::EventReceived { name: "go".into(), data: json!(null), by: "ada".into() },
+            Event::RequestOpened { step: step(), request: request() },
+            answered(Answer::Approved { comment: None }),
+            answered(Answer::Rejected { comment: Some("no".into()) }),
+            answered(Answer::Given { values: json!({ "a": 1 }) }),
+            Event::RequestExpired { step: step(), request: "req_1".into() },
+            Event::LockRequested {
+                step: Some(step()),
+                key: "k".into(),
+                on_busy: OnBusy::Replace,
+                ready: false,
+            },
+            Event::LockRequested {
+                step: None,
+                key: "k".into(),
+                on_busy: OnBusy::Queue,
+                ready: true,
+            },
+            Event::LockGranted { step: None, key: "k".into() },
+            Event::LockRefused { step: Some(step()), key: "k".into(), holder: "exec_2".into() },
+            Event::LockReleased { step: Some(step()), key: "k".into() },
+            Event::StepCompleted { step: step(), output: Some(json!(1)) },
+            Event::StepCompleted { step: step(), output: None },
+            Event::StepVerified { step: step(), output: None, happened: false },
+            Event::UndoRegistered {
+                step: step(),
+                tool: ToolName { server: "x".into(), tool: "y.z".into() },
+                params: json!(null),
+                secrets: vec![],
+            },
+            Event::StopReached {
+                step: step(),
+                outcome: Outcome::Cancelled,
+                message: String::new(),
+            },
+            Event::StepDeadlinePassed { step: step() },
+            Event::PhaseStarted { phase: Phase::OnFailure, error: error.clone() },
+            Event::ChildWaits { step: step() },
+            Event::ChildGoesOn { step: step() },
             Event::AttemptSucceeded { step: step(), output: json!(null) },
             Event::AttemptFailed { step: step(), error: error.clone() },
             Event::AttemptUncertain { step: step(), error: error.clone(), repeatable: true },

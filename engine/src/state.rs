@@ -100,6 +100,8 @@ pub struct State {
     pub(crate) asked: BTreeSet<usize>,
     /// Steps that wait for a lock.
     pub(crate) locking: BTreeSet<usize>,
+    /// Steps whose execution of another workflow waits for a person or a lock.
+    pub(crate) waiting_children: BTreeSet<usize>,
     /// Steps that wait for an event, the longest waiting first.
     pub(crate) listening: BTreeSet<(i64, usize)>,
     /// Events that nobody waited for yet.
@@ -194,6 +196,7 @@ impl State {
             uncertain: BTreeSet::new(),
             asked: BTreeSet::new(),
             locking: BTreeSet::new(),
+            waiting_children: BTreeSet::new(),
             listening: BTreeSet::new(),
             mailbox: VecDeque::new(),
             due: BTreeSet::new(),
@@ -277,12 +280,7 @@ impl State {
                 self.stop_frame(self.root, Cause::Ended, true);
             }
             Event::LockReleased { .. } => self.lock = LockStanding::None,
-            Event::CancelRequested { by, reason } => {
-                self.cancel.get_or_insert((by.clone(), reason.clone()));
-                if self.phase.is_none() {
-                    self.stop_frame(self.root, Cause::Ended, true);
-                }
-            }
+            Event::CancelRequested { by, reason } => self.cancelled(by, reason.as_deref()),
             Event::DeadlinePassed => {
                 self.deadline_passed = true;
                 self.stop_frame(self.root, Cause::TimedOut, true);
@@ -300,6 +298,21 @@ impl State {
             _ => return Err(unexpected(event, "it is not about an execution")),
         }
         Ok(())
+    }
+
+    fn cancelled(&mut self, by: &str, reason: Option<&str>) {
+        let is_first = self.cancel.is_none();
+        match &self.phase {
+            None => self.stop_frame(self.root, Cause::Ended, true),
+            // What is cleaned up is cleaned up to the end. That somebody wanted it to stop is said there.
+            Some((Phase::Undo | Phase::OnFailure, _)) if is_first => {
+                let why = reason.map(|why| format!(": {why}")).unwrap_or_default();
+                self.aftermath.push(format!("{by} asked for it to be cancelled{why}"));
+            }
+            Some((Phase::Undo | Phase::OnFailure, _)) => {}
+            Some((Phase::OnCancel, _)) => return,
+        }
+        self.cancel.get_or_insert((by.to_owned(), reason.map(str::to_owned)));
     }
 
     /// The steps that waited for the event longest take it, or it is kept.
@@ -325,7 +338,9 @@ impl State {
         }
         self.close_frame(self.root);
         let mut shown = step::error_value(error);
-        if let Some((step, _)) = &self.fatal {
+        let stopped = self.stop.as_ref().map(|(step, _, _)| step);
+        let failed = self.fatal.as_ref().map(|(step, _)| step);
+        if let Some(step) = stopped.or(failed.filter(|_| phase != Phase::OnCancel)) {
             shown["step"] = json!(step);
         }
         self.error = Some(shown);
@@ -342,6 +357,7 @@ impl State {
         let nobody = self.uncertain.is_empty()
             && self.asked.is_empty()
             && self.locking.is_empty()
+            && self.waiting_children.is_empty()
             && !self.lock.is_wanted();
         match (nobody, self.person_since) {
             (false, None) => self.person_since = Some(at),
@@ -352,6 +368,18 @@ impl State {
             }
             (true, None) | (false, Some(_)) => {}
         }
+    }
+
+    /// Whether a person or a lock is waited for, here or in an execution that a step is: its time counts against no
+    /// bound.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        self.person_since.is_some()
+    }
+
+    /// How long persons and locks have taken until now, in milliseconds.
+    pub(crate) fn waited_ms(&self, now: i64) -> i64 {
+        self.person_ms + self.person_since.map_or(0, |since| (now - since).max(0))
     }
 
     fn standing(&self) -> Status {
@@ -451,6 +479,10 @@ impl State {
     /// Forgets what nothing refers to any more. What was just written is kept until the next turn, so that whoever
     /// writes it down can look.
     pub(crate) fn forget(&mut self) {
+        if !self.undo_due.is_empty() || !self.release_due.is_empty() {
+            // What is owed is read from the records: whoever wrote the history so far may have stopped before it.
+            return;
+        }
         for gone in std::mem::take(&mut self.forgotten) {
             match gone {
                 Gone::Record(id) => self.forget_record(id),
@@ -470,7 +502,10 @@ impl State {
 
     fn forget_record(&mut self, id: usize) {
         let Some(gone) = self.records[id].take() else { return };
-        self.paths.remove(&gone.path);
+        // A step that is asked about twice leaves its path to the later call.
+        if self.paths.get(&gone.path) == Some(&id) {
+            self.paths.remove(&gone.path);
+        }
         if let Some(id) =
             gone.verifying.or_else(|| self.record_at(&format!("{}.verify", gone.path)))
         {

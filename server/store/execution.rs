@@ -167,6 +167,7 @@ impl Store {
             events: new.events,
             children: new.children,
             cancels: &[],
+            held_up: None,
             ended: new.state.status.is_final(),
         };
         let effects = Effects::prepare(&mut tx, &self.workspace, &happened).await?;
@@ -216,9 +217,9 @@ impl Store {
         let execution = "INSERT INTO executions
             (id, workspace, workflow, revision, status, input, requested_by, on_behalf_of, client_name,
              client_version, tool_servers, min_engine, wake_at, lease_owner, lease_until, lease_epoch,
-              last_seq, created_at, updated_at, error, ended_at, links, signals_in, plan, waiting_for)
+             last_seq, created_at, updated_at, error, ended_at, links, signals_in, plan, waiting_for)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20,
-                $21, $22, $23)";
+                $21, $22, $23, $24)";
         let workflow = new.workflow;
         // Its first turn may have been its last one, when no step has to call anything.
         let ended = new.state.status.is_final();

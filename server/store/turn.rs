@@ -25,6 +25,9 @@ pub struct Commit<'t> {
     pub children: &'t [NewChild],
     /// The executions below this one that are told to stop.
     pub cancels: &'t [String],
+    /// Whether a person or a lock is waited for, where that has changed since the last commit: the execution above
+    /// hears of it.
+    pub held_up: Option<bool>,
     /// When it happened, in milliseconds since 1970.
     pub at: i64,
     /// The number of the last signal that the events take into account.
@@ -71,6 +74,7 @@ impl Store {
             events: commit.events,
             children: commit.children,
             cancels: commit.cancels,
+            held_up: commit.held_up,
             ended: commit.state.status.is_final(),
         };
         let mut tx = self.db.begin().await?;
@@ -102,6 +106,7 @@ pub(super) struct Happened<'h> {
     pub(super) events: &'h [Event],
     pub(super) children: &'h [NewChild],
     pub(super) cancels: &'h [String],
+    pub(super) held_up: Option<bool>,
     pub(super) ended: bool,
 }
 
@@ -121,7 +126,7 @@ impl Effects {
         workspace: &str,
         happened: &Happened<'_>,
     ) -> Result<Effects> {
-        let Happened { execution_id, events, children, cancels, ended } = *happened;
+        let Happened { execution_id, events, children, cancels, held_up, ended } = *happened;
         let mut desk = Desk::open(tx, workspace, execution_id, events, ended).await?;
         let mut effects =
             Effects { own: Vec::new(), others: BTreeMap::new(), desk: Desk::default() };
@@ -142,6 +147,12 @@ impl Effects {
             if let Some((parent, signal)) = report(tx, execution_id, events).await? {
                 effects.say(execution_id, parent, signal);
             }
+        } else if let Some(waits) = held_up
+            && let Some((parent, step)) = above(tx, execution_id).await?
+        {
+            let execution = execution_id.to_owned();
+            let signal = Signal::ChildHeldUp { step, execution_id: execution, waits };
+            effects.say(execution_id, parent, signal);
         }
         effects.lock(tx, execution_id).await?;
         Ok(effects)
@@ -205,13 +216,18 @@ async fn report(
     execution_id: &str,
     events: &[Event],
 ) -> Result<Option<(String, Signal)>> {
-    let sql =
-        "SELECT parent_id, parent_step FROM executions WHERE id = $1 AND parent_id IS NOT NULL";
-    let row: Option<(String, String)> = tx.optional(sql, args![execution_id]).await?;
+    let row = above(tx, execution_id).await?;
     let outcome = events.last().and_then(child::outcome);
     Ok(row.zip(outcome).map(|((parent, step), outcome)| {
         (parent, Signal::ChildEnded { step, execution_id: execution_id.to_owned(), outcome })
     }))
+}
+
+/// The execution above this one, and the path of the step there that it is.
+async fn above(tx: &mut Tx, execution_id: &str) -> Result<Option<(String, String)>> {
+    let sql =
+        "SELECT parent_id, parent_step FROM executions WHERE id = $1 AND parent_id IS NOT NULL";
+    Ok(tx.optional(sql, args![execution_id]).await?)
 }
 
 /// The commit may have happened although its answer was lost.

@@ -58,6 +58,8 @@ pub(super) struct Drive {
     wake_at: Option<i64>,
     out: JoinSet<(String, Outcome)>,
     cancels: HashMap<String, CancellationToken>,
+    /// Whether the execution above knows that a person or a lock is waited for.
+    is_held_up: bool,
     /// The executions that were told to stop from here.
     stopped: BTreeSet<String>,
     /// When the lease was last known to hold; calls that wait for their turn look at it too.
@@ -172,6 +174,7 @@ impl Drive {
     ) -> Drive {
         Drive {
             shared: Arc::clone(shared),
+            is_held_up: state.is_held_up(),
             claim,
             workflow,
             state,
@@ -203,7 +206,12 @@ impl Drive {
 
     async fn go_on(&mut self) -> Result<(), Error> {
         let calls = mem::take(&mut self.to_call);
+        let is_handed_over = !calls.is_empty();
         self.call(calls).await?;
+        // What is not wanted any more of what began with the execution is told so.
+        if is_handed_over && self.turn().await? {
+            return Ok(());
+        }
         if self.claim.due.contains(&self.claim.execution_id) {
             self.listen().await?;
         }
@@ -233,12 +241,13 @@ impl Drive {
             self.commit(&turn.events, &children, &stops, now, release).await?;
         }
         self.stopped.extend(stops);
+        self.call(turn.calls).await?;
+        // Also one that begins in this very turn: its race may be decided already.
         for step in &turn.cancels {
             if let Some(cancel) = self.cancels.get(step) {
                 cancel.cancel();
             }
         }
-        self.call(turn.calls).await?;
         Ok(release)
     }
 
@@ -268,12 +277,14 @@ impl Drive {
         at: i64,
         release: bool,
     ) -> Result<(), Error> {
+        let is_held_up = self.state.is_held_up();
         let commit = Commit {
             workflow: &self.workflow,
             state: &self.state,
             events,
             children,
             cancels,
+            held_up: (is_held_up != self.is_held_up).then_some(is_held_up),
             at,
             signals_done: self.signals_done,
             wake_at: self.wake_at,
@@ -285,6 +296,7 @@ impl Drive {
         fault::point("after_commit");
         self.claim.last_seq = last_seq;
         self.heard = false;
+        self.is_held_up = is_held_up;
         self.shared.adopt(children.iter().map(|child| child.execution_id.as_str()));
         for other in due.iter().filter(|other| **other != self.claim.execution_id) {
             self.shared.bell.ring(Ring::Due(other.as_str().into()));

@@ -27,6 +27,12 @@ pub(super) fn event(state: &State, happened: &[Event], signal: Signal) -> Option
             let wanted = state.awaits_lock(step.as_deref(), &key);
             wanted.then_some(Event::LockRefused { step, key, holder })
         }
+        Signal::ChildHeldUp { step, execution_id, waits } => {
+            is_out(state, happened, &step, &execution_id).then_some(match waits {
+                true => Event::ChildWaits { step },
+                false => Event::ChildGoesOn { step },
+            })
+        }
         Signal::ChildEnded { step, execution_id, outcome } => {
             is_out(state, happened, &step, &execution_id)
                 .then(|| ended(step, &execution_id, outcome))

@@ -16,6 +16,7 @@ on_both_databases!(
     a_workflow_that_runs_itself_for_ever_is_stopped,
     who_is_cancelled_takes_those_below_along,
     what_is_asked_below_is_shown_above,
+    what_a_person_takes_below_counts_against_no_bound_above,
     an_execution_keeps_the_revisions_it_was_started_with,
     instances_may_be_executions,
 );
@@ -129,6 +130,22 @@ async fn what_is_asked_below_is_shown_above(house: House) {
     );
     host.app.answer(&terminal(), &request.request_id, approved(), false).await.unwrap();
     assert_eq!(ended(&host.app, &id).await.status, "completed");
+    host.stop().await;
+}
+
+async fn what_a_person_takes_below_counts_against_no_bound_above(house: House) {
+    house.workflow("asks", "steps:\n  - { name: ok, approval: { message: Deploy? } }\n");
+    house.workflow("middle", "steps:\n  - { name: m, workflow: asks }\n");
+    let above =
+        "config: { timeoutMs: 1500 }\nsteps:\n  - { name: a, workflow: middle, timeoutMs: 1000 }\n";
+    house.workflow("above", above);
+    let host = house.open().await;
+    let id = run(&host.app, "above", json!({})).await.execution_id;
+    let request = asked(&host.app, &id).await;
+    tokio::time::sleep(Duration::from_millis(2_000)).await;
+    host.app.answer(&terminal(), &request.request_id, approved(), false).await.unwrap();
+    let execution = ended(&host.app, &id).await;
+    assert_eq!(execution.status, "completed", "{execution:#?}");
     host.stop().await;
 }
 

@@ -114,6 +114,7 @@ impl Decider<'_> {
         }
         let begun = match standing.role {
             Role::Step if !standing.passed => self.enter(id),
+            Role::Instance(_) if !standing.passed => self.ask_about_one(id),
             _ => self.perform(id).map(|command| vec![command]),
         };
         begun.unwrap_or_else(|hindrance| match hindrance {
@@ -145,6 +146,18 @@ impl Decider<'_> {
             // Nothing keeps the instances.
             let event = Event::GroupStarted { step: path, otherwise: false };
             return Ok(vec![Command::Record(event)]);
+        }
+        self.perform(id).map(|command| vec![command])
+    }
+
+    /// An instance that a person has called again: what was approved with its list was another call.
+    fn ask_about_one(&self, id: usize) -> Prepared<Vec<Command>> {
+        if let Some(approval) = &self.step(id).approval
+            && self.is_asked(id, approval)?
+        {
+            let (step, request) =
+                (self.state.record(id).path.to_string(), self.approval(id, approval)?);
+            return Ok(vec![Command::Record(Event::RequestOpened { step, request })]);
         }
         self.perform(id).map(|command| vec![command])
     }
@@ -254,8 +267,7 @@ impl Decider<'_> {
         };
         let (params, secrets) = self.params(id)?;
         let request = self.request_of(id);
-        let first_started_at = standing.started_at.unwrap_or(self.now);
-        let first_started_at = if standing.calls == 0 { self.now } else { first_started_at };
+        let first_started_at = standing.called_at.unwrap_or(self.now);
         let bound = self.step(id).timeout_ms;
         let own = bound.map(|bound| first_started_at.saturating_add_unsigned(bound));
         let own = own.filter(|_| matches!(standing.role, Role::Step | Role::Instance(_)));
@@ -365,7 +377,9 @@ impl Decider<'_> {
         let step = self.state.record(id).path.to_string();
         if let Some(repeat) = &group.repeat {
             if let Some(condition) = &repeat.while_holds {
-                let names = self.state.names(self.workflow, self.scope(id));
+                let first = Value::from(0);
+                let scope = Scope { iteration: Some(&first), ..self.scope(id) };
+                let names = self.state.names(self.workflow, scope);
                 let holds = condition.evaluate(&names);
                 if !holds.map_err(|err| self.hindrance(id, "repeat.while", &err))? {
                     return Ok(self.completed(id, json!({})));

@@ -59,10 +59,15 @@ impl Decider<'_> {
     /// When the time of all attempts together is over.
     pub(super) fn step_deadline(&self, id: usize) -> Option<i64> {
         let step = self.state.record(id);
-        if step.calls == 0 || !matches!(step.role, Role::Step | Role::Instance(_)) {
+        if !matches!(step.role, Role::Step | Role::Instance(_)) {
             return None;
         }
-        Some(step.started_at?.saturating_add_unsigned(self.step(id).timeout_ms?))
+        let bound = self.step(id).timeout_ms?;
+        match step.base_deadline {
+            // An execution of another workflow: what persons take of it does not count.
+            Some(base) => Some(base.saturating_add(self.state.waited_ms(self.now))),
+            None => Some(step.called_at?.saturating_add_unsigned(bound)),
+        }
     }
 
     /// When the execution's time is over; never while a person or a lock is waited for, and not for handlers.
@@ -202,15 +207,26 @@ impl Decider<'_> {
     fn last_event(&self, verdict: Verdict) -> Event {
         match verdict {
             Verdict::Completed(output) => Event::ExecutionCompleted { output },
-            Verdict::Cancelled(reason) => Event::ExecutionCancelled { reason },
+            Verdict::Cancelled(reason) if self.state.aftermath.is_empty() => {
+                Event::ExecutionCancelled { reason }
+            }
+            Verdict::Cancelled(reason) => {
+                let reason = reason.unwrap_or_else(|| "it was cancelled".to_owned());
+                Event::ExecutionCancelled { reason: Some(self.with_aftermath(reason)) }
+            }
             Verdict::Failed(step, error) => {
-                let aftermath = &self.state.aftermath;
-                let message = match aftermath.is_empty() {
-                    true => error.message.clone(),
-                    false => format!("{}; and then: {}", error.message, aftermath.join("; ")),
-                };
+                let message = self.with_aftermath(error.message.clone());
                 Event::ExecutionFailed { step, error: StepError { message, ..error } }
             }
+        }
+    }
+
+    /// What went wrong while it was handled is part of the story.
+    fn with_aftermath(&self, message: String) -> String {
+        let aftermath = &self.state.aftermath;
+        match aftermath.is_empty() {
+            true => message,
+            false => format!("{message}; and then: {}", aftermath.join("; ")),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{Command, Decider, expression_error, failed, last_error};
 use crate::{
     Repeat, WaitFor,
     event::{Event, StepError},
-    state::{Cause, Frame, Outcome, StepState, StepStatus, group_of},
+    state::{Cause, Frame, Outcome, Scope, StepState, StepStatus, group_of},
 };
 
 impl Decider<'_> {
@@ -96,7 +96,7 @@ impl Decider<'_> {
     fn list_ended(&self, id: usize, frame: &Frame, owner: usize) -> Option<Command> {
         let step = self.state.record(owner);
         let group = group_of(self.workflow, step.definition)?;
-        if let WaitFor::Count(wanted) = group.wait_for {
+        if let WaitFor::Count(wanted) = frame.wait_for {
             let wanted = (wanted as usize).min(frame.records.len());
             if wanted <= frame.completed && !frame.open.is_empty() {
                 return Some(Command::Record(Event::GroupDecided { step: step.path.to_string() }));
@@ -142,16 +142,20 @@ impl Decider<'_> {
         if self.state.is_single(step.definition) {
             return self.completed(owner, self.results(frame));
         }
+        let iteration = number + 1;
         let names = self.state.names(self.workflow, self.state.scope_in(id, self.now));
         let until = repeat.until.as_ref().map_or(Ok(false), |until| until.evaluate(&names));
         let goes_on = match until {
             Ok(true) => Ok(false),
             Ok(false) => {
+                // It is asked about the iteration that would begin.
+                let next = Value::from(iteration);
+                let scope = Scope { iteration: Some(&next), ..self.state.scope_in(id, self.now) };
+                let names = self.state.names(self.workflow, scope);
                 repeat.while_holds.as_ref().map_or(Ok(true), |holds| holds.evaluate(&names))
             }
             Err(err) => Err(err),
         };
-        let iteration = number + 1;
         match goes_on {
             Err(err) => failed(&step.path, expression_error("repeat", &err)),
             Ok(false) => self.completed(owner, self.results(frame)),

@@ -22,6 +22,7 @@ impl Decider<'_> {
         let step = self.state.record(id);
         let of = match step.role {
             Role::Step => step,
+            Role::Instance(_) if step.request.is_some() => step,
             Role::Instance(_) => self.state.record(self.state.frame(step.frame)?.owner?),
             Role::Verify(_) | Role::Undo => return None,
         };

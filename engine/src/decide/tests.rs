@@ -2,6 +2,7 @@
 
 mod chance;
 mod constructs;
+mod corners;
 mod crashes;
 mod people;
 mod worlds;

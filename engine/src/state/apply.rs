@@ -11,6 +11,7 @@ use super::{
 use crate::{
     Kind, OnExpire, Resolution, Step, Workflow,
     event::{Again, Answer, Event, StepError},
+    workflow,
 };
 
 impl State {
@@ -48,6 +49,8 @@ impl State {
                 self.record_mut(id).lock = LockStanding::None;
             }
             Event::StepDeadlinePassed { .. } => self.run_out(id),
+            Event::ChildWaits { .. } => _ = self.waiting_children.insert(id),
+            Event::ChildGoesOn { .. } => _ = self.waiting_children.remove(&id),
             Event::GroupDecided { .. } => {
                 if let Some(frame) = self.record(id).inner {
                     self.stop_frame(frame, Cause::Decided, true);
@@ -141,7 +144,14 @@ impl State {
             Event::StopReached { outcome, message, .. } => {
                 let path = self.record(id).path.to_string();
                 self.complete(workflow, id, Arc::new(Value::Null), at);
-                self.stop.get_or_insert((path, *outcome, message.clone()));
+                match (&self.phase, outcome) {
+                    (None, _) => _ = self.stop.get_or_insert((path, *outcome, message.clone())),
+                    // It ends the handlers; as what the execution ends was decided before.
+                    (Some(_), workflow::Outcome::Failed) => {
+                        self.aftermath.push(format!("{path} stopped it: {message}"));
+                    }
+                    (Some(_), _) => {}
+                }
                 self.stop_frame(self.root, Cause::Ended, true);
             }
             _ => {}
@@ -167,9 +177,10 @@ impl State {
                 is_ready || self.waits_for_retry(id) || matches!(step.role, Role::Verify(_)),
                 "the step may not be called now",
             ),
-            Event::AttemptSucceeded { .. } | Event::AttemptUncertain { .. } => {
-                (is_out, "no call of the step is out")
-            }
+            Event::AttemptSucceeded { .. }
+            | Event::AttemptUncertain { .. }
+            | Event::ChildWaits { .. }
+            | Event::ChildGoesOn { .. } => (is_out, "no call of the step is out"),
             Event::AttemptFailed { .. } => {
                 (is_out || step.outcome.is_some(), "no call of the step is out")
             }
@@ -223,6 +234,7 @@ impl State {
         self.unsettled.remove(&id);
         self.asked.remove(&id);
         self.locking.remove(&id);
+        self.waiting_children.remove(&id);
         self.uncertain.remove(&id);
         let step = self.record_mut(id);
         let (timer, listens) = (step.timer.take(), step.listens.take());
@@ -277,6 +289,7 @@ impl State {
         step.overdue = false;
         step.passed = true;
         step.started_at.get_or_insert(at);
+        step.called_at.get_or_insert(at);
         step.child.clone_from(child);
         if let Some(params) = params {
             step.params = Some(Arc::new(params.clone()));
@@ -301,8 +314,7 @@ impl State {
 
     /// When the time of something that begins now is over, if persons and locks took none of it.
     pub(super) fn base_deadline(&self, at: i64, timeout_ms: Option<u64>) -> Option<i64> {
-        let waited = self.person_ms + self.person_since.map_or(0, |since| (at - since).max(0));
-        Some(at.saturating_sub(waited).saturating_add_unsigned(timeout_ms?))
+        Some(at.saturating_sub(self.waited_ms(at)).saturating_add_unsigned(timeout_ms?))
     }
 
     /// A result that waits for `expect`, or to be written down.
@@ -548,6 +560,12 @@ impl State {
 
     /// A new generation of the step: everything about it is asked again, an approval too.
     fn begin_again(&mut self, id: usize) {
+        // An instance was asked about together with the others.
+        let list = match self.record(id).role {
+            Role::Instance(_) => self.frame(self.record(id).frame).and_then(|list| list.owner),
+            Role::Step | Role::Verify(_) | Role::Undo => None,
+        };
+        let asked = list.is_some_and(|list| self.record(list).request.is_some());
         let old = self.record_mut(id);
         let is_undo = old.role == Role::Undo;
         *old = StepState {
@@ -558,7 +576,7 @@ impl State {
             role: old.role,
             number: old.number.take(),
             lock: std::mem::take(&mut old.lock),
-            passed: matches!(old.role, Role::Instance(_)) || old.request.is_none(),
+            passed: !asked && old.request.is_none(),
             params: old.params.take().filter(|_| is_undo),
             secrets: std::mem::take(&mut old.secrets),
             ..StepState::default()

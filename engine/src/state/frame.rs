@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
 
+use crate::WaitFor;
+
 /// Steps that begin and end together.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Frame {
@@ -19,6 +21,8 @@ pub(crate) struct Frame {
     pub(crate) records: Vec<usize>,
     /// How many have completed.
     pub(crate) completed: usize,
+    /// When it is over.
+    pub(crate) wait_for: WaitFor,
     /// Why it goes no further.
     pub(crate) stopping: Option<Cause>,
     /// Whether what is out is told to stop, too.
@@ -65,6 +69,7 @@ impl Frame {
             open: BTreeSet::new(),
             records: Vec::new(),
             completed: 0,
+            wait_for: WaitFor::All,
             stopping: None,
             is_hard: false,
             each: None,

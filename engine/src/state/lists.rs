@@ -17,6 +17,10 @@ impl State {
         let (prefix, definition) = (format!("{}/", step.path), step.definition);
         let Some(group) = group_of(workflow, definition) else { return };
         let frame = self.open_list(workflow, Some(id), &prefix, None, list_of(group, otherwise));
+        // What runs instead is no race.
+        if !otherwise {
+            self.set_wait_for(frame, group.wait_for);
+        }
         self.record_mut(id).inner = Some(frame);
     }
 
@@ -33,6 +37,7 @@ impl State {
         let (definition, before, forgotten) = (step.definition, step.inner, step.previous);
         let Some(group) = group_of(workflow, definition) else { return };
         let frame = self.open_list(workflow, Some(id), &prefix, Some(iteration), &group.steps);
+        self.set_wait_for(frame, group.wait_for);
         self.forgotten.extend(forgotten.map(Gone::Frame));
         if let Some(before) = before {
             self.close_frame(before);
@@ -40,6 +45,12 @@ impl State {
         let step = self.record_mut(id);
         step.previous = before;
         step.inner = Some(frame);
+    }
+
+    fn set_wait_for(&mut self, frame: usize, wait_for: WaitFor) {
+        if let Some(Some(frame)) = self.frames.get_mut(frame) {
+            frame.wait_for = wait_for;
+        }
     }
 
     fn begin_holding(&mut self, workflow: &Workflow, id: usize, at: i64) {
@@ -113,6 +124,8 @@ impl State {
         let definition = &workflow.steps[self.record(id).definition];
         let limit = definition.for_each.as_ref().and_then(|each| each.max_parallel);
         let limit = limit.unwrap_or(workflow.config.max_parallel) as usize;
+        // About a list of nothing nothing has to be asked.
+        let is_held = is_gated(definition) && !items.is_empty();
         let frame = self.frames.len();
         let step = self.record_mut(id);
         step.status = StepStatus::Running;
@@ -126,11 +139,11 @@ impl State {
             limit: limit.max(1),
             results: vec![None; items.len()],
             failed: std::collections::BTreeSet::new(),
-            is_held: is_gated(definition),
+            is_held,
         });
         self.frames.push(Some(opened));
         self.due.insert(frame);
-        if is_gated(definition) {
+        if is_held {
             // Whether anything keeps them is asked next.
             self.ready_inside.insert(id);
         } else {
@@ -243,6 +256,9 @@ impl State {
         let open = self.frame(frame).map(|frame| frame.open.clone()).unwrap_or_default();
         for id in open {
             self.uncertain.remove(&id);
+            if self.record(id).lock.key().is_some() {
+                self.release_due.push_back(id);
+            }
         }
     }
 
@@ -336,7 +352,7 @@ impl State {
         }
         if status == StepStatus::Failed
             && workflow.steps[definition].on_error == OnError::Fail
-            && self.waits_for_all(workflow, frame)
+            && self.frame(frame).is_some_and(|list| list.wait_for == WaitFor::All)
         {
             if frame == self.root {
                 let step = self.record(id);
@@ -354,11 +370,5 @@ impl State {
             None => _ = self.fatal.get_or_insert((path, error)),
             Some(_) => self.aftermath.push(format!("{path} failed: {}", error.message)),
         }
-    }
-
-    fn waits_for_all(&self, workflow: &Workflow, frame: usize) -> bool {
-        let owner = self.frame(frame).and_then(|frame| frame.owner);
-        let group = owner.and_then(|owner| group_of(workflow, self.record(owner).definition));
-        group.is_none_or(|group| group.wait_for == WaitFor::All)
     }
 }

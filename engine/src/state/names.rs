@@ -16,6 +16,8 @@ pub(crate) struct Scope<'v> {
     pub(crate) result: Option<&'v Value>,
     /// The element of an instance that has no record yet, with its number.
     pub(crate) item: Option<(usize, &'v Value, &'v Value)>,
+    /// The number of the iteration that would begin, for what is asked before it.
+    pub(crate) iteration: Option<&'v Value>,
     /// Milliseconds since 1970.
     pub(crate) now: i64,
 }
@@ -44,12 +46,12 @@ impl State {
     /// The place of a step.
     pub(crate) fn scope_of(&self, record: usize, now: i64) -> Scope<'static> {
         let frame = self.record(record).frame;
-        Scope { record: Some(record), frame, result: None, item: None, now }
+        Scope { record: Some(record), frame, result: None, item: None, iteration: None, now }
     }
 
     /// The place of what is asked about a whole frame.
     pub(crate) fn scope_in(&self, frame: usize, now: i64) -> Scope<'static> {
-        Scope { record: None, frame, result: None, item: None, now }
+        Scope { record: None, frame, result: None, item: None, iteration: None, now }
     }
 }
 
@@ -80,7 +82,7 @@ impl StateNames<'_> {
             }
             let path = format!("{}{name}", list.prefix);
             if let Some(id) = self.state.record_at(&path) {
-                return Found::Record(self.with_result(id, frame, name));
+                return Found::Record(self.state.record(self.with_result(id, frame)));
             }
         }
         let definition = self.workflow.steps.iter().position(|step| step.name == name);
@@ -91,23 +93,31 @@ impl StateNames<'_> {
         self.find(&self.workflow.steps[definition].name)
     }
 
-    /// In a loop's body a step that has not ended in this iteration stands for the one before.
-    fn with_result(&self, id: usize, frame: usize, name: &str) -> &StepState {
-        let step = self.state.record(id);
-        if step.status.is_final() {
-            return step;
+    /// In a loop's body, at any depth, a step that has not ended in this iteration stands for the one before.
+    fn with_result(&self, id: usize, frame: usize) -> usize {
+        // What is asked before the first iteration of a loop sees nothing of the loop.
+        let is_asked_about = self.scope.iteration.is_some() && self.scope.record == Some(id);
+        if self.state.record(id).status.is_final() || is_asked_about {
+            return id;
         }
-        let owner = self.state.frame(frame).and_then(|frame| frame.owner);
-        let before = owner.and_then(|owner| self.state.frame(self.state.record(owner).previous?));
-        let before = before.filter(|_| self.is_current(frame));
-        let before =
-            before.and_then(|list| self.state.record_at(&format!("{}{name}", list.prefix)));
-        before.map_or(step, |id| self.state.record(id))
+        self.iteration_before(id, frame).unwrap_or(id)
     }
 
-    fn is_current(&self, frame: usize) -> bool {
-        let owner = self.state.frame(frame).and_then(|frame| frame.owner);
-        owner.is_some_and(|owner| self.state.record(owner).inner == Some(frame))
+    /// The same step in the iteration before, of the innermost loop around; the instances of a list have none.
+    fn iteration_before(&self, id: usize, frame: usize) -> Option<usize> {
+        let mut at = frame;
+        loop {
+            let list = self.state.frame(at).filter(|list| list.each.is_none())?;
+            let owner = self.state.record(list.owner?);
+            if list.iteration.is_none() {
+                at = owner.frame;
+                continue;
+            }
+            let before = owner.previous.filter(|_| owner.inner == Some(at))?;
+            let before = &self.state.frame(before)?.prefix;
+            let inside = self.state.record(id).path.strip_prefix(&*list.prefix)?;
+            return self.state.record_at(&format!("{before}{inside}"));
+        }
     }
 
     /// Finds a step inside groups that are seen from here.
@@ -122,7 +132,7 @@ impl StateNames<'_> {
             for (depth, holder) in chain.iter().enumerate().skip(1) {
                 let path = format!("{}{}", list.prefix, steps[*holder].name);
                 if let Some(id) = self.state.record_at(&path) {
-                    return self.below(id, &chain[..depth]);
+                    return self.below(self.with_result(id, frame), &chain[..depth]);
                 }
             }
         }
@@ -181,7 +191,7 @@ impl StateNames<'_> {
             }
         }
         if name == "index" {
-            return self.index();
+            return self.scope.iteration.or_else(|| self.index());
         }
         self.holders().find_map(|id| {
             let step = self.state.record(id);

@@ -85,7 +85,7 @@ pub struct StepState {
     pub output: Option<Arc<Value>>,
     /// The last error.
     pub error: Option<StepError>,
-    /// When it began: the first call of this generation, or whatever it does first. In milliseconds since 1970.
+    /// When it began: whatever it does first in this generation, a question too. In milliseconds since 1970.
     pub started_at: Option<i64>,
     /// When it ended, in milliseconds since 1970.
     pub ended_at: Option<i64>,
@@ -100,6 +100,8 @@ pub struct StepState {
     pub(crate) inner: Option<usize>,
     /// The frame of the iteration before.
     pub(crate) previous: Option<usize>,
+    /// When the first call of this generation went out.
+    pub(crate) called_at: Option<i64>,
     /// Why the next call goes out.
     pub(crate) again: Option<Again>,
     /// Set when the last call was lost; whether it is harmless to repeat.

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use windlass_engine::{
-    Answer, Call, Child, Event, Kind, Outcome as End, RequestKind, State, StepError, Turn,
-    Workflow, advance,
+    Answer, Call, Child, Event, Kind, Outcome as End, RequestKind, Resolution, State, StepError,
+    Turn, Workflow, advance,
 };
 
 use super::{
@@ -63,7 +63,6 @@ pub(super) struct Play<'p> {
     events: usize,
     /// What could not be read, by its key: it is not tried again.
     failures: HashMap<String, StepError>,
-    /// The names of locks and steps that were asked for before, in whichever round.
     found: Found,
 }
 
@@ -695,10 +694,7 @@ fn result_in(event: Event) -> Option<Value> {
     match event {
         Event::AttemptSucceeded { output, .. } => Some(output),
         Event::StepCompleted { output, .. } | Event::StepVerified { output, .. } => output,
-        Event::StepResolved { resolution, .. } => match resolution {
-            windlass_engine::Resolution::Completed { output } => Some(output),
-            _ => None,
-        },
+        Event::StepResolved { resolution: Resolution::Completed { output }, .. } => Some(output),
         _ => None,
     }
 }

@@ -210,8 +210,13 @@ fn a_process_that_dies_changes_nothing_that_comes_out() {
         let (calm, _) = run(&document, &input, None);
         let (crashed, count) = run(&document, &input, Some(chance));
         let crashed = crashed.but_for_uncertain(&calm);
-        assert_eq!(calm, crashed, "world {seed}: {document}");
         crashes += count;
+        if document.to_string().contains("\"stop\"") {
+            // How far the others come before it is a matter of time.
+            assert_eq!(calm.status, crashed.status, "world {seed}: {document}");
+            continue;
+        }
+        assert_eq!(calm, crashed, "world {seed}: {document}");
     }
     assert!(WORLDS < crashes as u64, "there were crashes: {crashes}");
 }

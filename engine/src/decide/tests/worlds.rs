@@ -301,6 +301,21 @@ impl World {
         self.hears(events);
     }
 
+    /// The worker is told to stop: what came home is written, and nothing that follows from it.
+    fn stop(&mut self, chance: &mut Chance) {
+        let mut out: Vec<String> = self.out.keys().cloned().collect();
+        out.sort();
+        if !out.is_empty() {
+            let step = out.swap_remove(chance.below(out.len()));
+            let event = self.answer(chance, &step);
+            let Play { workflow, state, history, now, .. } = &mut self.play;
+            state.apply(workflow, &event, *now).expect("what came home can follow");
+            history.push((*now, event));
+        }
+        self.play.state = self.play.folded();
+        self.hears(Vec::new());
+    }
+
     /// Reading the history leads to where its writer stood, and on to the same.
     fn replayed(&self) -> State {
         let (workflow, play) = (&self.play.workflow, &self.play);
@@ -329,8 +344,19 @@ impl World {
         if chance.one_in(15) {
             return self.crash(chance);
         }
+        if chance.one_in(20) {
+            return self.stop(chance);
+        }
         if chance.one_in(70) {
             return self.hears(vec![cancel()]);
+        }
+        if let Some(step) = self.children.iter().min().cloned()
+            && chance.one_in(8)
+        {
+            return self.hears(vec![match chance.below(2) {
+                0 => Event::ChildWaits { step },
+                _ => Event::ChildGoesOn { step },
+            }]);
         }
         if chance.one_in(40) {
             let (name, by) = ("go".to_owned(), "ada".to_owned());
