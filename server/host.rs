@@ -96,6 +96,16 @@ impl Host {
         Ok(Host { app, parts })
     }
 
+    /// Puts together what it takes to look: nobody drives, and nothing is written.
+    ///
+    /// # Errors
+    /// As [`Host::start`]; and when an older release wrote the database, whose schema stays as it is.
+    pub async fn look(config: &Config) -> anyhow::Result<Host> {
+        let store = Store::open_to_look(&config.database, &config.workspace).await?;
+        let parts = Parts::with(config, store).await?;
+        Ok(Host { app: parts.app(Driver::Nobody), parts })
+    }
+
     /// Ends the worker and the tool servers, within a bound. Running executions are left to the next worker.
     pub async fn stop(self) {
         self.parts.stop().await;
@@ -127,7 +137,10 @@ pub async fn work(config: &Config, stop: CancellationToken) -> anyhow::Result<()
 
 impl Parts {
     async fn open(config: &Config) -> anyhow::Result<Parts> {
-        let store = Store::open(&config.database, &config.workspace).await?;
+        Parts::with(config, Store::open(&config.database, &config.workspace).await?).await
+    }
+
+    async fn with(config: &Config, store: Store) -> anyhow::Result<Parts> {
         let tool_servers = tool_servers::configured(config, &store).await?;
         Ok(Parts {
             store,

@@ -56,6 +56,8 @@ pub struct Store {
     workspace: Arc<str>,
     /// What to add to this machine's uptime to get the database's time, in milliseconds.
     offset: Arc<AtomicI64>,
+    /// Nothing is to be written.
+    only_looks: bool,
 }
 
 /// A word from outside to an execution.
@@ -191,6 +193,9 @@ pub enum Error {
     /// The database said no, with what to do about it.
     #[error("{}", explain(.0))]
     Database(#[from] sqlx::Error),
+    /// The schema is not up to date, and whoever only looks leaves it so.
+    #[error("an older release wrote the database; `windlass list` brings it up to date")]
+    Older,
     /// The schema could not be brought up to date.
     #[error("the database's schema cannot be brought up to date: {}", why(.0))]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -214,6 +219,7 @@ impl Error {
             | Error::Url
             | Error::Folder { .. }
             | Error::Unreadable { .. }
+            | Error::Older
             | Error::Migration(_) => false,
         }
     }
@@ -290,9 +296,28 @@ impl Store {
     /// When it cannot be reached, written to, or migrated; the text says what to do.
     pub async fn open(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open(url).await?;
-        let store = Store { db, workspace: workspace.into(), offset: Arc::default() };
+        let (workspace, offset) = (workspace.into(), Arc::default());
+        let store = Store { db, workspace, offset, only_looks: false };
         store.measure_clock().await?;
         Ok(store)
+    }
+
+    /// Opens the database for somebody who only looks; where there is none yet, it is empty.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or an older release wrote it.
+    pub async fn open_to_look(url: &str, workspace: &str) -> Result<Store> {
+        let db = open::open_to_look(url).await?;
+        let (workspace, offset) = (workspace.into(), Arc::default());
+        let store = Store { db, workspace, offset, only_looks: true };
+        store.measure_clock().await?;
+        Ok(store)
+    }
+
+    /// Whether nothing is to be written.
+    #[must_use]
+    pub fn only_looks(&self) -> bool {
+        self.only_looks
     }
 
     /// The workspace whose rows this handle sees.

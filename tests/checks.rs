@@ -164,6 +164,38 @@ fn offline_only_the_document_is_looked_at_and_that_is_said() {
 }
 
 #[test]
+fn checking_writes_nothing_and_sees_what_is_saved() {
+    let project = project();
+    let files = || {
+        let mut files: Vec<_> = walk(&project.data_dir());
+        // What readers of a file share with its writers is no content.
+        files.retain(|(path, _)| !path.ends_with("-shm") && !path.ends_with("-wal"));
+        files
+    };
+    let child = "name: below\nsteps:\n  - { name: say, tool: demo.echo, params: { a: 1 } }\n";
+    project.write("below.yaml", child);
+    let above = "name: above\nsteps:\n  - { name: go, workflow: below }\n";
+    project.write("above.yaml", above);
+    let answer = project.run(&["validate", "above.yaml", "--json"]).expect(1).json();
+    assert_eq!(answer["files"][0]["problems"][0]["code"], "unknown_workflow");
+    assert!(!project.data_dir().join("windlass.db").exists());
+    project.run(&["save", "below.yaml"]).expect(0);
+    let before = files();
+    project.run(&["validate", "above.yaml", "below.yaml"]).expect(0);
+    assert!(!before.is_empty() && before == files());
+}
+
+/// The files of a folder, with what is in them.
+fn walk(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let files = files.filter(|file| file.is_file());
+    let mut files: Vec<_> =
+        files.map(|file| (file.display().to_string(), fs::read(file).unwrap())).collect();
+    files.sort();
+    files
+}
+
+#[test]
 fn a_document_is_checked_without_a_database_too() {
     let project = project().with_env("WINDLASS_DATABASE", "postgres://127.0.0.1:1/nothing");
     project.write("near.yaml", "name: near\nsteps:\n  - { name: say, tool: demo.echo }\n");

@@ -231,6 +231,8 @@ fn a_disabled_workflow_is_listed_and_not_started_and_what_runs_goes_on() {
 
         let (code, message) = error_of(&project.run(&["run", "nap", "--json"]).expect(2));
         assert_eq!((code.as_str(), message.contains("is disabled")), ("disabled", true));
+        // Whoever names the file means it.
+        project.run(&["run", "workflows/nap.yaml"]).expect(0);
         for name in ["nap", "hello"] {
             assert_eq!(listed(&project, name)["enabled"], false);
             let refusal = client.call_err("workflow.run", json!({ "workflow": name }));

@@ -1,6 +1,7 @@
 //! What a workflow must be given: its input schema, checked and with defaults applied.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, HashSet};
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{Draft, ValidationError, Validator};
@@ -15,6 +16,9 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// How deep defaults are applied; a schema that refers to itself has no end.
 const MAX_DEPTH: usize = 32;
+
+/// How many references a schema may have. A validator follows one inside the other, and its stack is not endless.
+const MAX_REFERENCES: usize = 1_000;
 
 /// How much of a given value a message shows, in characters.
 const MAX_SHOWN: usize = 60;
@@ -53,6 +57,10 @@ impl InputSchema {
             return Err(problems);
         }
         only_local_references(schema).map_err(whole)?;
+        if has_too_many_references(schema) {
+            let message = format!("the schema has more than {MAX_REFERENCES} references");
+            return Err(whole(message));
+        }
         let options = jsonschema::options().with_draft(Draft::Draft202012).offline();
         let validator = options.should_validate_formats(true).build(schema);
         let validator =
@@ -72,7 +80,7 @@ impl InputSchema {
             let message = format!("the input must be an object, and is {}", shown(&input));
             return Err(vec![problem("wrong_type", String::new(), message, None)]);
         }
-        apply_defaults(&self.schema, &mut input, &self.schema, 0);
+        apply_defaults(&[&self.schema], &mut input, &self.schema, 0);
         let Some(validator) = &self.validator else { return Ok(input) };
         let errors = validator.iter_errors(&input);
         let problems: Vec<Problem> =
@@ -109,6 +117,24 @@ fn check_shape(schema: &Value) -> Result<(), String> {
     }
 }
 
+/// Whether a schema refers to so many others that no validator should be made of it.
+#[must_use]
+pub fn has_too_many_references(schema: &Value) -> bool {
+    MAX_REFERENCES < references(schema)
+}
+
+fn references(schema: &Value) -> usize {
+    match schema {
+        Value::Object(entries) => {
+            let own = ["$ref", "$dynamicRef", "$recursiveRef"].iter();
+            own.filter(|key| entries.contains_key(**key)).count()
+                + entries.values().map(references).sum::<usize>()
+        }
+        Value::Array(items) => items.iter().map(references).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
 /// Nothing is fetched from elsewhere.
 fn only_local_references(schema: &Value) -> Result<(), String> {
     const PLAIN: [&str; 4] = ["const", "default", "enum", "examples"];
@@ -131,43 +157,61 @@ fn only_local_references(schema: &Value) -> Result<(), String> {
     }
 }
 
-fn apply_defaults(schema: &Value, value: &mut Value, root: &Value, depth: usize) {
-    let Some(entries) = schema.as_object().filter(|_| depth < MAX_DEPTH) else { return };
-    if let Some(target) = referred(entries, root) {
-        apply_defaults(target, value, root, depth + 1);
+/// Applies the defaults of schemas that all speak of one value.
+///
+/// Each schema is looked at once for each value, however many ways lead to it: of schemas that refer to themselves
+/// there may be more ways than anybody can walk.
+fn apply_defaults(schemas: &[&Value], value: &mut Value, root: &Value, depth: usize) {
+    if MAX_DEPTH <= depth {
+        return;
     }
-    for part in entries.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-        apply_defaults(part, value, root, depth + 1);
-    }
+    let all = with_parts(schemas, root);
     match value {
         Value::Object(object) => {
-            let properties = entries.get("properties").and_then(Value::as_object);
-            for (key, inner) in properties.into_iter().flatten() {
-                default_property(key, inner, object, root, depth);
+            let mut inner: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+            for properties in all.iter().filter_map(|schema| schema.get("properties")?.as_object())
+            {
+                for (key, schema) in properties {
+                    default_property(key, schema, object, root);
+                    inner.entry(key).or_default().push(schema);
+                }
+            }
+            for (key, schemas) in inner {
+                if let Some(value) = object.get_mut(key) {
+                    apply_defaults(&schemas, value, root, depth + 1);
+                }
             }
         }
         Value::Array(items) => {
-            let Some(inner) = entries.get("items") else { return };
-            items.iter_mut().for_each(|item| apply_defaults(inner, item, root, depth + 1));
+            let inner: Vec<&Value> = all.iter().filter_map(|schema| schema.get("items")).collect();
+            items.iter_mut().for_each(|item| apply_defaults(&inner, item, root, depth + 1));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
-fn default_property(
-    key: &str,
-    schema: &Value,
-    object: &mut Map<String, Value>,
-    root: &Value,
-    depth: usize,
-) {
+/// Schemas, what they refer to, and their `allOf`; each once.
+fn with_parts<'s>(schemas: &[&'s Value], root: &'s Value) -> Vec<&'s Value> {
+    let (mut all, mut seen) = (Vec::new(), HashSet::new());
+    let mut open: Vec<&Value> = schemas.iter().rev().copied().collect();
+    while let Some(schema) = open.pop() {
+        let Some(entries) = schema.as_object() else { continue };
+        if !seen.insert(std::ptr::from_ref(schema)) {
+            continue;
+        }
+        all.push(schema);
+        let parts = entries.get("allOf").and_then(Value::as_array);
+        open.extend(parts.into_iter().flatten().rev());
+        open.extend(referred(entries, root));
+    }
+    all
+}
+
+fn default_property(key: &str, schema: &Value, object: &mut Map<String, Value>, root: &Value) {
     if !object.contains_key(key)
         && let Some(default) = default_of(schema, root, 0)
     {
         object.insert(key.to_owned(), default.clone());
-    }
-    if let Some(value) = object.get_mut(key) {
-        apply_defaults(schema, value, root, depth + 1);
     }
 }
 

@@ -30,7 +30,7 @@ pub use event::{
     Again, Answer, Event, Phase, Request, RequestKind, Resolution, SecretSlot, StepError,
 };
 pub use hash::content_hash;
-pub use input::InputSchema;
+pub use input::{InputSchema, has_too_many_references};
 pub use origins::{Origin, Origins};
 pub use parse::{locate, parse, to_json};
 pub use problem::{PatchOperation, Problem};

@@ -5,6 +5,7 @@ pub(crate) mod document;
 pub(crate) mod draft;
 mod expressions;
 pub(crate) mod fields;
+mod input;
 mod json;
 pub(crate) mod kinds;
 pub(crate) mod requests;

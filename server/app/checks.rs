@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use windlass_engine::{
-    Findings, Lookup, Problem, ToolName, ToolSchemas, Tools, Unchecked, Workflow, check_tools,
-    locate, near,
+    Findings, Lookup, PatchOperation, Problem, ToolName, ToolSchemas, Tools, Unchecked, Workflow,
+    check_tools, locate, near,
 };
 use windlass_import::Dialect;
 
@@ -73,7 +73,11 @@ impl App {
     pub(super) async fn check_entry(&self, entry: &Entry, text: &str) -> Validation {
         let workflow = match &entry.read {
             Ok(workflow) => Arc::clone(workflow),
-            Err(problems) => return Validation::broken(problems.to_vec()),
+            Err(problems) => {
+                let mut problems = problems.to_vec();
+                self.add_servers(&mut problems).await;
+                return Validation::broken(problems);
+            }
         };
         let live = self.live(&workflow).await;
         let mut findings = check_tools(&workflow, &live);
@@ -95,6 +99,26 @@ impl App {
             None => BTreeMap::new(),
         };
         Live { tools, workflows }
+    }
+
+    /// Tools that are written without their server, where one server alone has one of that name.
+    async fn add_servers(&self, problems: &mut [Problem]) {
+        let servers = &self.inner.tool_servers;
+        let deadline = Instant::now() + PATIENCE;
+        let bare = problems
+            .iter_mut()
+            .filter(|problem| problem.code == "invalid_tool" && problem.patch.is_empty());
+        for problem in bare {
+            let tool = problem.found.clone().unwrap_or_default();
+            // Without an answer in time the problem is told as it is.
+            let having = timeout_at(deadline, having(servers, &tool)).await.unwrap_or_default();
+            if let [only] = having.as_slice() {
+                let (path, value) = (problem.pointer.clone(), Value::from(only.as_str()));
+                problem.patch = vec![PatchOperation::Replace { path, value }];
+                problem.suggestion = Some(format!("did you mean `{only}`?"));
+            }
+            problem.nearest = having;
+        }
     }
 
     async fn input_schemas(&self) -> BTreeMap<String, Value> {
@@ -202,9 +226,15 @@ async fn elsewhere(servers: &ToolServers, tool: &ToolName, alike: Vec<String>) -
     if !found.is_empty() {
         return found;
     }
+    having(servers, &tool.tool).await
+}
+
+/// The very tool, of any server.
+async fn having(servers: &ToolServers, tool: &str) -> Vec<String> {
+    let mut found = Vec::new();
     for server in servers.names() {
-        if names(servers, &server).await.contains(&tool.tool) {
-            found.push(format!("{server}.{}", tool.tool));
+        if names(servers, &server).await.iter().any(|name| name == tool) {
+            found.push(format!("{server}.{tool}"));
         }
     }
     found

@@ -120,7 +120,7 @@ Inputs are read by the workflow's input schema:
 
 #[derive(Args, Debug)]
 pub(super) struct Run {
-    /// A workflow's name, or the path of a .yaml, .yml or .json file
+    /// A workflow's name, or the path of a .yaml, .yml or .json file, which runs even if its workflow is disabled
     pub(super) workflow: String,
     /// Inputs
     #[arg(value_name = "KEY=VALUE")]

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     app::{self, Validation},
-    host::{Drive, Host},
+    host::Host,
 };
 
 /// How long a list of what is allowed may be, in bytes; a longer one helps nobody who has a suggestion.
@@ -35,9 +35,9 @@ pub(super) async fn run(session: &Session, arguments: &Validate) -> Result<Exit,
     let host = match arguments.offline {
         true => Err("left out, as --offline asks".to_owned()),
         // Without a database a document can be checked all the same, if not against its tools.
-        false => Host::start(&session.config()?, Drive::Nobody)
-            .await
-            .map_err(|error| format!("left out: {error:#}")),
+        false => {
+            Host::look(&session.config()?).await.map_err(|error| format!("left out: {error:#}"))
+        }
     };
     let mut all = Vec::new();
     for (file, text) in texts {

@@ -379,6 +379,9 @@ impl Found {
 
 /// Whether everything that is sent here is known word for word, and fits.
 fn all_fit(live: &Value, sent: &[Sent<'_>]) -> bool {
+    if windlass_engine::has_too_many_references(live) {
+        return false;
+    }
     let Ok(validator) = jsonschema::options().offline().build(live) else { return false };
     sent.iter().all(|sent| {
         sent.is_nothing() || sent.literal().is_some_and(|value| validator.is_valid(value))

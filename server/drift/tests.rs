@@ -216,6 +216,12 @@ fn results_are_read_by_path_alias_condition_and_as_the_output() {
         step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         step
     };
+    let group = |more: Value| {
+        let other = json!({ "name": "other", "tool": "y.other", "params": {} });
+        let mut group = json!({ "name": "g", "steps": [put(json!({})), other] });
+        group.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        group
+    };
     let document = |steps: Value| json!({ "name": "w", "steps": steps, "output": { "ok": true } });
     let say = |text: &str| json!({ "name": "say", "tool": "y.say", "params": { "t": text } });
     for (steps, url, size) in [
@@ -225,8 +231,22 @@ fn results_are_read_by_path_alias_condition_and_as_the_output() {
         (json!([put(json!({})), say("${json(steps.put)}")]), true, true),
         (json!([put(json!({ "assign": "made" })), say("${made.size}")]), false, true),
         (json!([put(json!({ "expect": "result.size > 1" }))]), false, true),
-        (json!([put(json!({ "forEach": "${[1]}" }))]), true, true),
-        (json!([{ "name": "g", "steps": [put(json!({}))] }]), true, true),
+        (json!([put(json!({ "forEach": "${[1]}" }))]), false, false),
+        (json!([put(json!({ "forEach": "${[1]}" })), say("${steps.put[0].url}")]), true, true),
+        (json!([put(json!({ "forEach": "${[1]}", "expect": "result.size > 1" }))]), false, true),
+        (json!([group(json!({}))]), false, false),
+        (json!([group(json!({})), say("${steps.g.put.url} ${steps.g.other.size}")]), true, false),
+        (json!([group(json!({})), say("${steps.put.url}")]), true, false),
+        (json!([group(json!({})), say("${json(steps.g)}")]), true, true),
+        (json!([group(json!({ "assign": "all" })), say("${all.put.size}")]), false, true),
+        (json!([group(json!({ "forEach": "${[1]}" })), say("${steps.g[0].put.url}")]), true, true),
+        (
+            json!([group(
+                json!({ "repeat": { "until": "steps.put.size > 1", "maxIterations": 3 } })
+            )]),
+            false,
+            true,
+        ),
         (
             json!([put(json!({ "undo": { "tool": "x.un", "params": { "u": "${result.url}" } } }))]),
             true,
@@ -243,4 +263,16 @@ fn results_are_read_by_path_alias_condition_and_as_the_output() {
     }
     let last = json!({ "name": "w", "steps": [put(json!({}))] });
     assert!(reads(&last, "url"), "without `output`, the last result is the execution's");
+    let last = json!({ "name": "w", "steps": [group(json!({}))] });
+    assert!(reads(&last, "url"), "and the last group's holds its steps'");
+}
+
+#[test]
+fn schemas_that_refer_only_to_themselves_come_to_an_end() {
+    let endless = json!({ "$ref": "#/$defs/a", "$defs": { "a": { "$ref": "#/$defs/a" } } });
+    for pointer in ["/input_schema", "/output_schema"] {
+        let live = with(pointer, Some(endless.clone()));
+        _ = classify(&pinned(), Some(&live), &usage());
+        assert_eq!(classify(&live, Some(&live), &usage()), Drift::Same);
+    }
 }

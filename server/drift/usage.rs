@@ -47,7 +47,7 @@ impl Usage {
         let Some(text) = workflow.document.pointer(&step.pointer) else { return };
         if step.kind.tool() == Some(tool) {
             self.sends.push(params(text));
-            self.reads.extend(results_read(workflow, step, text));
+            self.reads.extend(results_read(workflow, step));
         }
         let verify = step.verify.as_ref().filter(|verify| verify.tool == *tool);
         if let (Some(_), Some(text)) = (verify, text.get("verify")) {
@@ -113,26 +113,55 @@ fn params(call: &Value) -> Value {
     call.get("params").cloned().unwrap_or_else(|| serde_json::json!({}))
 }
 
-/// The paths of a step's result that the document reads.
-fn results_read(workflow: &Workflow, step: &Step, text: &Value) -> Vec<Vec<String>> {
-    let is_last = workflow.main.last().is_some_and(|last| workflow.steps[*last].name == step.name);
-    let is_output = is_last && workflow.output.is_none();
-    // A group's result holds those of its steps, and a forEach's is a list: who reads those is not followed here.
-    if is_output || step.parent.is_some() || step.for_each.is_some() {
-        return vec![Vec::new()];
-    }
+/// The paths of a step's result that the document reads: of the step itself, and of each group that holds it.
+fn results_read(workflow: &Workflow, step: &Step) -> Vec<Vec<String>> {
     let document = &workflow.document;
-    let mut reads = names_read(document, &format!("steps.{}", step.name));
+    let mut reads = Vec::new();
     if has_bare_steps(document) {
         reads.push(Vec::new());
     }
-    if let Some(alias) = &step.assign {
-        reads.extend(names_read(document, alias));
+    // The keys that lead from the result of the holder to that of the step, and whether one of them leads to a list.
+    let (mut holder, mut keys, mut is_list) = (step, Vec::new(), false);
+    loop {
+        // Here it is the result of one instance that is meant.
+        let one = results_named(workflow, holder);
+        reads.extend(one.into_iter().filter_map(|path| behind(path, &keys, is_list)));
+        is_list |= holder.for_each.is_some();
+        let all = holder_read(workflow, holder);
+        reads.extend(all.into_iter().filter_map(|path| behind(path, &keys, is_list)));
+        let Some(parent) = holder.parent else { return reads };
+        keys.insert(0, holder.name.as_str());
+        holder = &workflow.steps[parent];
     }
-    for key in ["expect", "undo", "verify"] {
-        reads.extend(text.get(key).into_iter().flat_map(|part| names_read(part, "result")));
+}
+
+/// The paths that are read of `result` where a step speaks of its own.
+fn results_named(workflow: &Workflow, step: &Step) -> Vec<Vec<String>> {
+    let Some(text) = workflow.document.pointer(&step.pointer) else { return Vec::new() };
+    let parts = ["expect", "undo", "verify"].into_iter().filter_map(|key| text.get(key));
+    parts.flat_map(|part| names_read(part, "result")).collect()
+}
+
+/// The paths that are read of a step's result by its names, and as what the execution results in.
+fn holder_read(workflow: &Workflow, step: &Step) -> Vec<Vec<String>> {
+    let mut reads = names_read(&workflow.document, &format!("steps.{}", step.name));
+    if let Some(alias) = &step.assign {
+        reads.extend(names_read(&workflow.document, alias));
+    }
+    let is_last = workflow.main.last().is_some_and(|last| workflow.steps[*last].name == step.name);
+    if is_last && workflow.output.is_none() {
+        reads.push(Vec::new());
     }
     reads
+}
+
+/// What is left of a path behind these keys; nothing where it leads elsewhere. Of a list, each element may be read.
+fn behind(path: Vec<String>, keys: &[&str], is_list: bool) -> Option<Vec<String>> {
+    if path.iter().zip(keys).any(|(one, other)| one != other) {
+        return None;
+    }
+    let whole = is_list || path.len() < keys.len();
+    Some(if whole { Vec::new() } else { path[keys.len()..].to_vec() })
 }
 
 /// The paths that follow a name, wherever it stands in the expressions of a value.

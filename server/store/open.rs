@@ -8,7 +8,7 @@ use std::{
 };
 
 use sqlx::{
-    Connection, PgConnection,
+    Connection, PgConnection, PgPool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -30,11 +30,47 @@ pub(super) async fn open(url: &str) -> Result<Db> {
     if url.starts_with("sqlite:") {
         return open_sqlite(url).await;
     }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return open_postgres(url).await;
+    let pool = connect_postgres(url).await?;
+    // The migrator takes a session's lock even when there is nothing to do, which a transaction pooler may lose.
+    if !is_migrated(sqlx::query_as(NEWEST).fetch_one(&pool).await, &POSTGRES) {
+        migrator(&POSTGRES).run(&pool).await?;
     }
-    // The text may hold a password: it is not repeated.
-    Err(Error::Url)
+    Ok(Db::Postgres(pool))
+}
+
+/// Opens the database for somebody who only looks: no file is made, and no schema is touched. Where there is no file yet,
+/// an empty database in memory stands in for it.
+pub(super) async fn open_to_look(url: &str) -> Result<Db> {
+    if url.starts_with("sqlite:") {
+        let options = SqliteConnectOptions::from_str(url)?;
+        return match options.get_filename().exists() {
+            true => look_into_file(options).await,
+            false => nothing_yet().await,
+        };
+    }
+    let pool = connect_postgres(url).await?;
+    if !is_migrated(sqlx::query_as(NEWEST).fetch_one(&pool).await, &POSTGRES) {
+        return Err(Error::Older);
+    }
+    Ok(Db::Postgres(pool))
+}
+
+async fn look_into_file(options: SqliteConnectOptions) -> Result<Db> {
+    let options = options.read_only(true).busy_timeout(BUSY);
+    let pool = SqlitePoolOptions::new().max_connections(4).acquire_timeout(BUSY * 2);
+    let pool = pool.connect_with(options).await?;
+    if !is_migrated(sqlx::query_as(NEWEST).fetch_one(&pool).await, &SQLITE) {
+        return Err(Error::Older);
+    }
+    Ok(Db::Sqlite { write: pool.clone(), read: pool })
+}
+
+async fn nothing_yet() -> Result<Db> {
+    // Its one connection is the database: it must not be closed for having been idle.
+    let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let pool = pool.connect("sqlite::memory:").await?;
+    migrator(&SQLITE).run(&pool).await?;
+    Ok(Db::Sqlite { write: pool.clone(), read: pool })
 }
 
 async fn open_sqlite(url: &str) -> Result<Db> {
@@ -107,22 +143,21 @@ async fn lock(path: PathBuf) -> Result<fs::File> {
     locked.and_then(|locked| locked).map_err(|source| Error::Folder { path, source })
 }
 
-async fn open_postgres(url: &str) -> Result<Db> {
+async fn connect_postgres(url: &str) -> Result<PgPool> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        // The text may hold a password: it is not repeated.
+        return Err(Error::Url);
+    }
     let options = PgConnectOptions::from_str(url)?.application_name("windlass");
     let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(CONNECT);
-    let pool = match pool.connect_with(options.clone()).await {
+    match pool.connect_with(options.clone()).await {
         // The pool was patient with a server that may be starting, and has forgotten why it had to be.
         Err(timed_out @ sqlx::Error::PoolTimedOut) => {
             let reason = PgConnection::connect_with(&options).await.err();
-            return Err(reason.unwrap_or(timed_out).into());
+            Err(reason.unwrap_or(timed_out).into())
         }
-        connected => connected?,
-    };
-    // The migrator takes a session's lock even when there is nothing to do, which a transaction pooler may lose.
-    if !is_migrated(sqlx::query_as(NEWEST).fetch_one(&pool).await, &POSTGRES) {
-        migrator(&POSTGRES).run(&pool).await?;
+        connected => Ok(connected?),
     }
-    Ok(Db::Postgres(pool))
 }
 
 const NEWEST: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";

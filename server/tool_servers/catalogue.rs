@@ -166,6 +166,10 @@ fn problems(
 /// A schema that we cannot read (it may refer to the network, which is never asked) checks nothing: the
 /// server checks for itself, and refusing every call to the tool would help nobody.
 fn compile(tool: &str, schema: &Value) -> Option<Validator> {
+    if windlass_engine::has_too_many_references(schema) {
+        tracing::warn!(tool.name = %tool, "a schema of tool {tool} is not usable: it has too many references");
+        return None;
+    }
     // Without a `$schema` of its own this is 2020-12.
     match jsonschema::options().offline().build(schema) {
         Ok(validator) => Some(validator),

@@ -112,7 +112,7 @@ impl EraMemory for Eras {
             self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.into(), era);
         let (store, identity) = (self.store.clone(), identity.to_owned());
         let Ok(serde_json::Value::String(text)) = serde_json::to_value(era) else { return };
-        if known != Some(era) {
+        if known != Some(era) && !self.store.only_looks() {
             tokio::spawn(async move {
                 if let Err(err) = store.set_era(&identity, &text).await {
                     tracing::debug!(

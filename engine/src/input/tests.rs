@@ -136,6 +136,39 @@ fn a_schema_that_refers_to_itself_comes_to_an_end() {
 }
 
 #[test]
+fn a_schema_that_refers_only_to_itself_says_nothing_and_comes_to_an_end() {
+    let reference = || json!({ "$ref": "#/$defs/a" });
+    let many = || vec![reference(); 20];
+    let table = [
+        json!({ "a": reference() }),
+        json!({ "a": { "$ref": "#/$defs/b" }, "b": { "$ref": "#/$defs/a" } }),
+        json!({ "a": { "allOf": many() } }),
+        json!({ "a": { "anyOf": many(), "oneOf": [reference()] } }),
+        json!({ "a": { "allOf": many(), "properties": { "a": reference() } } }),
+        json!({ "a": { "if": reference(), "then": reference(), "else": reference() } }),
+    ];
+    for definitions in table {
+        let schema = json!({
+            "type": "object", "properties": { "a": reference() }, "allOf": many(), "$defs": definitions,
+        });
+        let schema = InputSchema::compile(&schema).unwrap();
+        let given = json!({ "a": { "a": { "a": {} } } });
+        assert_eq!(schema.accept(given.clone()), Ok(given), "{definitions}");
+    }
+}
+
+#[test]
+fn a_schema_with_endless_references_is_refused_before_anybody_follows_them() {
+    let mut definitions = json!({ "a5000": {} });
+    for number in 0..5000 {
+        definitions[format!("a{number}")] = json!({ "$ref": format!("#/$defs/a{}", number + 1) });
+    }
+    let schema = json!({ "type": "object", "properties": { "a": { "$ref": "#/$defs/a0" } }, "$defs": definitions });
+    let message = InputSchema::compile(&schema).unwrap_err();
+    assert_eq!(message, "the schema has more than 1000 references");
+}
+
+#[test]
 fn schemas_that_cannot_be_used_are_refused() {
     let table: [(Value, &str); 7] = [
         (json!({}), "needs `type: object`"),

@@ -38,6 +38,8 @@ enum Change {
     OneMore,
     /// `true` becomes `continue`.
     Continue,
+    /// The key is left out: there is nothing like it.
+    Gone,
     /// A person decides.
     Nothing,
 }
@@ -69,7 +71,7 @@ pub(super) const DOCUMENT: [Alias; 22] = [
         "steps",
         "the steps of a workflow are one list, `steps`; each step says what it `needs`",
     ),
-    advice("version", "", "leave it out: every content that is saved is a revision of its own"),
+    gone("version", "leave it out: every content that is saved is a revision of its own"),
 ];
 
 /// What the keys of `config` are called elsewhere.
@@ -260,6 +262,10 @@ const fn advice(theirs: &'static str, ours: &'static str, advice: &'static str) 
     Alias { change: Change::Nothing, advice: Some(advice), ..same(theirs, ours) }
 }
 
+const fn gone(theirs: &'static str, advice: &'static str) -> Alias {
+    Alias { change: Change::Gone, advice: Some(advice), ..same(theirs, "") }
+}
+
 /// Which known key is meant: the same one written otherwise (`max_parallel`), or that of another system.
 pub(super) fn find(key: &str, known: &[&'static str], others: &[Alias]) -> Option<Alias> {
     let plain = plain(key);
@@ -300,6 +306,9 @@ impl Alias {
     /// What replaces their key by ours; empty where nothing is obvious.
     pub(super) fn patch(&self, from: &str, path: &str, value: &Node) -> Vec<PatchOperation> {
         let (from, path) = (from.to_owned(), path.to_owned());
+        if let Change::Gone = self.change {
+            return vec![PatchOperation::Remove { path: from }];
+        }
         if self.ours.is_empty() {
             return Vec::new();
         }

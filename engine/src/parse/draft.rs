@@ -6,6 +6,7 @@ use super::aliases;
 use super::document::{Kind, Node};
 use super::expressions::template;
 use super::fields::{At, Fields};
+use super::input::input;
 use super::requests::lock;
 use super::steps::{self, Arena, DraftStep, List, ListOf};
 use crate::expr::Template;
@@ -156,13 +157,6 @@ fn into_config(fields: &Fields<'_>, key: &str) -> Vec<PatchOperation> {
 
 fn text(fields: &Fields<'_>, key: &str, problems: &mut Vec<Problem>) -> Option<String> {
     fields.get(key).and_then(|at| at.text(problems)).map(str::to_owned)
-}
-
-fn input(at: &At<'_>, problems: &mut Vec<Problem>) -> InputSchema {
-    InputSchema::compile_located(&at.node.to_value()).unwrap_or_else(|found| {
-        problems.extend(found.into_iter().map(|problem| at.inside(problem)));
-        InputSchema::any()
-    })
 }
 
 fn config(at: &At<'_>, problems: &mut Vec<Problem>) -> Config {

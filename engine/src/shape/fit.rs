@@ -7,6 +7,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Value};
 
 use super::{Field, Place, Reach, Shape, Types, describe, shown};
+use crate::input::has_too_many_references;
 
 /// How deep objects and lists are compared.
 const MAX_DEPTH: usize = 8;
@@ -238,6 +239,9 @@ fn inside(key: &str, fit: Fit) -> Fit {
 /// A validator of one part of a schema; nothing when it cannot be read on its own.
 pub(crate) fn validator(place: Place<'_>) -> Option<Validator> {
     let schema = standalone(place);
+    if has_too_many_references(&schema) {
+        return None;
+    }
     jsonschema::options().offline().build(&schema).ok()
 }
 

@@ -379,3 +379,15 @@ fn schemas_that_refer_to_themselves_come_to_an_end() {
     let findings = check(steps, &tools);
     assert_eq!((findings.problems.len(), findings.unchecked.len()), (0, 1), "{findings:#?}");
 }
+
+#[test]
+fn a_literal_is_checked_by_a_schema_that_refers_only_to_itself() {
+    let mut endless = object(json!({ "v": { "$ref": "#/$defs/a" }, "w": { "type": "string" } }));
+    endless["$defs"] = json!({ "a": { "$ref": "#/$defs/b" }, "b": { "$ref": "#/$defs/a" } });
+    let give = Known::default().with("t.give", json!({ "type": "object" }), endless.clone());
+    let tools = give.with("t.take", endless, Value::Null);
+    let steps = "  - { name: a, tool: t.give }\n  - { name: b, tool: t.take, params: { v: { x: [1] }, w: 5 } }\n  - { name: c, tool: t.take, params: { v: '${steps.a.v.x}', w: '${steps.a.w}' } }\n";
+    let findings = check(steps, &tools);
+    let codes: Vec<_> = findings.problems.iter().map(|problem| problem.pointer.as_str()).collect();
+    assert_eq!(codes, ["/steps/1/params/w"], "{findings:#?}");
+}

@@ -232,6 +232,26 @@ fn a_patch_of_the_head_mends_it() {
         ("config: { timeout: 5m }", json!({ "config": { "timeoutMs": 300_000 } })),
         ("config: { max_parallel: '5' }", json!({ "config": { "maxParallel": 5 } })),
         ("tags: a", json!({ "tags": ["a"] })),
+        ("version: 1.0.0", json!({})),
+        (
+            "input: { app: string, count: 3, loud: true, to: prod, at: { type: int, required: true }, of: [a] }",
+            json!({ "input": {
+                "type": "object",
+                "properties": {
+                    "app": { "type": "string" },
+                    "count": { "type": "integer", "default": 3 },
+                    "loud": { "type": "boolean", "default": true },
+                    "to": { "type": "string", "default": "prod" },
+                    "at": { "type": "integer" },
+                    "of": { "type": "array", "default": ["a"] },
+                },
+                "required": ["app", "at"],
+            } }),
+        ),
+        (
+            "input: { properties: { app: {} } }",
+            json!({ "input": { "type": "object", "properties": { "app": {} } } }),
+        ),
         ("env: { A: 1 }", json!({ "vars": { "A": 1 } })),
         ("output: \"{{ steps.b }}\"", json!({ "output": "${steps.b}" })),
         (
@@ -256,6 +276,15 @@ fn a_patch_of_the_head_mends_it() {
         found.remove("name");
         found.remove("steps");
         assert_eq!(Value::Object(found.clone()), expected.take(), "{head}");
+    }
+}
+
+#[test]
+fn an_input_that_is_neither_names_nor_a_schema_has_no_patch() {
+    for input in ["{ app: null }", "{ required: [app] }", "{ app: { a: 1 } }", "[app]", "{}"] {
+        let text = format!("name: w\ninput: {input}\nsteps: [{{ name: b, tool: c.d }}]\n");
+        let found = problems(&text);
+        assert!(found.iter().all(|problem| problem.patch.is_empty()), "{input}: {found:#?}");
     }
 }
 
