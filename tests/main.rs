@@ -14,6 +14,7 @@ mod harness_itself;
 mod language;
 mod mcp;
 mod saved;
+mod scale;
 mod sdk;
 mod secrets;
 mod store;

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use windlass::{
     bell::Ring,
-    store::{Claim, Commit, Committed, Created, Error, Loaded, NewExecution, Signal, Store},
+    store::{Claim, Commit, Committed, Created, Error, NewExecution, Signal, Store},
 };
 use windlass_engine::{
     Event, Resolution, State, StepError, StepStatus, Turn, Workflow, advance, parse,
@@ -404,6 +404,7 @@ on_both! {
         database.let_the_lease_run_out("exec_1").await;
         let second = claim(&store, "worker_2").await;
         assert!(matches!(store.load(&first).await, Err(Error::Fenced(id)) if id == "exec_1"));
+        assert_eq!(store.load(&second).await.unwrap().signals_done, 0);
         assert_eq!(store.history("exec_1").await.unwrap().len(), 1);
     }
 

@@ -189,7 +189,7 @@ pub enum Event {
     StepCompleted {
         /// The step.
         step: String,
-        /// Its result; left out where it is that of its last attempt.
+        /// Its result; left out where it is that of its last attempt, or the list of those of its instances.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Value>,
     },
@@ -552,8 +552,22 @@ mod tests {
         let step = || "a".to_owned();
         vec![
             Event::ExecutionStarted { input: json!({ "b": 1, "a": "\u{0}" }) },
-            Event::AttemptStarted { step: step(), attempt: 1, call: 2, params: Some(json!({})), secrets: vec![], child: None },
-            Event::AttemptStarted { step: step(), attempt: 1, call: 2, params: None, secrets: vec![], child: None },
+            Event::AttemptStarted {
+                step: step(),
+                attempt: 1,
+                call: 2,
+                params: Some(json!({})),
+                secrets: vec![],
+                child: None,
+            },
+            Event::AttemptStarted {
+                step: step(),
+                attempt: 1,
+                call: 2,
+                params: None,
+                secrets: vec![],
+                child: None,
+            },
             Event::AttemptSucceeded { step: step(), output: json!(null) },
             Event::AttemptFailed { step: step(), error: error.clone() },
             Event::AttemptUncertain { step: step(), error: error.clone(), repeatable: true },

@@ -36,7 +36,11 @@ impl App {
             let content = line.content().and_then(|seq| contents.remove(&seq));
             let view = line.view(&workflow, content);
             let result = view.result.or(list);
-            steps.push(StepView { params: view.params.filter(|_| result.is_none()), result, ..view });
+            steps.push(StepView {
+                params: view.params.filter(|_| result.is_none()),
+                result,
+                ..view
+            });
         }
         let output = if row.status == "completed" { self.output(&row).await? } else { None };
         let mut requests = Vec::new();

@@ -15,7 +15,14 @@ fn started() -> Event {
 }
 
 fn attempt(step: &str) -> Event {
-    Event::AttemptStarted { step: step.into(), attempt: 1, call: 1, params: Some(json!({})), secrets: vec![], child: None }
+    Event::AttemptStarted {
+        step: step.into(),
+        attempt: 1,
+        call: 1,
+        params: Some(json!({})),
+        secrets: vec![],
+        child: None,
+    }
 }
 
 fn succeeded(step: &str) -> Event {
@@ -94,7 +101,14 @@ fn every_event_leaves_its_step_where_it_says() {
 #[test]
 fn a_step_counts_its_attempts_and_knows_its_times() {
     let workflow = two_steps();
-    let again = Event::AttemptStarted { step: "a".into(), attempt: 2, call: 3, params: None, secrets: vec![], child: None };
+    let again = Event::AttemptStarted {
+        step: "a".into(),
+        attempt: 2,
+        call: 3,
+        params: None,
+        secrets: vec![],
+        child: None,
+    };
     let history = [started(), attempt("a"), failed("a"), scheduled("a"), again, succeeded("a")];
     let state = fold(&workflow, &history).expect("a sound history");
     let step = state.step("a").expect("a step");
