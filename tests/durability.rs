@@ -106,6 +106,19 @@ impl Scene {
         })
     }
 
+    /// A number that the database has.
+    pub(crate) fn number(&self, sql: &'static str) -> i64 {
+        block_on(async {
+            if self.database.starts_with("sqlite:") {
+                let mut database = SqliteConnection::connect(&self.database).await.unwrap();
+                sqlx::query_scalar(sql).fetch_one(&mut database).await.unwrap()
+            } else {
+                let mut database = PgConnection::connect(&self.database).await.unwrap();
+                sqlx::query_scalar(sql).fetch_one(&mut database).await.unwrap()
+            }
+        })
+    }
+
     /// Waits until the only execution has ended so, without asking a door, which might help it along.
     pub(crate) fn ends_as(&self, status: &str, deadline: Duration) {
         eventually(deadline, &format!("the execution to be {status}"), || {

@@ -15,6 +15,7 @@ mod language;
 mod mcp;
 mod plan;
 mod saved;
+mod scale;
 mod schema;
 mod sdk;
 mod secrets;

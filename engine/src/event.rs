@@ -189,7 +189,7 @@ pub enum Event {
     StepCompleted {
         /// The step.
         step: String,
-        /// Its result; left out where it is that of its last attempt.
+        /// Its result; left out where it is that of its last attempt, or the list of those of its instances.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Value>,
     },

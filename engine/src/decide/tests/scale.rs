@@ -3,17 +3,17 @@
 use std::{
     collections::VecDeque,
     fmt::Write,
+    sync::LazyLock,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
-use super::{ID, succeeded};
+use super::{ID, lost, succeeded};
 use crate::{Event, State, Status, Workflow, advance, parse};
 
 /// What it took to run something to its end.
 struct Cost {
-    time: Duration,
     /// The most records and frames that were alive between two turns.
     most_alive: usize,
     events: usize,
@@ -101,12 +101,17 @@ fn nested(size: usize) -> String {
     text
 }
 
-fn read(text: &str) -> (Workflow, Duration) {
-    let document = format!("name: w\n{text}");
-    let began = Instant::now();
-    let workflow =
-        parse(&document).unwrap_or_else(|problems| panic!("{document:.500}\n{problems:#?}"));
-    (workflow, began.elapsed())
+fn read(text: &str) -> Workflow {
+    let document = format!(
+        "name: w
+{text}"
+    );
+    parse(&document).unwrap_or_else(|problems| {
+        panic!(
+            "{document:.500}
+{problems:#?}"
+        )
+    })
 }
 
 /// Runs a workflow to its end; every call comes home alone, in the order in which they went out.
@@ -114,11 +119,9 @@ fn run(workflow: &Workflow, input: &Value) -> Cost {
     let mut state = State::new(workflow, ID, "ada");
     let mut out: VecDeque<String> = VecDeque::new();
     let mut happened = vec![Event::ExecutionStarted { input: input.clone() }];
-    let mut cost = Cost { time: Duration::ZERO, most_alive: 0, events: 0 };
+    let mut cost = Cost { most_alive: 0, events: 0 };
     loop {
-        let began = Instant::now();
         let turn = advance(workflow, &mut state, ID, happened, 1_000).expect("it can follow");
-        cost.time += began.elapsed();
         cost.events += turn.events.len();
         cost.most_alive = cost.most_alive.max(state.known());
         out.extend(turn.calls.into_iter().map(|call| call.step));
@@ -132,17 +135,149 @@ fn run(workflow: &Workflow, input: &Value) -> Cost {
     cost
 }
 
+/// How long this thread has worked: what else the machine does meanwhile does not count, where it can tell.
+fn worked() -> Duration {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let known = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let known = known.and_then(|text| text.split(' ').next()?.parse().ok());
+    known.map_or_else(|| BEGAN.elapsed(), Duration::from_nanos)
+}
+
+/// How many times longer the larger one of two takes, at best.
+fn growth(small: impl Fn(), large: impl Fn()) -> f64 {
+    let best = |work: &dyn Fn()| {
+        let take = |_| {
+            let began = worked();
+            work();
+            worked() - began
+        };
+        (0..2).map(take).min().unwrap_or_default().as_secs_f64()
+    };
+    best(&large) / best(&small)
+}
+
+/// Four times as much takes about four times as long; what is quadratic takes sixteen times.
+const LINEAR: f64 = 10.0;
+
 #[test]
-fn probe() {
+fn four_times_as_much_is_about_four_times_the_work() {
     for (name, shape) in SHAPES {
-        for size in [500, 1000, 2000, 4000] {
-            let (text, input) = shape(size);
-            let (workflow, reading) = read(&text);
-            let cost = run(&workflow, &input);
-            println!(
-                "{name:20} {size:6} read {reading:?} run {:?} alive {} events {}",
-                cost.time, cost.most_alive, cost.events
-            );
-        }
+        let [(small, little), (large, much)] = [500, 2_000].map(shape);
+        let (small, large) = (read(&small), read(&large));
+        let (few, many) = (run(&small, &little).events, run(&large, &much).events);
+        assert!((3 * few..5 * few).contains(&many), "{name}: {few} events become {many}");
+        let times = growth(|| _ = run(&small, &little), || _ = run(&large, &much));
+        assert!(times < LINEAR, "{name}: {times:.1} times as long");
     }
+}
+
+#[test]
+fn four_times_as_many_steps_are_read_and_checked_in_about_four_times_the_time() {
+    for (name, shape) in &SHAPES[..4] {
+        let [(small, _), (large, _)] = [500, 2_000].map(shape);
+        let times = growth(|| _ = read(&small), || _ = read(&large));
+        assert!(times < LINEAR, "{name}: {times:.1} times as long");
+    }
+}
+
+#[test]
+fn ten_thousand_steps_in_a_row_are_read_and_run() {
+    let (text, input) = SHAPES[0].1(10_000);
+    let cost = run(&read(&text), &input);
+    assert_eq!(cost.events, 20_002);
+}
+
+#[test]
+fn what_repeats_keeps_only_what_is_in_flight() {
+    for (name, shape) in &SHAPES[4..] {
+        let [few, many] = [100, 2_000].map(|size| {
+            let (text, input) = shape(size);
+            run(&read(&text), &input).most_alive
+        });
+        assert_eq!(few, many, "{name}");
+    }
+}
+
+#[test]
+fn a_history_is_folded_without_what_nothing_refers_to_any_more() {
+    for (name, shape) in &SHAPES[4..] {
+        let (text, input) = shape(2_000);
+        let workflow = read(&text);
+        let (mut state, mut out, mut history) =
+            (State::new(&workflow, ID, "ada"), VecDeque::new(), Vec::new());
+        let mut happened = vec![Event::ExecutionStarted { input }];
+        // To the middle of it, with calls out.
+        for _ in 0..1_000 {
+            let turn = advance(&workflow, &mut state, ID, happened, 1_000).expect("it can follow");
+            history.extend(turn.events);
+            out.extend(turn.calls.into_iter().map(|call| call.step));
+            let step: String = out.pop_front().expect("it is not at its end");
+            happened = vec![succeeded(&step, json!({ "by": step }))];
+        }
+        let mut folded = State::new(&workflow, ID, "ada");
+        let mut most = 0;
+        for event in &history {
+            folded.replay(&workflow, event, 1_000).expect("what was written can be read");
+            most = most.max(folded.known());
+        }
+        state.forget();
+        assert!(folded == state, "{name}: a history says all there is");
+        assert!(most < 50, "{name}: {most} records and lists at once");
+    }
+}
+
+#[test]
+fn a_second_call_that_finds_out_is_found_after_a_history_was_folded() {
+    let text = "steps:\n  - { name: a, tool: x.y, onUncertain: verify, verify: { tool: x.z, params: {}, expect: 'result.there' } }\n";
+    let workflow = read(text);
+    let mut state = State::new(&workflow, ID, "ada");
+    let mut history = Vec::new();
+    let mut now = 1_000;
+    let mut hears = |state: &mut State, event: Event| {
+        now += 1_000_000;
+        for happened in [vec![event], Vec::new()] {
+            let turn = advance(&workflow, state, ID, happened, now).expect("it can follow");
+            history.extend(turn.events);
+            now += 1_000_000;
+        }
+        history.clone()
+    };
+    hears(&mut state, Event::ExecutionStarted { input: json!({}) });
+    hears(&mut state, lost("a", false));
+    hears(&mut state, succeeded("a.verify", json!({ "there": false })));
+    let history = hears(&mut state, lost("a", false));
+    let begun =
+        |event: &&Event| matches!(event, Event::AttemptStarted { step, .. } if step == "a.verify");
+    assert_eq!(history.iter().filter(begun).count(), 2, "{history:#?}");
+
+    let mut folded = State::new(&workflow, ID, "ada");
+    for event in &history {
+        folded.apply(&workflow, event, now).expect("what was written can be read");
+    }
+    folded.forget();
+    assert_eq!(folded.running_steps(), ["a.verify"]);
+    assert!(folded.step("a.verify").is_some());
+}
+
+#[test]
+fn the_results_of_a_list_are_written_and_kept_once() {
+    let (text, input) = SHAPES[5].1(50);
+    let workflow = read(&text);
+    let mut state = State::new(&workflow, ID, "ada");
+    let mut turn =
+        advance(&workflow, &mut state, ID, vec![Event::ExecutionStarted { input }], 1_000).unwrap();
+    let mut out: VecDeque<String> = VecDeque::new();
+    let mut written = Vec::new();
+    loop {
+        out.extend(turn.calls.drain(..).map(|call| call.step));
+        written.append(&mut turn.events);
+        let Some(step) = out.pop_front() else { break };
+        turn =
+            advance(&workflow, &mut state, ID, vec![succeeded(&step, json!(step))], 1_000).unwrap();
+    }
+    let whole =
+        |event: &&Event| matches!(event, Event::StepCompleted { output, .. } if output.is_some());
+    assert_eq!(written.iter().filter(whole).count(), 0, "the instances have them");
+    let list: Vec<String> = (0..50).map(|at| format!("fan[{at}]")).collect();
+    assert_eq!(state.output, Some(json!(list)));
 }
