@@ -51,6 +51,19 @@ pub struct Loaded {
     pub signals_done: i64,
 }
 
+/// What is read of an execution and its revision in one go.
+#[derive(sqlx::FromRow)]
+struct LoadedRow {
+    document: String,
+    revision: String,
+    requested_by: String,
+    tool_servers: String,
+    signals_done: i64,
+    links: String,
+    depth: i64,
+    root_id: String,
+}
+
 const CLAIM: Sql = Sql::Each {
     // SQLite has one writer at a time: there is nothing to skip.
     sqlite: "UPDATE executions
@@ -202,23 +215,21 @@ impl Store {
     pub async fn load(&self, claim: &Claim) -> Result<Loaded> {
         let id = &claim.execution_id;
         let sql = "SELECT r.document, e.revision, e.requested_by, e.tool_servers, e.signals_done, e.links,
-                       e.depth, COALESCE(e.root_id, e.id)
+                       e.depth, COALESCE(e.root_id, e.id) AS root_id
                    FROM executions e JOIN revisions r ON r.workspace = e.workspace AND r.hash = e.revision
                    WHERE e.id = $1 AND e.lease_epoch = $2";
-        type Row = (String, String, String, String, i64, String, i64, String);
-        let row: Option<Row> = self.db.optional(sql, args![id, claim.epoch]).await?;
-        let (document, revision, requested_by, tool_servers, signals_done, links, depth, root_id) =
-            row.ok_or_else(|| Error::Fenced(id.clone()))?;
+        let row: Option<LoadedRow> = self.db.optional(sql, args![id, claim.epoch]).await?;
+        let row = row.ok_or_else(|| Error::Fenced(id.clone()))?;
         Ok(Loaded {
-            document,
-            revision,
-            requested_by,
-            tool_servers,
-            links,
-            depth,
-            root_id,
-            signals: self.signals(id, signals_done).await?,
-            signals_done,
+            document: row.document,
+            revision: row.revision,
+            requested_by: row.requested_by,
+            tool_servers: row.tool_servers,
+            links: row.links,
+            depth: row.depth,
+            root_id: row.root_id,
+            signals: self.signals(id, row.signals_done).await?,
+            signals_done: row.signals_done,
         })
     }
 }
