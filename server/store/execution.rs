@@ -218,7 +218,7 @@ impl Store {
              client_version, tool_servers, min_engine, wake_at, lease_owner, lease_until, lease_epoch,
               last_seq, created_at, updated_at, error, ended_at, links, signals_in, plan, waiting_for)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20,
-                $21, $22, $23)";
+                $21, $22, $23, $24)";
         let workflow = new.workflow;
         // Its first turn may have been its last one, when no step has to call anything.
         let ended = new.state.status.is_final();
