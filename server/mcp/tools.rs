@@ -272,11 +272,11 @@ mod tests {
     const SPELLINGS: [ToolNames; 2] = [ToolNames::Dotted, ToolNames::Underscore];
 
     #[test]
-    fn the_list_is_smaller_than_six_and_a_half_kib() {
+    fn the_list_is_smaller_than_seven_kib() {
         for names in SPELLINGS {
             let all = [list(names), authoring(names)].concat();
             let text = serde_json::to_string(&all).unwrap();
-            assert!(text.len() < 13 * 512, "{} bytes", text.len());
+            assert!(text.len() < 7 * 1024, "{} bytes", text.len());
         }
     }
 
