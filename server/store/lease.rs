@@ -55,6 +55,8 @@ pub struct Loaded {
     pub signals_done: i64,
 }
 
+type LoadedRow = (String, String, String, String, i64, String, i64, String);
+
 const CLAIM: Sql = Sql::Each {
     // SQLite has one writer at a time: there is nothing to skip.
     sqlite: "UPDATE executions
@@ -206,8 +208,7 @@ impl Store {
                        e.depth, COALESCE(e.root_id, e.id)
                    FROM executions e JOIN revisions r ON r.workspace = e.workspace AND r.hash = e.revision
                    WHERE e.id = $1 AND e.lease_epoch = $2";
-        let row: Option<(String, String, String, String, i64, String, i64, String)> =
-            self.db.optional(sql, args![id, claim.epoch]).await?;
+        let row: Option<LoadedRow> = self.db.optional(sql, args![id, claim.epoch]).await?;
         let (document, revision, requested_by, tool_servers, signals_done, links, depth, root_id) =
             row.ok_or_else(|| Error::Fenced(id.clone()))?;
         Ok(Loaded {
