@@ -54,15 +54,14 @@ impl Decider<'_> {
             return None;
         }
         let names = self.state.names(self.workflow, self.state.scope_in(0, self.now));
-        Some(match lock.key.evaluate(&names) {
-            Ok(key) => Command::Record(Event::LockRequested {
-                step: None,
-                key: text_of(&key),
-                on_busy: lock.on_busy,
-                ready: true,
-            }),
-            Err(err) => fails("lock", &err),
-        })
+        let key = match lock.key.evaluate(&names) {
+            Ok(key) => lock_key(&key),
+            Err(err) => return Some(fails("lock", &err)),
+        };
+        Some(Command::Record(match key {
+            Ok(key) => Event::LockRequested { step: None, key, on_busy: lock.on_busy, ready: true },
+            Err(error) => Event::ExecutionFailed { step: None, error },
+        }))
     }
 
     /// Starts what may start: what needs no place among the calls, then retries that are due, then calls.
@@ -202,7 +201,7 @@ impl Decider<'_> {
             let key = key.map_err(|err| self.hindrance(id, "lock", &err))?;
             commands.push(Command::Record(Event::LockRequested {
                 step: Some(path.clone()),
-                key: text_of(&key),
+                key: lock_key(&key).map_err(Hindrance::Failure)?,
                 on_busy: lock.on_busy,
                 ready: request.is_none(),
             }));
@@ -442,6 +441,22 @@ pub(super) fn text_of(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// The longest key of a lock, in bytes.
+const LONGEST_KEY: usize = 500;
+
+/// What is locked, where it is something that can be told apart and stored.
+fn lock_key(value: &Value) -> Result<String, StepError> {
+    let key = text_of(value);
+    if !key.is_empty() && key.len() <= LONGEST_KEY && !key.contains(char::is_control) {
+        return Ok(key);
+    }
+    let message = format!(
+        "lock: a key has 1 to {LONGEST_KEY} bytes and no control characters; this one has {} bytes",
+        key.len()
+    );
+    Err(StepError::permanent("expression", message))
 }
 
 /// A whole number, also one that is written with a point.

@@ -170,3 +170,15 @@ fn a_lock_that_somebody_holds_fails_the_step_that_does_not_wait() {
     whole.hears([busy(None)]);
     assert_eq!(whole.failure(), (None, "lock_busy"));
 }
+
+#[test]
+fn a_key_that_cannot_be_told_apart_locks_nothing() {
+    for key in [json!(""), json!("a\u{0}b"), json!("x".repeat(501))] {
+        let own =
+            play("steps: [{ name: a, tool: x.y, lock: '${input.key}' }]", json!({ "key": key }));
+        assert_eq!(own.failure(), (Some("a"), "expression"));
+        let whole =
+            play("lock: '${input.key}'\nsteps: [{ name: a, tool: x.y }]", json!({ "key": key }));
+        assert_eq!(whole.failure(), (None, "expression"));
+    }
+}
