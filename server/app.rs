@@ -245,6 +245,7 @@ impl App {
         let started_at = self.check_uncertain(&row, step).await?;
         let resolution = match resolution {
             Resolution::Completed(output) => {
+                check_depth(&output)?;
                 if let Some(tool) = workflow.tool_at(step) {
                     self.check_result(tool, &output).await?;
                 }
@@ -380,6 +381,17 @@ async fn moved(rings: &mut tokio::sync::broadcast::Receiver<Ring>, execution_id:
             Ok(Ring::Moved(_) | Ring::Due(_)) => {}
             Err(_) => return,
         }
+    }
+}
+
+/// What is nested deeper than any history is read would be lost.
+fn check_depth(value: &Value) -> Result<(), Error> {
+    match windlass_engine::is_too_deep(value) {
+        false => Ok(()),
+        true => Err(Error::Refused(format!(
+            "the value is nested more than {} levels deep; nothing was done",
+            windlass_engine::MAX_VALUE_DEPTH
+        ))),
     }
 }
 

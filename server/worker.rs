@@ -20,6 +20,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use windlass_engine::{MAX_VALUE_DEPTH, StepError};
 
 pub use self::outgoing::Outgoing;
 use self::{drive::Drive, leases::Leases};
@@ -242,6 +243,14 @@ impl Shared {
     fn serves(&self, tool_servers: &str) -> bool {
         self.tool_servers.changed_since(tool_servers).is_some_and(|changed| changed.is_empty())
     }
+}
+
+/// A result that cannot be kept.
+fn too_deep() -> StepError {
+    let message = format!(
+        "it did its work, but its result is nested more than {MAX_VALUE_DEPTH} levels deep and cannot be kept"
+    );
+    StepError::permanent("result_too_deep", message)
 }
 
 /// Rings that something moved are for those who watch, not for the one who moves it.

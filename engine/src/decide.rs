@@ -171,7 +171,8 @@ impl Turn {
 
 /// The params are written with the first call only: later ones send exactly the same.
 fn started(state: &State, call: &Call) -> Event {
-    let known = state.step(&call.step).is_some_and(|step| step.params.is_some());
+    let standing = state.step(&call.step).filter(|step| !step.status.is_final());
+    let known = standing.is_some_and(|step| step.params.is_some());
     let params = (!known).then(|| Value::clone(&call.params));
     let secrets = if known { Vec::new() } else { call.secrets.clone() };
     Event::AttemptStarted {

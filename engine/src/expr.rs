@@ -118,6 +118,11 @@ impl Template {
     pub fn evaluate_params(&self, names: &dyn Names) -> Result<(Value, Vec<SecretSlot>), Error> {
         let mut evaluation = Evaluation { names, pointer: String::new(), slots: Vec::new() };
         let value = evaluation.node(&self.node)?;
+        if crate::is_too_deep(&value) {
+            let message =
+                format!("the value is nested more than {} levels deep", crate::MAX_VALUE_DEPTH);
+            return Err(Error::new("", message));
+        }
         Ok((value, evaluation.slots))
     }
 

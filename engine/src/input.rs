@@ -80,6 +80,10 @@ impl InputSchema {
             let message = format!("the input must be an object, and is {}", shown(&input));
             return Err(vec![problem("wrong_type", String::new(), message, None)]);
         }
+        if crate::is_too_deep(&input) {
+            let message = format!("it is nested more than {} levels deep", crate::MAX_VALUE_DEPTH);
+            return Err(vec![problem("too_large", String::new(), message, None)]);
+        }
         apply_defaults(&[&self.schema], &mut input, &self.schema, 0);
         let Some(validator) = &self.validator else { return Ok(input) };
         let errors = validator.iter_errors(&input);

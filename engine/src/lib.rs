@@ -11,6 +11,7 @@
 
 mod check;
 mod decide;
+mod depth;
 mod event;
 pub mod expr;
 mod hash;
@@ -26,6 +27,7 @@ mod workflow;
 
 pub use check::types::{Findings, Lookup, ToolSchemas, Tools, Unchecked, check_tools, near};
 pub use decide::{Call, Child, Command, Turn, advance, decide};
+pub use depth::{MAX_VALUE_DEPTH, is_too_deep};
 pub use event::{
     Again, Answer, Event, Phase, Request, RequestKind, Resolution, SecretSlot, StepError,
 };

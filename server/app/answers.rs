@@ -9,6 +9,9 @@ use crate::{
     store::{Answered, RequestRow, Said, Signal, request},
 };
 
+/// Principals that stand for whoever comes: over stdio and at the terminal, and over HTTP without a token.
+const UNKNOWN: [&str; 2] = ["local", "http"];
+
 /// How many open requests are listed.
 const LISTED: u32 = 100;
 
@@ -84,6 +87,7 @@ impl App {
                 "an event has a name; give the one that is waited for".into(),
             ));
         }
+        super::check_depth(&data)?;
         let (name, by) = (name.to_owned(), caller.name.clone());
         self.signal(&row, &Signal::Event { name, data, by }).await
     }
@@ -109,11 +113,19 @@ impl App {
             )));
         }
         // Whoever types at the terminal of the machine is another one than the agent that works there.
-        let started_it = row.requested_by == *name;
+        // Those whom nobody knows may be one and the same, whichever door they come by.
+        let is_unknown = |name: &str| UNKNOWN.contains(&name);
+        let may_be_same = !verified && is_unknown(name) && is_unknown(&row.requested_by);
+        let started_it = row.requested_by == *name || may_be_same;
         if started_it && !caller.at_terminal && !asked.allow_self && !self.inner.agents_may_answer {
+            let command = match asked.kind {
+                RequestKind::Approval => "approve",
+                RequestKind::Form => "answer",
+            };
+            let started = if row.requested_by == *name { "started" } else { "may have started" };
             return Err(Error::Refused(format!(
-                "{name} started the execution and may not answer {id}: ask a person, who answers with `windlass approve \
-                 {id}` or as somebody else (approvals.agents_may_answer = true in the configuration, or allowSelf: true in \
+                "{name} {started} the execution and may not answer {id}: ask a person, who answers with `windlass \
+                 {command} {id}` or as somebody else (approvals.agents_may_answer = true in the configuration, or allowSelf: true in \
                  the workflow, lift this)"
             )));
         }

@@ -83,13 +83,19 @@ pub struct Execution {
 }
 
 impl Execution {
+    /// Whether it waits for a lock: whoever holds that gives it back by itself.
+    fn queues(&self) -> bool {
+        let waits = self.waiting_for.as_deref().unwrap_or_default();
+        self.requests.is_empty() && waits.contains(" waits for the lock ")
+    }
+
     /// Whether nothing moves before somebody outside does something: a person, or whoever sends an event.
     #[must_use]
     pub fn rests(&self) -> bool {
         let works = |step: &StepView| step.status == "running" && step.kind == "tool";
         match self.status.as_str() {
             "paused" => true,
-            "waiting" => self.waiting_for.is_some(),
+            "waiting" => self.waiting_for.is_some() && !self.queues(),
             // The executions that its steps are may wait all the same.
             "running" => self.waiting_for.is_some() && !self.steps.iter().any(works),
             _ => false,

@@ -300,7 +300,7 @@ pub(super) struct How {
     /// It happened, and this is its result: JSON or @FILE
     #[arg(long, value_name = "JSON")]
     pub(super) result: Option<String>,
-    /// It did not happen: call it again with the same idempotency key
+    /// It did not happen: call it again, as a new generation with a new idempotency key
     #[arg(long)]
     pub(super) retry: bool,
     /// It failed for good, and this is why

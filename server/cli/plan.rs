@@ -30,7 +30,7 @@ pub(super) async fn run(session: &Session, arguments: Arguments) -> Result<Exit,
     if session.json() {
         terminal::say_json(&plan);
     } else {
-        show(&plan);
+        show(&plan, &arguments.workflow);
     }
     Ok(if plan.blocked.is_some() { Exit::Failed } else { Exit::Done })
 }
@@ -79,7 +79,7 @@ fn milliseconds(text: &str) -> Result<u64, Failure> {
     })
 }
 
-fn show(plan: &Plan) {
+fn show(plan: &Plan, named: &str) {
     if plan.writes.is_empty() {
         terminal::say("nothing would be written");
     }
@@ -110,7 +110,7 @@ fn show(plan: &Plan) {
     for unknown in &plan.unknown {
         terminal::tell(&format!("{} {unknown}", dim("unknown:")));
     }
-    show_end(plan);
+    show_end(plan, named);
 }
 
 fn show_write(write: &Write) {
@@ -132,7 +132,7 @@ fn because(stubs: &[String]) -> String {
     }
 }
 
-fn show_end(plan: &Plan) {
+fn show_end(plan: &Plan, named: &str) {
     if let Some(stops) = &plan.stops {
         terminal::tell(&format!("{} at {}: {}", dim("stops"), stops.step, stops.message));
     }
@@ -145,10 +145,10 @@ fn show_end(plan: &Plan) {
         terminal::tell(&format!("{} {}", red("the plan is not whole:"), truncated.reason));
         return;
     }
-    let Plan { plan_id, workflow, created_at, expires_at, .. } = plan;
+    let Plan { plan_id, created_at, expires_at, .. } = plan;
     let lifetime = terminal::duration(expires_at - created_at);
     terminal::tell(&format!(
-        "`windlass run {workflow} --plan {plan_id}` runs it within {lifetime}, if it is still the same"
+        "`windlass run {named} --plan {plan_id}` runs it within {lifetime}, if it is still the same"
     ));
 }
 

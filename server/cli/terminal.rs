@@ -1,12 +1,16 @@
 //! Everything that is printed: answers to standard output, the rest to standard error.
 
-use std::io::{IsTerminal, Write};
+use std::{
+    borrow::Cow,
+    io::{IsTerminal, Write},
+};
 
 use serde::Serialize;
 
 /// Prints an answer. A reader that went away (`| head`) is no reason to fail.
 pub(super) fn say(text: &str) {
     let mut output = std::io::stdout().lock();
+    let text = harmless(text);
     drop(writeln!(output, "{text}").and_then(|()| output.flush()));
 }
 
@@ -17,7 +21,36 @@ pub(super) fn say_json(value: &impl Serialize) {
 
 /// Prints something about the answer.
 pub(super) fn tell(text: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{text}"));
+    drop(writeln!(std::io::stderr().lock(), "{}", harmless(text)));
+}
+
+/// A text without what would rewrite the screen: what others wrote is shown as it is, and not obeyed. Colours stay.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| c.is_control() && !matches!(c, '\n' | '\t') || turns_around(c);
+    if !text.contains(obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        match c {
+            '\x1b' if is_colour(&text[at + 1..]) => shown.push(c),
+            c if obeyed(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Whether a colour follows an escape: `[`, digits, `m`.
+fn is_colour(rest: &str) -> bool {
+    let digits =
+        rest.strip_prefix('[').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    digits.is_some_and(|rest| rest.starts_with('m'))
+}
+
+/// Characters that change the direction of what follows.
+fn turns_around(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// JSON as people read it.
@@ -100,6 +133,14 @@ mod tests {
         check(61_000, "1 min 01 s");
         check(3_725_000, "1 h 02 min");
         check(90_000_000, "1 d 01 h");
+    }
+
+    #[test]
+    fn what_others_wrote_does_not_rewrite_the_screen() {
+        let text = "Pay 1\u{1b}[2K\r\u{7}\u{202e}x\n\u{1b}[31mred\u{1b}[0m";
+        let shown = "Pay 1\\u{1b}[2K\\u{d}\\u{7}\\u{202e}x\n\u{1b}[31mred\u{1b}[0m";
+        assert_eq!(harmless(text), shown);
+        assert!(matches!(harmless("plain ✓"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -40,7 +40,9 @@ pub(super) fn lines(execution: &Execution) -> Vec<String> {
     let mut texts: Vec<String> = lines.iter().map(text).collect();
     let more = execution.steps.len() - shown.len() + execution.more_steps;
     if 0 < more {
-        texts.push(dim(&format!("… and {more} more; `--json` shows those that went well, too")));
+        texts.push(dim(&format!(
+            "… and {more} more; those that something is the matter with come first"
+        )));
     }
     texts
 }
@@ -160,7 +162,7 @@ mod tests {
                 "… fan     20 completed, 1 failed",
                 "  ✗ [20]  failed",
                 "    ✓ a",
-                "… and 20 more; `--json` shows those that went well, too",
+                "… and 20 more; those that something is the matter with come first",
             ]
         );
     }

@@ -12,7 +12,9 @@ use super::{
 };
 use crate::app::{self, Validation};
 
-/// How many problems are told in words; the list has all of them.
+/// How many problems are listed; what is more comes once those are mended.
+const LISTED: usize = 100;
+/// How many of them are told in words.
 const IN_WORDS: usize = 5;
 /// One problem's words are cut here.
 const WORDS_BYTES: usize = 500;
@@ -79,7 +81,10 @@ fn told(validation: &Validation) -> Value {
         told["workflow"] = json!(view.name);
     }
     told["summary"] = json!(in_words(problems));
-    told["problems"] = json!(problems);
+    told["problems"] = json!(problems[..problems.len().min(LISTED)]);
+    if LISTED < problems.len() {
+        told["more_problems"] = json!(problems.len() - LISTED);
+    }
     told["unchecked"] = json!(unchecked);
     told
 }

@@ -157,8 +157,19 @@ impl Connection {
         };
         let catalogue = Arc::new(Catalogue::new(server, pages.tools));
         let at = Instant::now();
-        *listed = Some(Listed { catalogue: catalogue.clone(), at, changes, ttl: pages.ttl });
+        *listed = Some(Listed {
+            catalogue: catalogue.clone(),
+            at,
+            changes,
+            ttl: pages.ttl.or(self.untold_ttl()),
+        });
         Ok(catalogue)
+    }
+
+    /// How long a list is believed that came without a time: as long as nothing else is told, where that is told.
+    fn untold_ttl(&self) -> Option<Duration> {
+        let Wire::Mcp(mcp) = &self.wire else { return Some(UNTOLD_TTL) };
+        (mcp.server.is_none() && !tells_changes(&mcp.peer)).then_some(UNTOLD_TTL)
     }
 
     /// Whether the session is over; with a new one all may be well.
@@ -345,11 +356,19 @@ impl Drop for Mcp {
     }
 }
 
+/// How long a list is believed of a server that does not tell when it changes.
+const UNTOLD_TTL: Duration = Duration::from_secs(60);
+
+/// Whether the server says that it tells when its tools change.
+fn tells_changes(peer: &Peer<RoleClient>) -> bool {
+    let tools = peer.peer_info().and_then(|info| info.capabilities.tools.clone());
+    tools.is_some_and(|tools| tools.list_changed == Some(true))
+}
+
 /// Hears of changed tools where the protocol wants that to be asked for.
 fn listener(peer: &Peer<RoleClient>, changes: &Arc<AtomicU64>) -> Option<JoinHandle<()>> {
     let info = peer.peer_info()?;
-    let tells = info.capabilities.tools.as_ref()?.list_changed == Some(true);
-    (tells && !info.protocol_version.has_initialize())
+    (tells_changes(peer) && !info.protocol_version.has_initialize())
         .then(|| tokio::spawn(listen(peer.clone(), changes.clone())))
 }
 

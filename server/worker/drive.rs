@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use windlass_engine::{
     Call, Child, Event, INTERRUPTED, OnUncertain, State, StepError, ToolName, UnexpectedEvent,
-    Workflow, advance,
+    Workflow, advance, is_too_deep,
 };
 
 use super::{
@@ -563,6 +563,10 @@ async fn fold(
 
 fn event(step: String, outcome: Outcome) -> Event {
     match outcome {
+        // What is nested deeper than any history is read would be lost.
+        Outcome::Succeeded(output) if is_too_deep(&output) => {
+            Event::AttemptFailed { step, error: super::too_deep() }
+        }
         Outcome::Succeeded(output) => Event::AttemptSucceeded { step, output },
         // It was not made, so making it is no repetition; a lease that is lost is noticed by the commit.
         Outcome::Failed(failure) if failure.code == "lease_lost" => {

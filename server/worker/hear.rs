@@ -1,6 +1,6 @@
 //! What the words that an execution is left mean for it.
 
-use windlass_engine::{Event, State, StepError, StepStatus};
+use windlass_engine::{Event, State, StepError, StepStatus, is_too_deep};
 
 use crate::store::{ChildOutcome, Signal};
 
@@ -74,6 +74,9 @@ fn is_out(state: &State, happened: &[Event], step: &str, execution_id: &str) -> 
 
 fn ended(step: String, execution_id: &str, outcome: ChildOutcome) -> Event {
     match outcome {
+        ChildOutcome::Completed { output } if is_too_deep(&output) => {
+            Event::AttemptFailed { step, error: super::too_deep() }
+        }
         ChildOutcome::Completed { output } => Event::AttemptSucceeded { step, output },
         ChildOutcome::Failed { error } => {
             let message = format!("execution {execution_id} failed: {}", error.message);

@@ -281,7 +281,9 @@ impl Decider<'_> {
             is_repeatable: self.is_harmless(id),
             idempotency_key: self.idempotency_key(id),
             first_started_at,
-            deadline: own.into_iter().chain(self.deadline()).min(),
+            // The execution's own time can be longer than it seems now: what persons take of it does not count. When it
+            // is over, the call is told to stop.
+            deadline: own,
         }))
     }
 
@@ -449,11 +451,13 @@ const LONGEST_KEY: usize = 500;
 /// What is locked, where it is something that can be told apart and stored.
 fn lock_key(value: &Value) -> Result<String, StepError> {
     let key = text_of(value);
-    if !key.is_empty() && key.len() <= LONGEST_KEY && !key.contains(char::is_control) {
+    let is_plain = value.is_string() || value.is_number();
+    if is_plain && !key.is_empty() && key.len() <= LONGEST_KEY && !key.contains(char::is_control) {
         return Ok(key);
     }
     let message = format!(
-        "lock: a key has 1 to {LONGEST_KEY} bytes and no control characters; this one has {} bytes",
+        "lock: a key is a text of 1 to {LONGEST_KEY} bytes without control characters, or a number; this one is {} of {} bytes",
+        expr::kind(value),
         key.len()
     );
     Err(StepError::permanent("expression", message))

@@ -212,7 +212,7 @@ impl Decider<'_> {
             approval: None,
             is_repeatable: true,
             first_started_at: self.now,
-            deadline: self.deadline(),
+            deadline: None,
         }))
     }
 }

@@ -22,7 +22,12 @@ impl State {
         event: &Event,
         at: i64,
     ) -> Result<(), UnexpectedEvent> {
-        let id = match self.record_at(path) {
+        let ended = |id: &usize| {
+            let step = self.record(*id);
+            matches!(step.role, Role::Verify(_)) && step.status.is_final()
+        };
+        let asks_anew = matches!(event, Event::AttemptStarted { .. });
+        let id = match self.record_at(path).filter(|id| !(asks_anew && ended(id))) {
             Some(id) => id,
             None => self
                 .begin_finding_out(path, event)
@@ -595,6 +600,9 @@ pub(crate) fn is_gated(step: &Step) -> bool {
 }
 
 pub(super) fn lock_busy(key: &str, holder: &str) -> StepError {
-    let message = format!("the lock {key} is held by {holder}, and `onBusy` is not `queue`");
+    let message = format!(
+        "the lock {key} was refused: {holder} holds it and `onBusy` is not `queue`, or that is an execution above this \
+         one which holds another lock (one at a time)"
+    );
     StepError::permanent("lock_busy", message)
 }

@@ -289,9 +289,7 @@ impl State {
             finding
                 .and_then(|_| Err(StepError::permanent("cancelled", "it was not asked to the end")))
         };
-        // The next time it is asked anew.
-        let path = Arc::clone(&self.record(id).path);
-        self.paths.remove(&path);
+        // The next time it is asked anew, by a record of its own.
         self.forgotten.push(Gone::Record(id));
         let step = self.record_mut(of);
         step.verifying = None;

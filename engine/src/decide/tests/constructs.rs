@@ -555,6 +555,7 @@ steps:
     assert_eq!(happened.call().tool.to_string(), "x.look");
     assert_eq!(happened.called(), ["a.verify"]);
     happened.hears([succeeded("a.verify", json!({ "found": true }))]);
+    assert_eq!(happened.status("a.verify"), StepStatus::Completed);
     assert_eq!(output(&happened), json!({ "found": true }));
 
     let mut not_yet = play(text, json!({}));

@@ -42,7 +42,7 @@ steps:
     approves(&mut play, "bob");
     assert_eq!(*play.call().params, params, "not computed anew");
     assert_eq!(play.call().approval.as_deref(), Some(binding.as_str()));
-    assert!(play.call().deadline.is_some_and(|at| play.now < at), "a person's time does not count");
+    assert!(play.last.wake_at.is_some_and(|at| play.now < at), "a person's time does not count");
     play.succeeds("a");
     output(&play);
 }
