@@ -64,7 +64,7 @@ pub fn main() -> ExitCode {
 /// Who asks when somebody types.
 pub(crate) fn caller() -> Caller {
     Caller {
-        name: "local".to_owned(),
+        name: Caller::LOCAL.to_owned(),
         on_behalf_of: None,
         client_name: Some("windlass".to_owned()),
         client_version: Some(env!("CARGO_PKG_VERSION").to_owned()),

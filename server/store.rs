@@ -34,7 +34,7 @@ pub use self::{
     notify::Notifications,
     plans::PlanRow,
     request::{Answered, RequestRow, Said},
-    turn::{Commit, Committed},
+    turn::{Commit, Committed, is_for_event, is_for_lock},
     workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},
 };
 use self::{

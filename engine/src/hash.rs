@@ -17,7 +17,8 @@ pub fn content_hash(value: &Value) -> String {
 
 /// An id that is the same whenever it is made from the same text: a prefix and 130 bits of SHA-256, in the letters
 /// that survive every URL, shell and eye.
-pub(crate) fn id(prefix: &str, text: &str) -> String {
+#[must_use]
+pub fn id(prefix: &str, text: &str) -> String {
     const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let digest = Sha256::digest(text);
     let letters = digest.iter().take(26).map(|byte| char::from(LETTERS[usize::from(byte & 31)]));

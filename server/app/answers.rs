@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Principals that stand for whoever comes: over stdio and at the terminal, and over HTTP without a token.
-const UNKNOWN: [&str; 2] = ["local", "http"];
+const UNKNOWN: [&str; 2] = [Caller::LOCAL, Caller::HTTP];
 
 /// How many open requests are listed.
 const LISTED: u32 = 100;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use windlass_engine::{Event, Kind, Resolution as Settled, Step, StepStatus, Workflow};
 
 use super::{App, Detail, Error, Execution, ExecutionError, StepView, answers, sealed};
-use crate::store::{ExecutionRow, StepRow};
+use crate::store::{ExecutionRow, StepRow, is_for_lock};
 
 mod notes;
 #[cfg(test)]
@@ -103,7 +103,7 @@ impl App {
     /// What the row says, with who holds the lock now.
     async fn waits(&self, id: &str, said: Option<&str>) -> Result<Option<String>, Error> {
         let Some(said) = said else { return Ok(None) };
-        if !said.contains(" waits for the lock ") {
+        if !is_for_lock(said) {
             return Ok(Some(said.to_owned()));
         }
         let locks = self.inner.store.lock_waits(id).await?;

@@ -98,7 +98,7 @@ impl App {
         workflows.extend([named(Arc::clone(&workflow))]);
         self.used_tool_servers(workflows.values())?;
         let tools = self.tools_of(&workflows).await;
-        let plan_id = format!("plan_{}", random_id());
+        let plan_id = random_id("plan_");
         let created_at = self.inner.store.now();
         let play = Play::new(self, &plan_id, &caller.name, &workflows, &tools);
         let found = play.whole(&workflow, input.clone()).await?;

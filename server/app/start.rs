@@ -47,7 +47,7 @@ impl App {
         let tool_servers = json!(self.used_tool_servers(all.clone())?).to_string();
         let links: BTreeMap<String, String> =
             all.map(|workflow| (workflow.name.clone(), workflow.hash.clone())).collect();
-        let id = format!("exec_{}", random_id());
+        let id = random_id("exec_");
         let requested_by = caller.name.clone();
         let family = Family { root_id: id.clone(), requested_by, links, depth: 0 };
         // Whoever drives it must live before the row does, or its first moments are nobody's.
@@ -199,14 +199,7 @@ fn request_hash(workflow: &str, input: &Value) -> String {
     windlass_engine::content_hash(&json!({ "workflow": workflow, "input": input }))
 }
 
-/// 128 random bits, in the letters that survive every URL, shell and eye.
-pub(super) fn random_id() -> String {
-    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    let mut bits: u128 = rand::random();
-    let mut id = String::with_capacity(26);
-    for _ in 0..26 {
-        id.push(char::from(LETTERS[(bits & 31) as usize]));
-        bits >>= 5;
-    }
-    id
+/// An id that nobody else has: of 128 random bits.
+pub(super) fn random_id(prefix: &str) -> String {
+    windlass_engine::id(prefix, &rand::random::<u128>().to_string())
 }

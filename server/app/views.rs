@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use windlass_engine::Problem;
 
 use super::drifts::WorkflowDrift;
+use crate::store::{is_for_event, is_for_lock};
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -82,11 +83,23 @@ pub struct Execution {
     pub ended_at: Option<i64>,
 }
 
+impl Caller {
+    /// The principal over stdio and at the terminal.
+    pub const LOCAL: &str = "local";
+    /// The principal over HTTP; only a token makes it somebody.
+    pub const HTTP: &str = "http";
+}
+
 impl Execution {
     /// Whether it waits for a lock: whoever holds that gives it back by itself.
     fn queues(&self) -> bool {
-        let waits = self.waiting_for.as_deref().unwrap_or_default();
-        self.requests.is_empty() && waits.contains(" waits for the lock ")
+        self.requests.is_empty() && self.waiting_for.as_deref().is_some_and(is_for_lock)
+    }
+
+    /// Whether what it waits for has words and is for a person: events come from programs, and locks are given back.
+    #[must_use]
+    pub fn waits_for_somebody(&self) -> bool {
+        self.waiting_for.as_deref().is_some_and(|said| !is_for_event(said) && !is_for_lock(said))
     }
 
     /// Whether nothing moves before somebody outside does something: a person, or whoever sends an event.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    Caller,
     arguments::Serve,
     caller,
     failure::{Exit, Failure},
@@ -33,7 +34,7 @@ pub(super) async fn run(session: &Session, arguments: Serve) -> Result<Exit, Fai
 
 /// The client names itself when it connects; until then nobody is behind the principal.
 fn caller_of(arguments: &Serve) -> crate::app::Caller {
-    let name = if arguments.http.is_some() { "http" } else { "local" };
+    let name = if arguments.http.is_some() { Caller::HTTP } else { Caller::LOCAL };
     crate::app::Caller {
         name: name.to_owned(),
         client_name: None,

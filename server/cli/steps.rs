@@ -55,17 +55,11 @@ pub(super) fn needs_a_person(execution: &Execution) -> bool {
     let uncertain = execution.steps.iter().any(|step| step.status == "uncertain");
     match execution.status.as_str() {
         "paused" => true,
-        "waiting" => uncertain || !execution.requests.is_empty() || waits_for_somebody(execution),
+        "waiting" => uncertain || !execution.requests.is_empty() || execution.waits_for_somebody(),
         // The executions that its steps are may wait.
-        "running" => execution.rests() && waits_for_somebody(execution),
+        "running" => execution.rests() && execution.waits_for_somebody(),
         _ => false,
     }
-}
-
-/// Events come from programs, and locks are given back; all else that has words is for a person.
-fn waits_for_somebody(execution: &Execution) -> bool {
-    let by_itself = [" waits for the event ", " waits for the lock "];
-    execution.waiting_for.as_ref().is_some_and(|said| !by_itself.iter().any(|it| said.contains(it)))
 }
 
 /// Whether nothing more will happen to it.

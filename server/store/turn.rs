@@ -289,6 +289,23 @@ pub(super) fn error_text(state: &State) -> Option<String> {
     Some(value.to_string())
 }
 
+/// What stands in the words of [`waiting_for`] before an event, and before a lock: who sends it, or gives it back, is no
+/// person who has to be told.
+const FOR_EVENT: &str = " waits for the event ";
+const FOR_LOCK: &str = " waits for the lock ";
+
+/// Whether what an execution waits for, in words, is an event.
+#[must_use]
+pub fn is_for_event(said: &str) -> bool {
+    said.contains(FOR_EVENT)
+}
+
+/// Whether what an execution waits for, in words, is a lock.
+#[must_use]
+pub fn is_for_lock(said: &str) -> bool {
+    said.contains(FOR_LOCK)
+}
+
 /// What only somebody outside can move, in words that a caller may be shown.
 pub(super) fn waiting_for(state: &State) -> Option<String> {
     if state.status != Status::Waiting {
@@ -315,11 +332,11 @@ fn asks(step: &str, request: &Request) -> String {
 
 fn awaited(state: &State) -> Option<String> {
     if let Some((step, event)) = state.awaited_events().next() {
-        return Some(format!("step {step} waits for the event {event:?}"));
+        return Some(format!("step {step}{FOR_EVENT}{event:?}"));
     }
     let (step, key) = state.awaited_locks().next()?;
     let who = step.map_or("the execution".to_owned(), |step| format!("step {step}"));
-    Some(format!("{who} waits for the lock {key:?}"))
+    Some(format!("{who}{FOR_LOCK}{key:?}"))
 }
 
 fn uncertain(state: &State) -> Option<String> {

@@ -119,6 +119,19 @@ impl Play {
     }
 }
 
+/// Two states that are the same lead on to the same.
+fn lead_on_alike(workflow: &Workflow, mut read: State, mut known: State, later: i64) {
+    assert_eq!(
+        decide(workflow, &read, ID, later),
+        decide(workflow, &known, ID, later),
+        "and leads on to the same"
+    );
+    let turns = [&mut read, &mut known].map(|state| {
+        advance(workflow, state, ID, Vec::new(), later).expect("what is decided can follow")
+    });
+    assert_eq!(turns[0].events, turns[1].events);
+}
+
 fn workflow(steps: Value) -> Value {
     json!({ "name": "w", "steps": steps })
 }
