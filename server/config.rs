@@ -12,6 +12,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use windlass_tools::{
+    AgentConfig, DeployConfig, DocumentsConfig, GithubConfig, NotifyConfig, ObservabilityConfig,
+};
 
 pub use secrets::{Argv, SecretName, SecretSettings, SecretSource};
 
@@ -48,7 +51,17 @@ pub struct Config {
     /// What workflows may name as `${secrets.NAME}`, and where it comes from.
     pub secrets: SecretSettings,
     /// The github tool server.
-    pub github: GithubSettings,
+    pub github: GithubConfig,
+    /// The deploy tool server.
+    pub deploy: DeployConfig,
+    /// The observability tool server.
+    pub observability: ObservabilityConfig,
+    /// The agent tool server.
+    pub agent: AgentConfig,
+    /// The notify tool server.
+    pub notify: NotifyConfig,
+    /// The documents tool server.
+    pub documents: DocumentsConfig,
     /// The HTTP door.
     pub http: HttpSettings,
     /// Questions to persons.
@@ -66,20 +79,6 @@ pub enum ToolNames {
     Dotted,
     /// `workflow_run`
     Underscore,
-}
-
-/// The github tool server.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct GithubSettings {
-    /// `https://api.github.com`, or a GitHub Enterprise address.
-    pub api_url: String,
-    /// The environment variables looked at for a token, in order.
-    pub token_env: Vec<String>,
-    /// Repositories that may be touched, as `owner/name` with `*`; empty: all.
-    pub repos: Vec<String>,
-    /// Whether tools that write are left out.
-    pub read_only: bool,
 }
 
 /// The HTTP door.
@@ -269,21 +268,15 @@ impl Default for Config {
             mcp_config: Vec::new(),
             mcp_servers: BTreeMap::new(),
             secrets: SecretSettings::new(),
-            github: GithubSettings::default(),
+            github: GithubConfig::default(),
+            deploy: DeployConfig::default(),
+            observability: ObservabilityConfig::default(),
+            agent: AgentConfig::default(),
+            notify: NotifyConfig::default(),
+            documents: DocumentsConfig::default(),
             http: HttpSettings::default(),
             approvals: ApprovalSettings::default(),
             worker: WorkerSettings::default(),
-        }
-    }
-}
-
-impl Default for GithubSettings {
-    fn default() -> GithubSettings {
-        GithubSettings {
-            api_url: "https://api.github.com".into(),
-            token_env: vec!["GITHUB_TOKEN".into(), "GH_TOKEN".into()],
-            repos: Vec::new(),
-            read_only: false,
         }
     }
 }
@@ -320,6 +313,11 @@ impl fmt::Debug for Config {
             .field("mcp_servers", &self.mcp_servers.keys().collect::<Vec<_>>())
             .field("secrets", &self.secrets)
             .field("github", &self.github)
+            .field("deploy", &self.deploy)
+            .field("observability", &self.observability)
+            .field("agent", &self.agent)
+            .field("notify", &self.notify)
+            .field("documents", &self.documents)
             .field("http", &self.http)
             .field("approvals", &self.approvals)
             .field("worker", &self.worker)

@@ -105,12 +105,18 @@ fn every_setting_has_a_variable_of_its_own() {
             "files".into(),
             serde_json::json!({ "command": "npx", "args": ["x"] }),
         )]),
-        github: GithubSettings {
+        github: GithubConfig {
             api_url: "http://localhost:1".into(),
             token_env: vec!["MY_TOKEN".into()],
             repos: vec!["octo/*".into()],
             read_only: true,
+            ..GithubConfig::default()
         },
+        deploy: DeployConfig::default(),
+        observability: ObservabilityConfig::default(),
+        agent: AgentConfig::default(),
+        notify: NotifyConfig::default(),
+        documents: DocumentsConfig::default(),
         http: HttpSettings {
             token_env: "MY_HTTP_TOKEN".into(),
             allowed_hosts: vec!["windlass.example.com".into()],

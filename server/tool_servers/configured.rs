@@ -7,8 +7,9 @@ use std::{
 };
 
 use anyhow::Context;
+use serde::Serialize;
 use serde_json::json;
-use windlass_tools::GithubConfig;
+use windlass_tools::contract::Surroundings;
 
 use super::{BuiltIn, Era, EraMemory, ServerConfig, Settings, ToolServers, read_mcp_config};
 use crate::{config::Config, secrets, store::Store};
@@ -36,7 +37,8 @@ pub async fn configured(config: &Config, store: &Store) -> anyhow::Result<ToolSe
     }
     let eras = Arc::new(Eras { known: Mutex::new(known_eras(store).await), store: store.clone() });
     let settings = Settings { eras: Some(eras), ..Settings::default() };
-    let built_in = built_in(config);
+    let around = Surroundings { environment: settings.environment.clone(), host: None };
+    let built_in = built_in(config, &around);
     for server in built_in.iter().filter(|server| servers.contains_key(server.name())) {
         tracing::info!(
             "the tool server {:?} that is configured replaces the one that ships; workflows that ship may not run on it",
@@ -58,7 +60,8 @@ pub fn credentials(config: &Config) -> String {
     let own = config.mcp_servers.values().map(ToString::to_string);
     let texts: Vec<String> = texts.chain(own).collect();
     let named = texts.iter().flat_map(|text| variables(text));
-    let names = named.chain(config.github.token_env.iter().map(String::as_str));
+    let read = variables_of_built_in(config);
+    let names = named.chain(read.iter().map(String::as_str));
     let values: BTreeMap<&str, Option<String>> =
         names.map(|name| (name, std::env::var(name).ok())).collect();
     windlass_engine::content_hash(&json!([values, secrets::digest(config)]))
@@ -72,21 +75,45 @@ fn variables(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn built_in(config: &Config) -> Vec<BuiltIn> {
-    let github = &config.github;
-    let token = github.token_env.iter().find_map(|name| std::env::var(name).ok());
-    let settings = json!([github.api_url, github.repos, github.read_only]).to_string();
-    let github = GithubConfig {
-        api_url: github.api_url.clone(),
-        token: token.filter(|token| !token.is_empty()),
-        repos: github.repos.clone(),
-        read_only: github.read_only,
-        ..GithubConfig::default()
-    };
+/// The tool servers that ship. The variables that a configuration names hold the secrets, so that it identifies a
+/// server as it is.
+fn built_in(config: &Config, around: &Surroundings) -> Vec<BuiltIn> {
+    let Config { github, deploy, observability, agent, notify, documents, .. } = config;
     vec![
         BuiltIn::new("demo", "", windlass_tools::demo()),
-        BuiltIn::new("github", &settings, windlass_tools::github(github)),
+        BuiltIn::new("github", &settings(github), windlass_tools::github(github.clone(), around)),
+        BuiltIn::new("deploy", &settings(deploy), windlass_tools::deploy(deploy.clone(), around)),
+        BuiltIn::new(
+            "observability",
+            &settings(observability),
+            windlass_tools::observability(observability.clone(), around),
+        ),
+        BuiltIn::new("agent", &settings(agent), windlass_tools::agent(agent.clone(), around)),
+        BuiltIn::new("notify", &settings(notify), windlass_tools::notify(notify.clone(), around)),
+        BuiltIn::new(
+            "documents",
+            &settings(documents),
+            windlass_tools::documents(documents.clone(), around),
+        ),
     ]
+}
+
+fn settings(config: &impl Serialize) -> String {
+    serde_json::to_string(config).unwrap_or_default()
+}
+
+/// The variables that the tool servers that ship read.
+fn variables_of_built_in(config: &Config) -> Vec<String> {
+    let Config { github, deploy, observability, agent, notify, documents, .. } = config;
+    [
+        github.variables(),
+        deploy.variables(),
+        observability.variables(),
+        agent.variables(),
+        notify.variables(),
+        documents.variables(),
+    ]
+    .concat()
 }
 
 /// Remembers in the database which protocol each server speaks.
@@ -132,7 +159,8 @@ mod tests {
         let mut config = Config::default();
         change(&mut config);
         let settings = Settings { environment: BTreeMap::new(), ..Settings::default() };
-        ToolServers::new(BTreeMap::new(), built_in(&config), settings).identities()
+        let built_in = built_in(&config, &Surroundings::default());
+        ToolServers::new(BTreeMap::new(), built_in, settings).identities()
     }
 
     #[test]

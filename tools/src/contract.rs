@@ -1,7 +1,10 @@
 //! What all shipped tool servers share: how a tool is described, called and answers.
 
 mod error;
+mod host;
 mod input;
+pub mod lock;
+pub mod schema;
 mod server;
 pub mod text;
 
@@ -16,6 +19,10 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub use self::error::{Code, Provider, ToolError};
+pub use self::host::{
+    Artifact, Asked, Forgetful, Host, NewArtifact, Service, Spent, SpentOn, Surroundings, Usage,
+    no_host,
+};
 pub use self::server::Server;
 
 /// The request `_meta` key that carries the idempotency key.
@@ -26,6 +33,12 @@ pub const ATTEMPT: &str = "dev.windlass/attempt";
 pub const FIRST_STARTED_AT: &str = "dev.windlass/first_started_at";
 /// The tool `_meta` key that carries the retry class.
 pub const RETRY_CLASS: &str = "dev.windlass/retry_class";
+/// The tool `_meta` key of a tool that looks once and may answer `done: false` with `retry_after_ms`:
+/// Windlass then looks again at that time, and holds nothing meanwhile.
+pub const POLLABLE: &str = "dev.windlass/pollable";
+/// The tool `_meta` key that carries other names, of the tool and of its arguments:
+/// `{"names": ["…"], "arguments": {"number": ["issue_number"]}}`. A tool that has it also converts types by itself.
+pub const ALIASES: &str = "dev.windlass/aliases";
 
 /// What may be done when nobody knows whether a call happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +74,38 @@ pub struct ToolSpec {
     pub retry_class: RetryClass,
     /// Other names of its arguments, beside those that all tools know: `(argument, others)`.
     pub aliases: &'static [(&'static str, &'static [&'static str])],
+    /// Other names of the tool, which are called but not listed.
+    pub names: &'static [&'static str],
+    /// Whether one call is one look: it answers `done`, and while that is false `retry_after_ms`.
+    pub pollable: bool,
+    /// The services of a host without which it is not offered.
+    pub needs: &'static [Service],
+    /// The longest result in bytes of its JSON; a longer one is cut, and kept whole as an artifact where there is a host.
+    pub max_bytes: usize,
+}
+
+/// The longest result of a tool that names no bound of its own.
+pub const MAX_RESULT_BYTES: usize = 64 * 1024;
+
+impl Default for ToolSpec {
+    /// A tool that only reads, of the outside, and has no name yet.
+    fn default() -> Self {
+        Self {
+            name: "",
+            title: "",
+            description: "",
+            input: Value::Null,
+            output: Value::Null,
+            destructive: false,
+            open_world: true,
+            retry_class: RetryClass::Read,
+            aliases: &[],
+            names: &[],
+            pollable: false,
+            needs: &[],
+            max_bytes: MAX_RESULT_BYTES,
+        }
+    }
 }
 
 /// A tool of a server with the state `S`: its description and the function that does it.
@@ -120,6 +165,17 @@ impl Call {
         serde_json::from_value(arguments).map_err(|error| {
             ToolError::new(Code::InvalidArgument, format!("the arguments do not fit: {error}"))
         })
+    }
+
+    /// The execution that this call is for, when the caller is Windlass.
+    pub fn execution_id(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()?.split_once('/').map(|(id, _)| id)
+    }
+
+    /// The path of the step that this call is for, when the caller is Windlass.
+    pub fn step(&self) -> Option<&str> {
+        let (_, rest) = self.idempotency_key.as_deref()?.split_once('/')?;
+        Some(rest.rsplit_once('#').map_or(rest, |(path, _)| path))
     }
 
     /// The key, when an earlier attempt may have left something to find by it.

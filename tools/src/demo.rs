@@ -136,6 +136,7 @@ fn tool(
         open_world,
         retry_class,
         aliases,
+        ..ToolSpec::default()
     };
     Tool { spec, run }
 }

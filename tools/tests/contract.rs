@@ -40,6 +40,7 @@ fn server(name: &'static str, run: fn(Arc<Rung>, Call) -> Running, rung: Rung) -
         open_world: false,
         retry_class: RetryClass::Unsafe,
         aliases: &[],
+        ..ToolSpec::default()
     };
     Server::new("test", "", rung, vec![Tool { spec, run }])
 }

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use serde_json::{Value, json};
 use windlass_emulators::GithubEmulator;
 use windlass_emulators::github::{Action, NewIssue};
+use windlass_tools::contract::Surroundings;
 use windlass_tools::{GithubConfig, github};
 
 use crate::harness::{Client, DEADLINE, Request, but_created, request};
@@ -14,16 +15,25 @@ const KEY: &str = "exec_1/step#0~0";
 pub(crate) fn config(emulator: &GithubEmulator) -> GithubConfig {
     GithubConfig {
         api_url: emulator.url(),
-        token: Some("ghp_thisIsTheToken12345".to_owned()),
         default_owner: Some("octo".to_owned()),
         default_repo: Some("hello".to_owned()),
         ..GithubConfig::default()
     }
 }
 
+/// Surroundings in which these variables are set.
+pub(crate) fn around(variables: &[(&str, &str)]) -> Surroundings {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Surroundings { environment: variables.collect(), host: None }
+}
+
+pub(crate) fn signed_in() -> Surroundings {
+    around(&[("GITHUB_TOKEN", "ghp_thisIsTheToken12345")])
+}
+
 pub(crate) async fn start() -> (GithubEmulator, Client) {
     let emulator = GithubEmulator::start().await.unwrap();
-    let client = Client::connect(github(config(&emulator))).await;
+    let client = Client::connect(github(config(&emulator), &signed_in())).await;
     (emulator, client)
 }
 
@@ -89,9 +99,10 @@ async fn every_tool_is_listed_with_schemas_hints_and_retry_class() {
 
 #[tokio::test]
 async fn without_a_token_tools_are_listed_and_calls_say_what_to_set() {
-    for token in [None, Some("  ".to_owned())] {
+    for token in ["", "  "] {
         let client =
-            Client::connect(github(GithubConfig { token, ..GithubConfig::default() })).await;
+            Client::connect(github(GithubConfig::default(), &around(&[("GITHUB_TOKEN", token)])))
+                .await;
         assert_eq!(client.tools.len(), 5);
         let error =
             client.error(request("getIssue", json!({ "repo": "octo/hello", "number": 7 }))).await;
@@ -104,7 +115,6 @@ async fn without_a_token_tools_are_listed_and_calls_say_what_to_set() {
 #[tokio::test]
 async fn the_token_is_not_shown() {
     let (emulator, client) = start().await;
-    assert!(!format!("{:?}", config(&emulator)).contains("ghp_"));
     let body = "mine is ghp_0123456789abcdef and yours ghp_thisIsTheToken12345".to_owned();
     let issue = NewIssue { title: "t".into(), body, ..NewIssue::default() };
     let number = emulator.add_issue("octo/hello", issue);
@@ -114,7 +124,7 @@ async fn the_token_is_not_shown() {
 
 #[tokio::test]
 async fn a_configuration_refuses_keys_it_does_not_know() {
-    let config: GithubConfig = serde_json::from_value(json!({ "token": "t" })).unwrap();
+    let config: GithubConfig = serde_json::from_value(json!({ "token_env": ["T"] })).unwrap();
     assert_eq!(config.api_url, "https://api.github.com");
     assert!(serde_json::from_value::<GithubConfig>(json!({ "tokn": "t" })).is_err());
 }
@@ -149,7 +159,7 @@ async fn a_repository_that_is_not_allowed_is_not_touched() {
     let emulator = GithubEmulator::start().await.unwrap();
     emulator.add_issue("other/secret", NewIssue { number: Some(1), ..NewIssue::default() });
     let config = GithubConfig { repos: vec!["octo/*".to_owned()], ..config(&emulator) };
-    let client = Client::connect(github(config)).await;
+    let client = Client::connect(github(config, &signed_in())).await;
     let error =
         client.error(request("getIssue", json!({ "repo": "other/secret", "number": 1 }))).await;
     assert_eq!(error["code"], "guardrail");
@@ -174,8 +184,11 @@ async fn names_cannot_lead_to_other_routes() {
 #[tokio::test]
 async fn a_read_only_server_offers_and_does_nothing_that_writes() {
     let emulator = GithubEmulator::start().await.unwrap();
-    let client =
-        Client::connect(github(GithubConfig { read_only: true, ..config(&emulator) })).await;
+    let client = Client::connect(github(
+        GithubConfig { read_only: true, ..config(&emulator) },
+        &signed_in(),
+    ))
+    .await;
     let names: Vec<_> = client.tools.iter().map(|tool| tool.name.to_string()).collect();
     assert_eq!(names, ["getIssue", "getRepository"]);
     assert_eq!(client.error(branch("x")).await["code"], "guardrail");
@@ -268,8 +281,8 @@ async fn a_commit_without_a_key_is_not_offered_for_repetition() {
 async fn where_nobody_listens_nothing_was_sent() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let api_url = format!("http://{free}");
-    let config = GithubConfig { api_url, token: Some("t".into()), ..GithubConfig::default() };
-    let client = Client::connect(github(config)).await;
+    let config = GithubConfig { api_url, ..GithubConfig::default() };
+    let client = Client::connect(github(config, &signed_in())).await;
     let given = json!({ "repo": "octo/hello", "branch": "x", "message": "m", "files": [{ "path": "a", "content": "" }] });
     for call in [
         request("getIssue", json!({ "repo": "octo/hello", "number": 7 })),

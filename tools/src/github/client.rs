@@ -53,7 +53,7 @@ impl Github {
     }
 
     fn connect(&self) -> Result<Octocrab, ToolError> {
-        let token = self.config.token.as_deref().map(str::trim).filter(|token| !token.is_empty());
+        let token = self.token.as_deref();
         let token = token.ok_or_else(no_token)?;
         Octocrab::builder()
             .base_uri(self.config.api_url.trim_end_matches('/'))

@@ -122,6 +122,7 @@ fn spec() -> ToolSpec {
         open_world: true,
         retry_class: RetryClass::Keyed,
         aliases: &[],
+        ..ToolSpec::default()
     }
 }
 

@@ -78,6 +78,7 @@ fn spec() -> ToolSpec {
         open_world: true,
         retry_class: RetryClass::Idempotent,
         aliases: &[],
+        ..ToolSpec::default()
     }
 }
 

@@ -82,6 +82,7 @@ fn spec() -> ToolSpec {
         open_world: true,
         retry_class: RetryClass::Read,
         aliases: &[],
+        ..ToolSpec::default()
     }
 }
 

@@ -43,6 +43,7 @@ fn spec() -> ToolSpec {
         open_world: true,
         retry_class: RetryClass::Read,
         aliases: &[("repo", &["name"])],
+        ..ToolSpec::default()
     }
 }
 
