@@ -28,6 +28,18 @@ pub enum Service {
     Usage,
 }
 
+impl Service {
+    /// What it is, in a sentence that says who needs it.
+    pub(super) fn what(self) -> &'static str {
+        match self {
+            Self::Lock => "locks that outlive a process",
+            Self::Memo => "a memory that outlives a process",
+            Self::Artifact => "a place for files beside executions",
+            Self::Usage => "an account of what models cost",
+        }
+    }
+}
+
 /// A host at work.
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, ToolError>> + Send + 'a>>;
 
