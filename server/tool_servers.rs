@@ -11,6 +11,7 @@ mod connect;
 mod connection;
 mod environment;
 mod failure;
+mod host;
 mod http;
 mod lines;
 mod look;
@@ -35,6 +36,7 @@ use server::Server;
 pub use built_in::BuiltIn;
 pub use config::{ConfigError, Protocol, ServerConfig, Transport, read_mcp_config};
 pub use configured::{configured, credentials};
+pub use host::Hosted;
 
 /// No shutdown takes longer.
 const SHUTDOWN: Duration = Duration::from_secs(5);

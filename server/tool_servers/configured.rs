@@ -9,9 +9,11 @@ use std::{
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::json;
-use windlass_tools::contract::Surroundings;
+use windlass_tools::contract::{Host, Surroundings};
 
-use super::{BuiltIn, Era, EraMemory, ServerConfig, Settings, ToolServers, read_mcp_config};
+use super::{
+    BuiltIn, Era, EraMemory, Hosted, ServerConfig, Settings, ToolServers, read_mcp_config,
+};
 use crate::{config::Config, secrets, store::Store};
 
 /// Every tool server of a configuration: its own entries, those of the `mcpServers` files, and those that ship.
@@ -37,7 +39,8 @@ pub async fn configured(config: &Config, store: &Store) -> anyhow::Result<ToolSe
     }
     let eras = Arc::new(Eras { known: Mutex::new(known_eras(store).await), store: store.clone() });
     let settings = Settings { eras: Some(eras), ..Settings::default() };
-    let around = Surroundings { environment: settings.environment.clone(), host: None };
+    let host: Arc<dyn Host> = Arc::new(Hosted::new(store.clone()));
+    let around = Surroundings { environment: settings.environment.clone(), host: Some(host) };
     let built_in = built_in(config, &around);
     for server in built_in.iter().filter(|server| servers.contains_key(server.name())) {
         tracing::info!(

@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 pub use self::error::{Code, Provider, ToolError};
 pub use self::fit::{Aliases, fit, widened};
 pub use self::host::{
-    Artifact, Asked, Forgetful, Host, NewArtifact, Service, Spent, SpentOn, Surroundings, Usage,
-    no_host,
+    Artifact, Asked, Forgetful, Host, MAX_ARTIFACT_BYTES, NewArtifact, Service, Spent, SpentOn,
+    Surroundings, Usage, no_host,
 };
 pub use self::server::Server;
 

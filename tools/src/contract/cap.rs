@@ -3,12 +3,10 @@
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::{Artifact, Host, NewArtifact};
+use super::{Artifact, Host, MAX_ARTIFACT_BYTES, NewArtifact};
 
 /// No text is cut below this: shorter ones are names, addresses and digests.
 const SHORTEST_CUT: usize = 256;
-/// The longest thing that a host keeps.
-pub(super) const LONGEST_KEPT: usize = 16 * 1024 * 1024;
 /// What a note in the place of what is missing may take.
 const NOTE: usize = 160;
 
@@ -98,7 +96,7 @@ impl Cap<'_> {
         let mut kept = Vec::new();
         for (place, _) in places {
             let Some(Value::String(text)) = whole.pointer(&place.pointer) else { continue };
-            if LONGEST_KEPT < text.len() {
+            if MAX_ARTIFACT_BYTES < text.len() {
                 continue;
             }
             match host.keep(self.file(key, &place.pointer, text)).await {

@@ -15,6 +15,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Code, ToolError};
 
+/// The longest content of an artifact.
+pub const MAX_ARTIFACT_BYTES: usize = 16 * 1024 * 1024;
+
 /// A service of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
@@ -88,7 +91,7 @@ pub struct NewArtifact {
     pub name: String,
     /// The media type.
     pub mime: String,
-    /// The content; 16 MiB at most.
+    /// The content; [`MAX_ARTIFACT_BYTES`] at most.
     pub bytes: Vec<u8>,
 }
 
