@@ -3,7 +3,8 @@
 //! octocrab carries and signs; the shapes are our own, because its own are
 //! stricter than GitHub's answers. Nothing is sent twice from here: octocrab is
 //! built without its retries, which would repeat a POST. It names the API version
-//! itself; a test watches that it does so once.
+//! itself; a test watches that it does so once. No `Accept` is set for all requests:
+//! GitHub's own choice is JSON, and a second one beside that of a request for a diff would be ambiguous.
 
 use std::error::Error as StdError;
 use std::io;
@@ -37,7 +38,7 @@ pub(super) struct Repository<'a> {
 
 /// What a request does to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
+pub(super) enum Sent {
     /// Nothing.
     Read,
     /// Something, which may be done again without harm.
@@ -60,10 +61,6 @@ impl Github {
             .and_then(|builder| {
                 builder
                     .personal_token(token)
-                    .add_header(
-                        "accept".parse().expect("a header name"),
-                        "application/vnd.github+json".to_owned(),
-                    )
                     .set_connect_timeout(Some(CONNECT_TIMEOUT))
                     .set_read_timeout(Some(ANSWER_TIMEOUT))
                     .set_write_timeout(Some(ANSWER_TIMEOUT))
@@ -83,7 +80,7 @@ impl Repository<'_> {
         format!("{}/{}", self.owner, self.name)
     }
 
-    fn route(&self, rest: &str) -> String {
+    pub(super) fn route(&self, rest: &str) -> String {
         format!("/repos/{}/{}{rest}", names::path(&self.owner), names::path(&self.name))
     }
 
@@ -128,11 +125,11 @@ impl Repository<'_> {
         answer.map_err(|error| failure(error, self.write()))
     }
 
-    fn write(&self) -> Sent {
+    pub(super) fn write(&self) -> Sent {
         if self.retry_safe { Sent::SafeWrite } else { Sent::Write }
     }
 
-    async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, ToolError> {
+    pub(super) async fn permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, ToolError> {
         let permit = self.github.permits.acquire().await;
         permit.map_err(|_| ToolError::new(Code::Unavailable, "the github server is being stopped"))
     }
@@ -144,7 +141,7 @@ fn no_token() -> ToolError {
 }
 
 /// What went wrong with a request, in our words.
-fn failure(error: octocrab::Error, sent: Sent) -> ToolError {
+pub(super) fn failure(error: octocrab::Error, sent: Sent) -> ToolError {
     match error {
         octocrab::Error::GitHub { source, .. } => refusal(&source, sent),
         octocrab::Error::Serde { .. } | octocrab::Error::Json { .. } => unreadable(&error, sent),
