@@ -3,14 +3,10 @@
 //! Pages are asked for by number. The addresses in GitHub's `Link` header are only looked at for whether there
 //! is a next one: behind a proxy they name another host, to which no credentials may go.
 
-use octocrab::FromResponse;
-use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, LINK};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-use super::client::{Repository, Sent, failure};
+use super::client::{Ask, Repository, Sent, Verb};
 use super::names::query;
 use crate::contract::ToolError;
 
@@ -59,13 +55,10 @@ impl Repository<'_> {
     ) -> Result<(T, bool), ToolError> {
         let pairs = [("per_page", Some(per_page.to_string())), ("page", Some(page.to_string()))];
         let route = with_query(route, &pairs);
-        let _permit = self.permit().await?;
-        let read = async {
-            let answer = octocrab::map_github_error(self.octocrab._get(route).await?).await?;
-            let more = has_next(answer.headers());
-            Ok((T::from_response(answer).await?, more))
-        };
-        read.await.map_err(|error| failure(error, Sent::Read))
+        let answered = self.session.exchange(&Ask::reading(Verb::Get, &route)).await?;
+        let links = answered.header("link").unwrap_or_default();
+        let more = links.contains("rel=\"next\"");
+        Ok((answered.json(Sent::Read)?, more))
     }
 
     /// A list of the repository from its start, over as many pages as it takes to have so many.
@@ -94,24 +87,15 @@ impl Repository<'_> {
         rest: &str,
         media: &'static str,
     ) -> Result<Option<String>, ToolError> {
-        let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(media))]);
-        let _permit = self.permit().await?;
-        let read = async {
-            let answer = self.octocrab._get_with_headers(self.route(rest), Some(headers)).await?;
-            let answer = octocrab::map_github_error(answer).await?;
-            match self.octocrab.body_to_string(answer).await {
-                Err(octocrab::Error::InvalidUtf8 { .. }) => Ok(None),
-                text => text.map(Some),
-            }
-        };
-        read.await.map_err(|error| failure(error, Sent::Read))
+        let route = self.route(rest);
+        let ask = Ask { accept: media, ..Ask::reading(Verb::Get, &route) };
+        let answered = self.session.exchange(&ask).await?;
+        Ok(String::from_utf8(answered.body).ok())
     }
 
     /// Reads what belongs to no repository.
     pub(super) async fn get_at<T: DeserializeOwned>(&self, route: &str) -> Result<T, ToolError> {
-        let _permit = self.permit().await?;
-        let answer = self.octocrab.get(route, None::<&()>).await;
-        answer.map_err(|error| failure(error, Sent::Read))
+        self.session.read(route).await
     }
 
     /// Creates something that GitHub itself keeps once, and says whether it was new (201) or there (200).
@@ -120,14 +104,8 @@ impl Repository<'_> {
         rest: &str,
         body: &impl Serialize,
     ) -> Result<(T, bool), ToolError> {
-        let _permit = self.permit().await?;
-        let create = async {
-            let answer = self.octocrab._post(self.route(rest), Some(body)).await?;
-            let answer = octocrab::map_github_error(answer).await?;
-            let created = answer.status() == StatusCode::CREATED;
-            Ok((T::from_response(answer).await?, created))
-        };
-        create.await.map_err(|error| failure(error, self.write()))
+        let answered = self.write(Verb::Post, rest, Some(body)).await?;
+        Ok((answered.json(self.sent())?, answered.status == 201))
     }
 
     /// Puts something in its place.
@@ -136,27 +114,15 @@ impl Repository<'_> {
         rest: &str,
         body: &impl Serialize,
     ) -> Result<T, ToolError> {
-        let _permit = self.permit().await?;
-        let answer = self.octocrab.put(self.route(rest), Some(body)).await;
-        answer.map_err(|error| failure(error, self.write()))
+        self.write(Verb::Put, rest, Some(body)).await?.json(self.sent())
     }
 
     /// Deletes something; false when it was not there.
     pub(super) async fn delete(&self, rest: &str) -> Result<bool, ToolError> {
-        let _permit = self.permit().await?;
-        let delete = async {
-            let answer = self.octocrab._delete(self.route(rest), None::<&Value>).await?;
-            octocrab::map_github_error(answer).await
-        };
-        match delete.await.map_err(|error| failure(error, self.write())) {
+        match self.write(Verb::Delete, rest, None::<&()>).await {
             Ok(_) => Ok(true),
             Err(error) if error.status() == Some(404) => Ok(false),
             Err(error) => Err(error),
         }
     }
-}
-
-fn has_next(headers: &HeaderMap) -> bool {
-    let links = headers.get(LINK).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    links.contains("rel=\"next\"")
 }
