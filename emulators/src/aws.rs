@@ -367,16 +367,18 @@ async fn with_faults(shared: &Inner, knife: &Knife, request: &Request) -> Option
             knife.cut();
             None
         }
-        Action::BadGatewayBeforeWork => Some(Err(server_error(StatusCode::BAD_GATEWAY))),
+        Action::BadGatewayBeforeWork => {
+            Some(Err(server_error(request.service, StatusCode::BAD_GATEWAY)))
+        }
         Action::BadGatewayAfterWork => {
             _ = work();
-            Some(Err(server_error(StatusCode::BAD_GATEWAY)))
+            Some(Err(server_error(request.service, StatusCode::BAD_GATEWAY)))
         }
         Action::TooManyRequests { .. } | Action::RateLimited { .. } => {
             Some(Err(Refusal::new("ThrottlingException", "Rate exceeded")))
         }
         Action::Forbidden => Some(Err(forbidden(&path))),
-        Action::Refuse { status } => Some(Err(refused(status))),
+        Action::Refuse { status } => Some(Err(refused(request.service, status))),
         Action::Slow { ms } => {
             tokio::time::sleep(Duration::from_millis(ms)).await;
             Some(work())
@@ -393,9 +395,9 @@ async fn with_faults(shared: &Inner, knife: &Knife, request: &Request) -> Option
     }
 }
 
-fn server_error(status: StatusCode) -> Refusal {
-    Refusal::new("ServerException", "Service Unavailable. Please try again later.")
-        .with_status(status)
+fn server_error(service: &str, status: StatusCode) -> Refusal {
+    let code = if service == "ecs" { "ServerException" } else { "ServiceUnavailableException" };
+    Refusal::new(code, "Service Unavailable. Please try again later.").with_status(status)
 }
 
 fn forbidden(action: &str) -> Refusal {
@@ -405,12 +407,13 @@ fn forbidden(action: &str) -> Refusal {
     Refusal::new("AccessDeniedException", message)
 }
 
-fn refused(status: u16) -> Refusal {
+fn refused(service: &str, status: u16) -> Refusal {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     if status.is_server_error() {
-        return server_error(status);
+        return server_error(service, status);
     }
-    Refusal::client("Refused on request").with_status(status)
+    let code = if service == "ecs" { "ClientException" } else { "InvalidParameterException" };
+    Refusal::new(code, "Refused on request").with_status(status)
 }
 
 fn header_text(headers: &HeaderMap, name: &str) -> String {

@@ -58,8 +58,8 @@ impl Ecs {
 
     /// The newest deployment that looks can see.
     fn seen_deployment(&self, service: &Service, key: &(String, String)) -> Option<&Deployment> {
-        let newest_first = self.deployments.iter().rev().filter(|one| one.service == *key);
-        newest_first.skip(usize::from(0 < service.hidden)).next()
+        let mut newest_first = self.deployments.iter().rev().filter(|one| one.service == *key);
+        newest_first.nth(usize::from(0 < service.hidden))
     }
 
     fn generation_shape(&self, service: &Service, generation: &Generation) -> Value {

@@ -385,10 +385,10 @@ fn lines(number: u64, tag: &str, traffic: bool) -> Vec<String> {
     }
     let took = 20 + number * 7 % 60;
     let mut lines = vec![format!("INFO GET /orders/{} 200 in {took} ms", 1000 + number)];
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         lines.push(format!("WARN slow query on table orders: {} ms", 900 + took));
     }
-    if number % 4 == 0 {
+    if number.is_multiple_of(4) {
         lines.push(format!("ERROR upstream stock-service timed out after {} ms", 2000 + took));
     }
     if tag.contains("buggy") {
