@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use windlass_engine::ToolName;
+use windlass_tools::contract::{self, Aliases};
 
 use server::Server;
 
@@ -182,6 +183,9 @@ pub struct ToolInfo {
     pub annotations: Value,
     /// Whether it may be called again.
     pub retry_class: RetryClass,
+    /// Other names of it and of its arguments, where it publishes them: then arguments are made to fit it.
+    #[serde(skip)]
+    pub aliases: Option<Aliases>,
 }
 
 /// What a running tool says of its progress.
@@ -231,6 +235,26 @@ fn did_you_mean(nearest: &[String]) -> String {
         String::new()
     } else {
         format!("; did you mean {}?", nearest.join(", "))
+    }
+}
+
+impl ToolInfo {
+    /// Other names of its arguments, each with its own one.
+    #[must_use]
+    pub fn other_names(&self) -> BTreeMap<String, String> {
+        let arguments = self.aliases.iter().flat_map(|aliases| &aliases.arguments);
+        let pairs = arguments
+            .flat_map(|(own, others)| others.iter().map(|other| (other.clone(), own.clone())));
+        pairs.collect()
+    }
+
+    /// The schema of what may be written for it; of its arguments' types as they are made to fit, where they are.
+    #[must_use]
+    pub fn accepted_schema(&self) -> Value {
+        match self.aliases {
+            Some(_) => contract::widened(&self.input_schema),
+            None => self.input_schema.clone(),
+        }
     }
 }
 

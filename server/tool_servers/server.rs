@@ -218,9 +218,10 @@ impl Server {
             let error = self.unknown_tool(&call.tool.tool, nearest);
             Failure::new("unknown_tool", error.to_string(), Some(false))
         })?;
-        let Value::Object(mut arguments) = call.params.clone() else {
+        let Value::Object(arguments) = call.params.clone() else {
             return Err(invalid(call, &["at /: params must be an object".to_owned()]));
         };
+        let mut arguments = entry.fit(arguments)?;
         entry.fill_key(&mut arguments, &call.idempotency_key);
         let arguments = Value::Object(arguments);
         match entry.input_problems(&arguments).as_slice() {
