@@ -25,6 +25,7 @@ use super::{
     connect::{self, Target},
     connection::{Connection, Wire},
     environment::{self, Resolved},
+    files::Files,
     mcp_call::{self, Ask, Sent},
     redact::Redactor,
     write_only,
@@ -198,6 +199,11 @@ impl Server {
                 cancel: &call.cancel,
                 shutdown: &self.shutdown,
                 may_send: call.may_send.as_ref(),
+                files: Files {
+                    host: self.settings.files.as_ref(),
+                    key: &call.idempotency_key,
+                    tool: &prepared.entry.info.name,
+                },
                 progress,
             };
             match send(&prepared.connection, &ask).await {
@@ -442,7 +448,7 @@ async fn send(connection: &Connection, ask: &Ask<'_>) -> Sent {
     match &connection.wire {
         Wire::Mcp(mcp) => mcp.call(ask).await,
         Wire::Afu9(server) => {
-            let call = server.call(ask.entry, ask.arguments.clone(), ask.meta.clone());
+            let call = server.call(ask);
             Sent::Yes(tokio::select! {
                 biased;
                 outcome = call => outcome,
