@@ -5,6 +5,7 @@
 //! `/_emulator/…` what shall go wrong, also by another process.
 
 mod faults;
+mod patches;
 mod routes;
 mod shapes;
 mod state;
@@ -32,7 +33,8 @@ use crate::clock;
 
 pub use self::faults::{Action, Fault, Faults};
 pub use self::state::{
-    Comment, Commit, Effect, Issue, Label, Pull, Repository, RequestRecord, State, Tree, TreeEntry,
+    Comment, Commit, Deployment, DeploymentStatus, Effect, Issue, Label, LineComment, Pull,
+    Reaction, Release, Repository, RequestRecord, Review, State, Tree, TreeEntry,
 };
 
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -256,6 +258,7 @@ async fn respond(
     }
     let id = record(&shared, &parts.method, &path, &parts.headers);
     let request = Request::new(id, parts.method, path, authorized(&parts.headers), &bytes);
+    let request = Request { accept: text(&parts.headers, "accept").unwrap_or_default(), ..request };
     let reply = with_faults(&shared, &knife, &request).await;
     let status = reply.as_ref().map(|reply| reply.status.as_u16());
     note_status(&shared, &request.id, status);
@@ -341,7 +344,7 @@ impl Request {
         };
         let query = query.split('&').filter(|part| !part.is_empty()).map(pair).collect();
         let body = serde_json::from_slice(body).unwrap_or(Value::Null);
-        Self { id, method, segments, query, authorized, body, path }
+        Self { id, method, segments, query, authorized, body, path, accept: String::new() }
     }
 }
 
@@ -404,7 +407,12 @@ fn note_status(shared: &Inner, id: &str, status: Option<u16>) {
 }
 
 fn write(id: &str, reply: Reply) -> Response {
-    let body = if reply.body.is_null() { String::new() } else { reply.body.to_string() };
+    let body = match reply.body {
+        Value::Null => String::new(),
+        // A text is no JSON: a diff, say.
+        Value::String(text) => text,
+        body => body.to_string(),
+    };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = reply.status;
     let reset = (clock::now_ms() / 1000 + 3600).to_string();
