@@ -5,5 +5,6 @@
 
 mod clock;
 pub mod github;
+mod openapi;
 
 pub use github::GithubEmulator;

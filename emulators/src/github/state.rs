@@ -1,5 +1,7 @@
 //! What the double remembers: repositories with their git objects, issues and pull requests.
 
+mod actions;
+mod apps;
 mod deployments;
 mod reviews;
 
@@ -10,6 +12,10 @@ use sha2::{Digest, Sha256};
 
 use crate::clock;
 
+pub use self::actions::{
+    Actions, Check, Job, PlannedJob, Progress, Run, Started, Status, Workflow,
+};
+pub use self::apps::{App, AppToken};
 pub use self::deployments::{Deployment, DeploymentStatus, Release};
 pub use self::reviews::{LineComment, Reaction, Review};
 
@@ -23,8 +29,13 @@ pub struct State {
     pub repositories: BTreeMap<String, Repository>,
     /// Old names of repositories that were renamed, with their new ones.
     pub renamed: BTreeMap<String, String>,
+    /// The GitHub App that it knows.
+    pub app: App,
     /// Every effect, oldest first.
     pub ledger: Vec<Effect>,
+    /// What GitHub's own description does not allow of what was sent or answered. A double that is dropped with any
+    /// of these fails its test.
+    pub violations: Vec<String>,
     /// Every request, oldest first.
     pub requests: Vec<RequestRecord>,
     #[serde(skip)]
@@ -100,6 +111,8 @@ pub struct Repository {
     pub milestones: BTreeMap<u64, String>,
     /// Logins that may be asked for a review or assigned.
     pub collaborators: BTreeSet<String>,
+    /// Its workflows with their runs, and what is said about its commits.
+    pub actions: Actions,
     /// Branches that are protected.
     pub protected: BTreeSet<String>,
     /// Whether its issues are switched off.
@@ -302,6 +315,7 @@ impl Repository {
             labels: BTreeMap::new(),
             milestones: BTreeMap::new(),
             collaborators: BTreeSet::from([owner.to_owned(), CALLER.to_owned()]),
+            actions: Actions::default(),
             protected: BTreeSet::new(),
             without_issues: false,
             releases: Vec::new(),

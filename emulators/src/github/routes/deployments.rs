@@ -21,8 +21,8 @@ impl Handler<'_> {
             ("GET", ["deployments"]) => self.list_deployments(),
             ("POST", ["deployments"]) => self.create_deployment(),
             ("GET", ["deployments", id]) => self.get_deployment(id),
-            ("GET", ["deployments", id, "statuses"]) => self.list_statuses(id),
-            ("POST", ["deployments", id, "statuses"]) => self.create_status(id),
+            ("GET", ["deployments", id, "statuses"]) => self.deployment_statuses(id),
+            ("POST", ["deployments", id, "statuses"]) => self.create_deployment_status(id),
             _ => return None,
         })
     }
@@ -150,13 +150,13 @@ impl Handler<'_> {
         Err(reply)
     }
 
-    fn list_statuses(&self, id: &str) -> Outcome {
+    fn deployment_statuses(&self, id: &str) -> Outcome {
         let deployment = self.deployment(id)?;
         let statuses = deployment.statuses.iter().rev();
         self.page(statuses.map(|own| self.shapes().deployment_status(deployment, own)).collect())
     }
 
-    fn create_status(&mut self, id: &str) -> Outcome {
+    fn create_deployment_status(&mut self, id: &str) -> Outcome {
         let number = self.deployment(id)?.id;
         let state = self.required("DeploymentStatus", "state")?;
         if !STATES.contains(&state.as_str()) {
