@@ -1,25 +1,19 @@
-//! The kinds of requests that few tools need: lists over pages, texts, deletions, and routes of no repository.
-//!
-//! Pages are asked for by number. The addresses in GitHub's `Link` header are only looked at for whether there
-//! is a next one: behind a proxy they name another host, to which no credentials may go.
+//! The kinds of requests that few tools need: whole lists, texts, and what is put, deleted or there once.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::client::{Ask, Repository, Sent, Verb};
+use super::client::{Ask, Repository, Verb};
 use super::names::query;
+use super::pages::Paging;
 use crate::contract::ToolError;
 
-/// As many as GitHub puts on one page.
-pub(super) const LARGEST_PAGE: usize = 100;
-/// As many as a tool collects over pages.
-pub(super) const MOST_ITEMS: usize = 1000;
-
-/// A page of a list.
+/// A list from its start, as far as anybody wants to read it.
 #[derive(Debug)]
-pub(super) struct Page<T> {
+pub(super) struct Collected<T> {
     pub(super) items: Vec<T>,
-    /// Whether there is another one after it.
+    /// Whether there are more.
     pub(super) more: bool,
 }
 
@@ -35,67 +29,20 @@ pub(super) fn with_query(route: &str, pairs: &[(&str, Option<String>)]) -> Strin
 }
 
 impl Repository<'_> {
-    /// One page of a list of the repository.
-    pub(super) async fn page<T: DeserializeOwned>(
-        &self,
-        rest: &str,
-        page: usize,
-        per_page: usize,
-    ) -> Result<Page<T>, ToolError> {
-        let (items, more) = self.page_at(&self.route(rest), page, per_page).await?;
-        Ok(Page { items, more })
-    }
-
-    /// One page of whatever a route answers, and whether there is another one after it.
-    pub(super) async fn page_at<T: DeserializeOwned>(
-        &self,
-        route: &str,
-        page: usize,
-        per_page: usize,
-    ) -> Result<(T, bool), ToolError> {
-        let pairs = [("per_page", Some(per_page.to_string())), ("page", Some(page.to_string()))];
-        let route = with_query(route, &pairs);
-        let answered = self.session.exchange(&Ask::reading(Verb::Get, &route)).await?;
-        let links = answered.header("link").unwrap_or_default();
-        let more = links.contains("rel=\"next\"");
-        Ok((answered.json(Sent::Read)?, more))
-    }
-
-    /// A list of the repository from its start, over as many pages as it takes to have so many.
+    /// A list of the repository over all its pages, up to the most that anybody reads.
     pub(super) async fn collect<T: DeserializeOwned>(
         &self,
         rest: &str,
-        at_most: usize,
-    ) -> Result<Page<T>, ToolError> {
-        let mut all = Page { items: Vec::new(), more: true };
-        for page in 1.. {
-            if !all.more || at_most <= all.items.len() {
-                break;
-            }
-            let next = self.page(rest, page, LARGEST_PAGE).await?;
-            all.items.extend(next.items);
-            all.more = next.more;
-        }
-        all.more |= at_most < all.items.len();
-        all.items.truncate(at_most);
-        Ok(all)
+    ) -> Result<Collected<T>, ToolError> {
+        let found = self.pages(rest, None, Paging::all()).await?;
+        Ok(Collected { items: found.items, more: found.next_page.is_some() })
     }
 
-    /// Something of the repository as text of this media type; `None` where it is not UTF-8.
-    pub(super) async fn text(
-        &self,
-        rest: &str,
-        media: &'static str,
-    ) -> Result<Option<String>, ToolError> {
+    /// Something of the repository as text of this media type.
+    pub(super) async fn text(&self, rest: &str, media: &str) -> Result<String, ToolError> {
         let route = self.route(rest);
         let ask = Ask { accept: media, ..Ask::reading(Verb::Get, &route) };
-        let answered = self.session.exchange(&ask).await?;
-        Ok(String::from_utf8(answered.body).ok())
-    }
-
-    /// Reads what belongs to no repository.
-    pub(super) async fn get_at<T: DeserializeOwned>(&self, route: &str) -> Result<T, ToolError> {
-        self.session.read(route).await
+        Ok(self.session.exchange(&ask).await?.text())
     }
 
     /// Creates something that GitHub itself keeps once, and says whether it was new (201) or there (200).
@@ -119,7 +66,7 @@ impl Repository<'_> {
 
     /// Deletes something; false when it was not there.
     pub(super) async fn delete(&self, rest: &str) -> Result<bool, ToolError> {
-        match self.write(Verb::Delete, rest, None::<&()>).await {
+        match self.write(Verb::Delete, rest, None::<&Value>).await {
             Ok(_) => Ok(true),
             Err(error) if error.status() == Some(404) => Ok(false),
             Err(error) => Err(error),

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use crate::contract::{Answer, Call, RetryClass, Tool, ToolSpec};
 use crate::github::names::path;
+use crate::github::pages::{self, Paging};
 use crate::github::refs::{Sha, check_name};
-use crate::github::requests::{Page, with_query};
-use crate::github::schemas::{Paging, list, object, paged};
+use crate::github::requests::with_query;
+use crate::github::schemas::object;
 use crate::github::target::Target;
 use crate::github::{Github, arguments, text};
 
@@ -55,8 +56,8 @@ pub(super) fn list_tool() -> Tool<Github> {
         name: "listBranches",
         title: "List branches",
         description: "Lists the branches of a GitHub repository.",
-        input: arguments(paged(json!({ "protected": protected })), &[]),
-        output: list(output()),
+        input: arguments(pages::properties(json!({ "protected": protected })), &[]),
+        output: pages::output(output()),
         retry_class: RetryClass::Read,
         ..ToolSpec::default()
     };
@@ -82,10 +83,8 @@ async fn list_branches(github: &Github, call: &Call) -> Answer {
     let repository = github.open(call, &arguments.target).await?;
     let protected = arguments.protected.map(|protected| protected.to_string());
     let route = with_query("/branches", &[("protected", protected)]);
-    let paging = arguments.paging;
-    let page = repository.page::<Branch>(&route, paging.page(), paging.per_page()).await?;
-    let items = page.items.iter().map(Branch::shape).collect();
-    Ok(paging.answer(Page { items, more: page.more }))
+    let found = repository.pages::<Branch>(&route, None, arguments.paging).await?;
+    Ok(found.answer(|one| one.shape()))
 }
 
 impl Branch {

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::contract::{Answer, Call, RetryClass, Tool, ToolSpec};
 use crate::github::globs::fits;
-use crate::github::schemas::{flag, list};
+use crate::github::pages;
+use crate::github::schemas::flag;
 use crate::github::target::Target;
 use crate::github::{Github, arguments, text};
 
@@ -55,7 +56,7 @@ pub(super) fn tool() -> Tool<Github> {
         title: "Get repository tree",
         description: "Lists the files and directories of a GitHub repository.",
         input: arguments(properties, &[]),
-        output: list(item),
+        output: pages::output(item),
         retry_class: RetryClass::Read,
         max_bytes: 256 * 1024,
         ..ToolSpec::default()

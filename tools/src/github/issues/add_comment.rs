@@ -8,7 +8,7 @@ use crate::contract::{Answer, Call, Code, RetryClass, Tool, ToolError, ToolSpec}
 use crate::github::bodies::{carries, finished, since, sticky};
 use crate::github::client::Repository;
 use crate::github::names::marker;
-use crate::github::requests::{MOST_ITEMS, with_query};
+use crate::github::requests::with_query;
 use crate::github::schemas::number;
 use crate::github::target::Target;
 use crate::github::{Github, changing_arguments, changing_result, planned, text};
@@ -131,7 +131,7 @@ async fn find(
     route: &str,
     mark: &str,
 ) -> Result<Option<Comment>, ToolError> {
-    let comments = repository.collect::<Comment>(route, MOST_ITEMS).await?.items;
+    let comments = repository.collect::<Comment>(route).await?.items;
     Ok(comments.into_iter().find(|comment| carries(comment.body.as_deref(), mark)))
 }
 

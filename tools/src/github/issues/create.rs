@@ -8,7 +8,7 @@ use crate::contract::{Answer, Call, Code, RetryClass, Tool, ToolError, ToolSpec}
 use crate::github::bodies::{carries, finished, since};
 use crate::github::client::Repository;
 use crate::github::names::marker;
-use crate::github::requests::{MOST_ITEMS, with_query};
+use crate::github::requests::with_query;
 use crate::github::schemas::{choice, given, texts};
 use crate::github::target::Target;
 use crate::github::{Github, changing_arguments, changing_result, planned, text};
@@ -109,7 +109,7 @@ async fn find_earlier(
         let pairs = [("since", since(call))];
         let route = with_query("/issues?state=all&sort=created&direction=desc", &pairs);
         let mark = marker(key);
-        let recent = repository.collect::<Issue>(&route, MOST_ITEMS).await?.items;
+        let recent = repository.collect::<Issue>(&route).await?.items;
         let ours = |issue: &Issue| carries(issue.body.as_deref(), &mark);
         if let Some(found) = recent.into_iter().find(ours) {
             return Ok(Some(found));
@@ -118,7 +118,7 @@ async fn find_earlier(
     if arguments.dedupe != Dedupe::Title {
         return Ok(None);
     }
-    let open = repository.collect::<Issue>("/issues?state=open", MOST_ITEMS).await?.items;
+    let open = repository.collect::<Issue>("/issues?state=open").await?.items;
     let same = |issue: &Issue| !issue.is_pull_request() && issue.title == arguments.title.trim();
     Ok(open.into_iter().find(same))
 }

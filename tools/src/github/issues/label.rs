@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use crate::contract::{Answer, Call, Code, RetryClass, Tool, ToolError, ToolSpec};
 use crate::github::client::Repository;
 use crate::github::names::query;
-use crate::github::requests::MOST_ITEMS;
 use crate::github::schemas::{changed_result, flag, number, planned_change, texts};
 use crate::github::target::Target;
 use crate::github::{Github, changing_arguments};
@@ -124,7 +123,7 @@ async fn remove_labels(github: &Github, call: &Call) -> Answer {
 }
 
 async fn labels_of(repository: &Repository<'_>, number: u64) -> Result<Vec<String>, ToolError> {
-    let labels = repository.collect(&format!("/issues/{number}/labels"), MOST_ITEMS).await?;
+    let labels = repository.collect(&format!("/issues/{number}/labels")).await?;
     Ok(names(labels.items))
 }
 
@@ -175,7 +174,7 @@ async fn no_such_labels(
     repository: &Repository<'_>,
     unknown: &[String],
 ) -> Result<ToolError, ToolError> {
-    let known = names(repository.collect("/labels", MOST_ITEMS).await?.items);
+    let known = names(repository.collect("/labels").await?.items);
     let message = format!("the repository has no label {}", unknown.join(", "));
     Ok(ToolError::new(Code::InvalidArgument, message)
         .hint(format!("its labels are: {}; create_missing=true creates others", known.join(", "))))

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use crate::contract::{Code, ToolError};
 use crate::github::client::Repository;
-use crate::github::requests::MOST_ITEMS;
 
 /// How a call names a milestone.
 #[derive(Debug, Deserialize)]
@@ -35,7 +34,7 @@ impl Repository<'_> {
             Milestone::Number(number) => return Ok(*number),
             Milestone::Title(title) => title.trim(),
         };
-        let known = self.collect::<Known>("/milestones?state=all", MOST_ITEMS).await?.items;
+        let known = self.collect::<Known>("/milestones?state=all").await?.items;
         let fits = |milestone: &&Known| milestone.title.eq_ignore_ascii_case(title);
         let found = known.iter().find(fits).map(|milestone| milestone.number);
         let number = found.or_else(|| title.parse().ok());

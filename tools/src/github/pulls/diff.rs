@@ -8,7 +8,6 @@ use super::patch::{part, parts};
 use crate::contract::{Answer, Call, RetryClass, Tool, ToolError, ToolSpec};
 use crate::github::client::Repository;
 use crate::github::globs::fits;
-use crate::github::requests::MOST_ITEMS;
 use crate::github::schemas::{number, texts, untrusted};
 use crate::github::target::Target;
 use crate::github::{Github, arguments};
@@ -86,16 +85,15 @@ async fn whole(
     number: u64,
 ) -> Result<(String, Vec<String>), ToolError> {
     match repository.text(&format!("/pulls/{number}"), DIFF).await {
-        Ok(Some(diff)) => return Ok((diff, Vec::new())),
-        Ok(None) => {}
+        Ok(diff) => return Ok((diff, Vec::new())),
         Err(error) if error.status() == Some(406) => {}
         Err(error) => return Err(error),
     }
-    let files = repository.collect::<File>(&format!("/pulls/{number}/files"), MOST_ITEMS).await?;
+    let files = repository.collect::<File>(&format!("/pulls/{number}/files")).await?;
     let mut warnings =
         vec!["GitHub gives no diff of all of it: it was put together from the files".to_owned()];
     if files.more {
-        warnings.push(format!("only the first {MOST_ITEMS} files were looked at"));
+        warnings.push("only the first files were looked at: there are too many".to_owned());
     }
     Ok((files.items.iter().map(part).collect(), warnings))
 }

@@ -210,7 +210,7 @@ impl Merger<'_> {
     /// Reviewers whose last word was a request for changes.
     async fn objections(&self, pull: &Pull) -> Result<Vec<String>, ToolError> {
         let route = format!("/pulls/{}/reviews", pull.number);
-        let reviews = self.repository.collect::<Review>(&route, 300).await?.items;
+        let reviews = self.repository.collect::<Review>(&route).await?.items;
         let mut last: Vec<(String, String)> = Vec::new();
         for review in reviews.into_iter().filter(|review| review.state != "COMMENTED") {
             let Some(Reviewer { login }) = review.user else { continue };

@@ -11,7 +11,6 @@ use crate::contract::{Answer, Call, Code, RetryClass, Tool, ToolError, ToolSpec}
 use crate::github::bodies::{carries, finished};
 use crate::github::client::Repository;
 use crate::github::names::marker;
-use crate::github::requests::MOST_ITEMS;
 use crate::github::schemas::{choice, number, optional};
 use crate::github::target::Target;
 use crate::github::{Github, changing_arguments, changing_result, planned, text};
@@ -146,7 +145,7 @@ impl Reviewer<'_> {
     async fn find_earlier(&self) -> Result<Option<Review>, ToolError> {
         let Some(key) = self.call.key_to_look_up() else { return Ok(None) };
         let mark = marker(key);
-        let reviews = self.repository.collect::<Review>(&self.route(), MOST_ITEMS).await?.items;
+        let reviews = self.repository.collect::<Review>(&self.route()).await?.items;
         Ok(reviews.into_iter().find(|review| carries(review.body.as_deref(), &mark)))
     }
 
@@ -185,7 +184,7 @@ impl Reviewer<'_> {
     /// The comments on lines that the diff shows, and the others.
     async fn sort(&self) -> Result<(Vec<LineComment>, Vec<LineComment>), ToolError> {
         let route = format!("/pulls/{}/files", self.arguments.number);
-        let files = self.repository.collect::<File>(&route, MOST_ITEMS).await?.items;
+        let files = self.repository.collect::<File>(&route).await?.items;
         let lines: HashMap<_, _> = files
             .iter()
             .map(|file| {

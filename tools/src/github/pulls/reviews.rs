@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::contract::text::without_invisible;
 use crate::contract::{Answer, Call, RetryClass, Tool, ToolSpec};
 use crate::github::issues::User;
-use crate::github::requests::Page;
-use crate::github::schemas::{Paging, list, number, object, optional, paged, untrusted, user};
+use crate::github::pages::{self, Paging};
+use crate::github::schemas::{number, object, optional, untrusted, user};
 use crate::github::target::Target;
 use crate::github::{Github, arguments};
 
@@ -83,8 +83,8 @@ pub(super) fn comments_tool() -> Tool<Github> {
 fn reading(item: Value) -> ToolSpec {
     let properties = json!({ "number": number("The pull request's number") });
     ToolSpec {
-        input: arguments(paged(properties), &["number"]),
-        output: list(item),
+        input: arguments(pages::properties(properties), &["number"]),
+        output: pages::output(item),
         retry_class: RetryClass::Read,
         max_bytes: 256 * 1024,
         ..ToolSpec::default()
@@ -94,19 +94,17 @@ fn reading(item: Value) -> ToolSpec {
 async fn list_reviews(github: &Github, call: &Call) -> Answer {
     let arguments: Arguments = call.parse()?;
     let repository = github.open(call, &arguments.target).await?;
-    let (paging, route) = (arguments.paging, format!("/pulls/{}/reviews", arguments.number));
-    let page = repository.page::<Review>(&route, paging.page(), paging.per_page()).await?;
-    let items = page.items.iter().map(Review::shape).collect();
-    Ok(paging.answer(Page { items, more: page.more }))
+    let route = format!("/pulls/{}/reviews", arguments.number);
+    let found = repository.pages::<Review>(&route, None, arguments.paging).await?;
+    Ok(found.answer(|one| one.shape()))
 }
 
 async fn list_comments(github: &Github, call: &Call) -> Answer {
     let arguments: Arguments = call.parse()?;
     let repository = github.open(call, &arguments.target).await?;
-    let (paging, route) = (arguments.paging, format!("/pulls/{}/comments", arguments.number));
-    let page = repository.page::<ReviewComment>(&route, paging.page(), paging.per_page()).await?;
-    let items = page.items.iter().map(ReviewComment::shape).collect();
-    Ok(paging.answer(Page { items, more: page.more }))
+    let route = format!("/pulls/{}/comments", arguments.number);
+    let found = repository.pages::<ReviewComment>(&route, None, arguments.paging).await?;
+    Ok(found.answer(|one| one.shape()))
 }
 
 impl Review {
