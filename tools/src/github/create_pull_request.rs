@@ -152,7 +152,7 @@ async fn create_pull_request(github: &Github, call: &Call) -> Answer {
 
 /// One call at work.
 struct Opener<'a> {
-    repository: &'a Repository<'a>,
+    repository: &'a Repository,
     arguments: &'a Arguments,
     call: &'a Call,
     /// The owner of the repository that head is in.
@@ -163,7 +163,7 @@ struct Opener<'a> {
 
 impl<'a> Opener<'a> {
     fn new(
-        repository: &'a Repository<'a>,
+        repository: &'a Repository,
         arguments: &'a Arguments,
         call: &'a Call,
         base: String,
