@@ -113,7 +113,9 @@ pub fn github(config: GithubConfig, around: &Surroundings) -> impl ServerHandler
     let access = Access::new(&config, around, learned.clone());
     let secrets = access.secrets();
     let state = Github { config, access };
-    let server = Server::new("github", instructions, state, tools).redacting_also(secrets, learned);
+    let server = Server::new("github", instructions, state, tools)
+        .redacting_also(secrets, learned)
+        .hosted(around.host.clone());
     if read_only { server.read_only() } else { server }
 }
 

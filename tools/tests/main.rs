@@ -12,4 +12,5 @@ mod github_actions;
 mod github_auth;
 #[cfg(feature = "github")]
 mod github_once;
+mod golden;
 mod harness;
