@@ -7,6 +7,10 @@ mod demo;
 #[cfg(feature = "github")]
 mod github;
 #[cfg(feature = "github")]
+mod github_actions;
+#[cfg(feature = "github")]
+mod github_auth;
+#[cfg(feature = "github")]
 mod github_once;
 mod golden;
 mod harness;
