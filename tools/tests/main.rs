@@ -6,8 +6,12 @@
 mod agent;
 mod contract;
 mod demo;
+#[cfg(feature = "documents")]
+mod documents;
 #[cfg(feature = "github")]
 mod github;
 #[cfg(feature = "github")]
 mod github_once;
 mod harness;
+#[cfg(feature = "notify")]
+mod notify;
