@@ -216,7 +216,7 @@ impl Import {
             self.error("missing_key", pointer, format!("step `{name}` names no `tool`"));
         }
         step.insert("name".to_owned(), json!(name));
-        step.insert("tool".to_owned(), json!(tool));
+        step.insert("tool".to_owned(), json!(self.tool(tool, pointer)));
         let condition = self.condition(original, pointer);
         let conditional = condition.is_some();
         step.extend(condition.map(|condition| ("if".to_owned(), json!(condition))));
@@ -229,6 +229,17 @@ impl Import {
         step.extend(self.retry(original, pointer).map(|retry| ("retry".to_owned(), retry)));
         self.drop_unknown(original, &STEP_KEYS, pointer);
         Value::Object(step)
+    }
+
+    fn tool<'a>(&mut self, original: &'a str, pointer: &str) -> &'a str {
+        let name = names::tool(original);
+        if name != original {
+            let message = format!(
+                "`{original}` is `{name}` here: a channel of the configuration must have the name that it posts to"
+            );
+            self.note("renamed", &format!("{pointer}/tool"), message);
+        }
+        name
     }
 
     fn assign(&mut self, wanted: &str, conditional: bool, pointer: &str) -> String {
@@ -270,6 +281,14 @@ impl Import {
             Some(params) => self.value(params, &format!("{pointer}/params")),
             None => json!({}),
         };
+        if names::tool(tool) != tool
+            && let Some(given) = params.as_object_mut()
+        {
+            let renamed = std::mem::take(given).into_iter();
+            given.extend(
+                renamed.map(|(name, value)| (names::parameter(tool, &name).to_owned(), value)),
+            );
+        }
         if tool == "github.createPullRequest"
             && let Some(params) = params.as_object_mut()
             && !params.contains_key("if_no_commits")

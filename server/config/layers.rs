@@ -144,10 +144,13 @@ impl Variable {
             Value::Integer(_) => {
                 text.parse().map(Value::Integer).map_err(|_| self.expected("a whole number"))
             }
+            Value::Float(_) => {
+                text.parse().map(Value::Float).map_err(|_| self.expected("a number"))
+            }
             Value::Table(_) => serde_json::from_str::<Table>(text)
                 .map(Value::Table)
                 .map_err(|_| self.expected("a JSON object")),
-            Value::String(_) | Value::Float(_) | Value::Datetime(_) => Ok(Value::from(text)),
+            Value::String(_) | Value::Datetime(_) => Ok(Value::from(text)),
         }
     }
 

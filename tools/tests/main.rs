@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
 
+#[cfg(feature = "agent")]
+mod agent;
 mod contract;
 mod demo;
+#[cfg(feature = "documents")]
+mod documents;
 #[cfg(feature = "github")]
 mod github;
 #[cfg(feature = "github")]
@@ -14,3 +18,5 @@ mod github_auth;
 mod github_once;
 mod golden;
 mod harness;
+#[cfg(feature = "notify")]
+mod notify;

@@ -23,6 +23,22 @@ const TAKEN: [&str; 14] = [
     "has",
 ];
 
+/// What a tool is called here. AFU-9's documentation posts to Slack by a server of its own; here that is a channel.
+pub(super) fn tool(original: &str) -> &str {
+    match original {
+        "slack.postMessage" => "notify.send",
+        other => other,
+    }
+}
+
+/// What a parameter of a tool is called here.
+pub(super) fn parameter<'a>(original_tool: &str, parameter: &'a str) -> &'a str {
+    match (original_tool, parameter) {
+        ("slack.postMessage", "message") => "text",
+        (_, other) => other,
+    }
+}
+
 /// What the steps so far have assigned.
 #[derive(Default)]
 pub(super) struct Assigned {

@@ -253,6 +253,18 @@ fn names_are_made_to_fit_and_their_references_follow() {
 }
 
 #[test]
+fn a_post_to_slack_becomes_a_message_to_a_channel() {
+    let params = json!({ "channel": "#ops", "message": "Deployed ${input.version}" });
+    let document =
+        json!({ "steps": [{ "name": "tell", "tool": "slack.postMessage", "params": params }] });
+    let imported = imported(&document);
+    let step = &imported.document["steps"][0];
+    assert_eq!(step["tool"], "notify.send");
+    assert_eq!(step["params"], json!({ "channel": "#ops", "text": "Deployed ${input.version}" }));
+    assert!(imported.diagnostics.iter().any(|note| note.message.contains("slack.postMessage")));
+}
+
+#[test]
 fn other_shapes_of_a_document_are_understood() {
     let step = json!({ "name": "one", "tool": "x.y", "params": { "a": 1 }, "timeout": 5 });
     let request = json!({
