@@ -215,6 +215,19 @@ async fn check_http(state: &Observability, call: &Call) -> Answer {
     }
 }
 
+/// One look at the address of an app.
+pub(super) async fn look_once(state: &Observability, url: &str) -> Answer {
+    let arguments = json!({ "url": url });
+    let arguments: Arguments = serde_json::from_value(arguments)
+        .map_err(|error| invalid(format!("the arguments do not fit: {error}")))?;
+    let look = Probe::of(state, &arguments)?.look().await?;
+    Ok(json!({
+        "ok": look.ok, "url": url, "status": look.status, "latency_ms": look.latency_ms,
+        "failure": look.failure, "message": look.message,
+        "tls_expires_at": look.tls_expires_at.map(rfc3339),
+    }))
+}
+
 /// The name under which the looks of a step are kept between its calls.
 fn memo(call: &Call) -> Option<String> {
     call.idempotency_key.as_ref().map(|key| format!("checkHttp/{key}"))
