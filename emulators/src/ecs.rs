@@ -22,7 +22,7 @@
 //!
 //! **Images decide what becomes of tasks.** A tag that begins with `crash` exits with 1, `nopull` cannot be
 //! pulled, `unhealthy` fails its health checks, and one that contains `buggy` writes errors to its log as soon
-//! as it gets traffic. All others are well; a task of `RunTask` then exits with 0.
+//! as it gets traffic. The more of the traffic a version gets, the more its tasks write. All others are well; a task of `RunTask` then exits with 0.
 //!
 //! **Strategies.** `ROLLING` (the default), `BLUE_GREEN`, `CANARY` and `LINEAR`, taken from the
 //! `deploymentConfiguration` of the service or of `UpdateService`. A `PAUSE` hook at `PRE_PRODUCTION_TRAFFIC_SHIFT`

@@ -20,3 +20,9 @@ mod golden;
 mod harness;
 #[cfg(feature = "notify")]
 mod notify;
+#[cfg(feature = "observability")]
+mod observability;
+#[cfg(feature = "observability")]
+mod observability_http;
+#[cfg(feature = "observability")]
+mod observability_remote;

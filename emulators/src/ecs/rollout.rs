@@ -490,9 +490,11 @@ impl Ecs {
         let clean_up = phase.stage == "CLEAN_UP";
         for generation in &mut service.generations {
             let own = generation.revision == target;
-            if own && (phase.stage == "SCALE_UP") {
+            if own && phase.stage == "SCALE_UP" {
                 generation.scaled = true;
-                generation.traffic = if rolling { 50.0 } else { 0.0 };
+            }
+            if rolling && phase.stage == "SCALE_UP" {
+                generation.traffic = 50.0;
             }
             if !own && clean_up {
                 generation.scaled = false;

@@ -57,7 +57,7 @@ pub struct Task {
     pub(super) stopped_ms: Option<u64>,
     fate: TaskFate,
     spent_ms: u64,
-    unlogged_ms: u64,
+    unlogged_ms: f64,
     lines: u64,
 }
 
@@ -160,7 +160,7 @@ impl Ecs {
             stopped_ms: None,
             fate,
             spent_ms: 0,
-            unlogged_ms: 0,
+            unlogged_ms: 0.0,
             lines: 0,
         });
         self.tasks.last_mut().expect("pushed above")
@@ -331,7 +331,9 @@ impl Ecs {
         let Some((group, stream)) = self.log_of(task) else { return };
         let image = self.image_of(&task.task_definition);
         let traffic = self.traffic_of(task);
-        let every = self.pace.log_ms.max(1);
+        // Where there are requests, there are lines: as many as the share of the traffic.
+        let heard = if 0.0 < traffic { ms as f64 * traffic / 100.0 } else { ms as f64 };
+        let every = self.pace.log_ms.max(1) as f64;
         let task = &mut self.tasks[index];
         if let (Some(1), "STOPPED") = (task.exit_code, task.last_status) {
             logs.put(&group, &stream, now, "panicked at src/main.rs:41: DATABASE_URL is not set");
@@ -344,23 +346,23 @@ impl Ecs {
             task.lines = 1;
             logs.put(&group, &stream, now, &format!("INFO started, version {}", tag_of(&image)));
         }
-        task.unlogged_ms += ms;
+        task.unlogged_ms += heard;
         while every <= task.unlogged_ms {
             task.unlogged_ms -= every;
-            for line in lines(task.lines, tag_of(&image), traffic) {
+            for line in lines(task.lines, tag_of(&image), 0.0 < traffic) {
                 logs.put(&group, &stream, now, &line);
             }
             task.lines += 1;
         }
     }
 
-    /// Whether anybody's requests reach a task.
-    fn traffic_of(&self, task: &Task) -> bool {
-        let Some(name) = task.group.strip_prefix("service:") else { return true };
+    /// How much of the traffic the tasks get that a task belongs to, in percent.
+    fn traffic_of(&self, task: &Task) -> f64 {
+        let Some(name) = task.group.strip_prefix("service:") else { return 100.0 };
         let service = self.services.get(&(task.cluster.clone(), name.to_owned()));
         let generations = service.map(|service| &service.generations).into_iter().flatten();
         let mut own = generations.filter(|one| task.started_by.as_deref() == Some(&one.id));
-        own.any(|generation| 0.0 < generation.traffic)
+        own.next().map_or(0.0, |generation| generation.traffic)
     }
 
     /// Log groups are there as soon as a service is.
