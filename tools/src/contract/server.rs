@@ -1,10 +1,10 @@
 //! The one MCP server that all tool servers are: it lists, checks, calls and answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
 
 use rmcp::model::{
@@ -42,7 +42,37 @@ struct Inner<S> {
 #[derive(Debug, Clone)]
 enum Secrets {
     Kept,
-    BlackedOut(Vec<String>),
+    BlackedOut(Vec<String>, Learned),
+}
+
+/// Secrets that a server came to know at work, such as a token that it was given for an hour.
+#[derive(Clone, Default)]
+pub struct Learned(Arc<RwLock<VecDeque<String>>>);
+
+/// Older ones have ended by then.
+const MOST_LEARNED: usize = 64;
+
+impl Learned {
+    /// Notes a secret, so that no later answer shows it.
+    pub fn add(&self, secret: &str) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if !known.iter().any(|other| other == secret) {
+            known.push_back(secret.to_owned());
+        }
+        while MOST_LEARNED < known.len() {
+            known.pop_front();
+        }
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+impl fmt::Debug for Learned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Learned").finish_non_exhaustive()
+    }
 }
 
 struct Prepared<S> {
@@ -98,7 +128,13 @@ impl<S: Send + Sync + 'static> Server<S> {
     /// Blacks out in every answer what looks like a credential, and these secrets.
     #[must_use]
     pub fn redacting(self, secrets: Vec<String>) -> Self {
-        self.rebuild(|inner| inner.secrets = Secrets::BlackedOut(secrets))
+        self.redacting_also(secrets, Learned::default())
+    }
+
+    /// The same, and what the server comes to know as a secret at work.
+    #[must_use]
+    pub fn redacting_also(self, secrets: Vec<String>, learned: Learned) -> Self {
+        self.rebuild(|inner| inner.secrets = Secrets::BlackedOut(secrets, learned))
     }
 
     fn rebuild(self, change: impl FnOnce(&mut Inner<S>)) -> Self {
@@ -141,8 +177,9 @@ impl<S: Send + Sync + 'static> Server<S> {
     }
 
     fn finish(&self, answer: Answer) -> CallToolResult {
-        let Secrets::BlackedOut(secrets) = &self.0.secrets else { return result(answer) };
-        let secrets: Vec<_> = secrets.iter().map(String::as_str).collect();
+        let Secrets::BlackedOut(secrets, learned) = &self.0.secrets else { return result(answer) };
+        let learned = learned.all();
+        let secrets: Vec<_> = secrets.iter().chain(&learned).map(String::as_str).collect();
         result(match answer {
             Ok(mut value) => {
                 redact_value(&mut value, &secrets);
