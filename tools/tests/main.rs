@@ -8,6 +8,8 @@ mod contract;
 mod demo;
 #[cfg(feature = "documents")]
 mod documents;
+#[cfg(feature = "deploy")]
+mod deploy;
 #[cfg(feature = "github")]
 mod github;
 #[cfg(feature = "github")]
