@@ -9,3 +9,7 @@ mod github;
 #[cfg(feature = "github")]
 mod github_once;
 mod harness;
+#[cfg(feature = "observability")]
+mod observability;
+#[cfg(feature = "observability")]
+mod observability_http;
