@@ -4,6 +4,8 @@
 
 mod contract;
 mod demo;
+#[cfg(feature = "deploy")]
+mod deploy;
 #[cfg(feature = "github")]
 mod github;
 #[cfg(feature = "github")]
