@@ -3,6 +3,7 @@
 mod begin;
 mod ending;
 mod frames;
+mod looks;
 mod requests;
 mod settle;
 
@@ -33,6 +34,9 @@ pub enum Command {
     Record(Event),
     /// Write down that the attempt starts, then call the tool.
     CallTool(Call),
+    /// Call the tool of an attempt that has started, to look once more. Nothing is written down: a look that is lost is
+    /// simply made again.
+    Look(Call),
     /// Write down that the attempt starts, together with the execution that it is.
     StartChild(Child),
     /// Have the tool, or the execution, of a running step stop.
@@ -87,7 +91,7 @@ pub struct Child {
 pub struct Turn {
     /// In order; the last ones may end the execution.
     pub events: Vec<Event>,
-    /// Calls to make once the events are safe.
+    /// Calls to make once the events are safe; looks among them.
     pub calls: Vec<Call>,
     /// Executions of other workflows to begin, in the same commit as the events.
     pub children: Vec<Child>,
@@ -157,6 +161,11 @@ impl Turn {
                 let event = begun(state, &child);
                 self.children.push(child);
                 event
+            }
+            Command::Look(call) => {
+                state.look_goes_out(&call.step);
+                self.calls.push(call);
+                return Ok(true);
             }
             Command::CancelCall { step } => {
                 self.cancels.push(step);

@@ -64,11 +64,18 @@ pub enum Event {
         /// Whether calling again with the same key is harmless.
         repeatable: bool,
     },
+    /// The tool looked and is not done. It is called again to look once more, and again; of that no event tells.
+    PollingStarted {
+        /// The step.
+        step: String,
+        /// When it looks again first, in milliseconds since 1970.
+        at: i64,
+    },
     /// The step is called again at this time.
     CallScheduled {
         /// The step.
         step: String,
-        /// Whether a failed attempt is followed by another one, or a lost one is repeated.
+        /// Whether a failed attempt is followed by another one, or the same one goes out again.
         again: Again,
         /// Milliseconds since 1970.
         at: i64,
@@ -415,6 +422,8 @@ pub enum Again {
     NextAttempt,
     /// The answer was lost and the call is harmless to repeat.
     SameAttempt,
+    /// The tool did nothing because there were too many calls: the same attempt is made later.
+    RateLimited,
 }
 
 /// What became of an uncertain step, as a person says.
@@ -473,6 +482,7 @@ impl Event {
             Event::AttemptSucceeded { .. } => "attempt_succeeded",
             Event::AttemptFailed { .. } => "attempt_failed",
             Event::AttemptUncertain { .. } => "attempt_uncertain",
+            Event::PollingStarted { .. } => "polling_started",
             Event::CallScheduled { .. } => "call_scheduled",
             Event::VarsSet { .. } => "vars_set",
             Event::GroupStarted { .. } => "group_started",
@@ -517,6 +527,7 @@ impl Event {
             | Event::AttemptSucceeded { step, .. }
             | Event::AttemptFailed { step, .. }
             | Event::AttemptUncertain { step, .. }
+            | Event::PollingStarted { step, .. }
             | Event::CallScheduled { step, .. }
             | Event::GroupStarted { step, .. }
             | Event::IterationStarted { step, .. }
@@ -665,7 +676,9 @@ mod tests {
             Event::AttemptSucceeded { step: step(), output: json!(null) },
             Event::AttemptFailed { step: step(), error: error.clone() },
             Event::AttemptUncertain { step: step(), error: error.clone(), repeatable: true },
+            Event::PollingStarted { step: step(), at: 7 },
             Event::CallScheduled { step: step(), again: Again::SameAttempt, at: 7 },
+            Event::CallScheduled { step: step(), again: Again::RateLimited, at: 7 },
             Event::StepSkipped { step: step() },
             Event::StepFailed { step: step(), error: error.clone() },
             Event::StepUncertain { step: step(), error: error.clone() },

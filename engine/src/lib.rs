@@ -36,9 +36,9 @@ pub use input::{InputSchema, has_too_many_references};
 pub use origins::{Origin, Origins};
 pub use parse::{locate, parse, to_json};
 pub use problem::{PatchOperation, Problem};
-pub use retry::{INTERRUPTED, MAX_REPEATS};
+pub use retry::{INTERRUPTED, MAX_REPEATS, RATE_LIMITED, look_delay_ms};
 pub use schema::language_schema;
-pub use state::{State, Status, StepState, StepStatus, UnexpectedEvent};
+pub use state::{Look, State, Status, StepState, StepStatus, UnexpectedEvent};
 pub use workflow::{
     Approval, Ask, Backoff, Compensation, Config, DEFAULT_ANSWER_MS, DEFAULT_MAX_PARALLEL, ForEach,
     Group, Kind, Lock, OnBusy, OnError, OnExpire, OnUncertain, Outcome, Repeat, Retry, Step, Stop,

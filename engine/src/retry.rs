@@ -9,6 +9,30 @@ use crate::{Backoff, Retry, StepError};
 /// Beyond it the outside is not having a hiccup: the step fails, and says so.
 pub const MAX_REPEATS: u32 = 8;
 
+/// The code of a call that did nothing because there were too many of them.
+pub const RATE_LIMITED: &str = "rate_limited";
+
+/// How often a step waits for a limit to pass, in one generation. After that `retry` decides as about any failure.
+pub(crate) const MOST_RATE_LIMITS: u32 = 100;
+
+/// How long it does so in all, in milliseconds: a day.
+pub(crate) const LONGEST_RATE_LIMIT_MS: u64 = LONGEST_ASKED_MS;
+
+/// How long it waits where the tool does not say, in milliseconds.
+const RATE_LIMIT_MS: u64 = 60_000;
+
+/// How long a step is looked at whose time is bounded by nothing else, in milliseconds: a day.
+pub(crate) const LONGEST_POLLING_MS: u64 = 24 * 3_600_000;
+
+/// How long a tool that is not done is left alone where it does not say, in milliseconds.
+const LOOK_MS: u64 = 5_000;
+
+/// The shortest time between two looks, in milliseconds, and between two calls that were one too many.
+const SHORTEST_MS: u64 = 50;
+
+/// The longest time between two looks, in milliseconds: an hour.
+const LONGEST_LOOK_MS: u64 = 3_600_000;
+
 /// The longest wait a tool can ask for, in milliseconds: a day. More is a mistake, or a way to be rid of us.
 const LONGEST_ASKED_MS: u64 = 24 * 3_600_000;
 
@@ -47,6 +71,18 @@ pub(crate) fn repeat_delay_ms(repeats: u32, error: &StepError) -> u64 {
         (None, INTERRUPTED) => 0,
         (None, _) => 250u64 << repeats.min(7),
     }
+}
+
+/// How long to wait before a call that was one too many goes out again, in milliseconds.
+pub(crate) fn rate_limit_ms(error: &StepError) -> u64 {
+    error.retry_after_ms.unwrap_or(RATE_LIMIT_MS).clamp(SHORTEST_MS, LONGEST_ASKED_MS)
+}
+
+/// How long to wait before a tool that is not done is looked at again, in milliseconds, given what it asked for.
+#[must_use]
+pub fn look_delay_ms(asked: Option<u64>) -> i64 {
+    let delay = asked.unwrap_or(LOOK_MS).clamp(SHORTEST_MS, LONGEST_LOOK_MS);
+    i64::try_from(delay).unwrap_or(i64::MAX)
 }
 
 /// The code of a call that was out when the process that made it ended.
@@ -116,6 +152,19 @@ mod tests {
     fn what_the_tool_asks_for_wins() {
         let error = StepError { retry_after_ms: Some(7), ..error() };
         assert_eq!(delay_ms(&retry(Backoff::Fixed), 1, &error, "k"), 7);
+    }
+
+    #[test]
+    fn looks_and_rate_limits_keep_to_their_bounds_whatever_is_asked_for() {
+        for (asked, look, limit) in [
+            (None, 5_000, 60_000),
+            (Some(0), 50, 50),
+            (Some(700), 700, 700),
+            (Some(u64::MAX), 3_600_000, 86_400_000),
+        ] {
+            assert_eq!(look_delay_ms(asked), look, "{asked:?}");
+            assert_eq!(rate_limit_ms(&StepError { retry_after_ms: asked, ..error() }), limit);
+        }
     }
 
     #[test]

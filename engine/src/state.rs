@@ -3,6 +3,7 @@
 mod apply;
 mod frame;
 mod lists;
+mod look;
 mod names;
 mod status;
 mod step;
@@ -22,6 +23,7 @@ pub(crate) use self::{
     step::{LockStanding, Outcome, Role},
 };
 pub use self::{
+    look::Look,
     status::{Status, StepStatus},
     step::StepState,
 };
@@ -88,8 +90,11 @@ pub struct State {
     pub(crate) running: BTreeSet<usize>,
     /// Steps whose last attempt is over, or whose result is there, and that ask for a decision.
     pub(crate) unsettled: BTreeSet<usize>,
-    /// When steps are called again.
+    /// When steps are called again, or looked at again.
     pub(crate) retries: BTreeSet<(i64, usize)>,
+    /// Steps that are looked at just now, after their tool was not done before. No event says so, and a history that is
+    /// read knows of none.
+    pub(crate) looking: BTreeSet<usize>,
     /// When waits are over and requests expire.
     pub(crate) timers: BTreeSet<(i64, usize)>,
     /// When groups and executions of other workflows are out of time, if persons and locks take none of it.
@@ -191,6 +196,7 @@ impl State {
             running: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             retries: BTreeSet::new(),
+            looking: BTreeSet::new(),
             timers: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             uncertain: BTreeSet::new(),
@@ -405,6 +411,7 @@ impl State {
             && (waits_for_lock || (self.ready.is_empty() && self.ready_inside.is_empty()));
         let parked = waits_for_lock
             || !self.retries.is_empty()
+            || !self.looking.is_empty()
             || !self.timers.is_empty()
             || !self.uncertain.is_empty()
             || !self.asked.is_empty()
@@ -429,7 +436,13 @@ impl State {
     /// The paths of the steps whose call, or execution of another workflow, is out.
     #[must_use]
     pub fn running_steps(&self) -> Vec<&str> {
-        self.running.iter().map(|id| &*self.record(*id).path).collect()
+        let out = self.running.iter().chain(&self.looking);
+        out.map(|id| &*self.record(*id).path).collect()
+    }
+
+    /// Whether the call of a record, or its execution of another workflow, is out.
+    pub(crate) fn is_out(&self, id: usize) -> bool {
+        self.running.contains(&id) || self.looking.contains(&id)
     }
 
     /// Whether a person may settle the step now: it is uncertain, and something depends on it.

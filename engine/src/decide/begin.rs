@@ -93,12 +93,15 @@ impl Decider<'_> {
     /// How many more calls may be out.
     pub(super) fn places(&self) -> usize {
         let most = self.workflow.config.max_parallel as usize;
-        most.saturating_sub(self.state.running.len())
+        most.saturating_sub(self.state.running.len() + self.state.looking.len())
     }
 
     fn begin(&self, id: usize) -> Vec<Command> {
         let standing = self.state.record(id);
         let path = standing.path.to_string();
+        if standing.look.is_some() {
+            return self.look(id);
+        }
         if standing.escalates {
             return vec![self.ask_once_more(id)];
         }
@@ -259,6 +262,11 @@ impl Decider<'_> {
     }
 
     fn call(&self, id: usize) -> Prepared<Command> {
+        self.call_of(id).map(Command::CallTool)
+    }
+
+    /// The call as it goes out next.
+    pub(super) fn call_of(&self, id: usize) -> Prepared<Call> {
         let standing = self.state.record(id);
         let Some(tool) = self.tool(id) else {
             let message = "the step calls no tool";
@@ -270,9 +278,10 @@ impl Decider<'_> {
         let bound = self.step(id).timeout_ms;
         let own = bound.map(|bound| first_started_at.saturating_add_unsigned(bound));
         let own = own.filter(|_| matches!(standing.role, Role::Step | Role::Instance(_)));
-        Ok(Command::CallTool(Call {
+        let is_new = !matches!(standing.again, Some(Again::SameAttempt | Again::RateLimited));
+        Ok(Call {
             step: standing.path.to_string(),
-            attempt: standing.attempts + u32::from(standing.again != Some(Again::SameAttempt)),
+            attempt: standing.attempts + u32::from(is_new),
             call: standing.calls + 1,
             tool: tool.clone(),
             params,
@@ -284,7 +293,7 @@ impl Decider<'_> {
             // The execution's own time can be longer than it seems now: what persons take of it does not count. When it
             // is over, the call is told to stop.
             deadline: own,
-        }))
+        })
     }
 
     /// What a tool is given: what it was given before, what was approved, or what the params stand for now.

@@ -22,6 +22,7 @@ impl Decider<'_> {
         let timers = self.state.timers.iter().take_while(|(at, _)| *at <= self.now);
         let timers = timers.filter(|(_, id)| !self.is_stopping(*id));
         let mut commands: Vec<Command> = timers.map(|(_, id)| self.timer_over(*id)).collect();
+        commands.extend(self.polled_too_long());
         let since = |id: &usize| self.state.record(*id).uncertain_since;
         let mut doubts = self.state.uncertain.iter();
         let expired = doubts.find(|id| since(id).is_some_and(|at| at + ANSWER_MS <= self.now));

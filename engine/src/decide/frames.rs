@@ -34,7 +34,7 @@ impl Decider<'_> {
         for id in &frame.open {
             let step = self.state.record(*id);
             let is_out = step.verifying.unwrap_or(*id);
-            if self.state.running.contains(&is_out) {
+            if self.state.is_out(is_out) {
                 if frame.is_hard {
                     let step = self.state.record(is_out).path.to_string();
                     cancels.push(Command::CancelCall { step });

@@ -104,6 +104,9 @@ impl Decider<'_> {
             let delay = retry::repeat_delay_ms(standing.repeats, &error);
             return self.again(id, Again::SameAttempt, delay, error);
         }
+        if let Some(wait) = self.rate_limit_ms(standing, &error) {
+            return self.again(id, Again::RateLimited, wait, error);
+        }
         let retry = self.retry(id);
         if !retry::allows(&retry, standing.attempts, &error) {
             return failed(&step, error);

@@ -4,16 +4,19 @@ mod chance;
 mod constructs;
 mod corners;
 mod crashes;
+mod looks;
 mod people;
 mod scale;
 mod worlds;
+
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use super::{Call, Command, Turn, advance, decide};
 use crate::{
-    Event, INTERRUPTED, MAX_REPEATS, Resolution, State, Status, StepError, StepStatus, Workflow,
-    parse,
+    Event, INTERRUPTED, Look, MAX_REPEATS, Resolution, State, Status, StepError, StepStatus,
+    Workflow, parse,
 };
 
 const ID: &str = "exec_1";
@@ -23,6 +26,8 @@ struct Play {
     workflow: Workflow,
     state: State,
     history: Vec<(i64, Event)>,
+    /// What is kept beside the history.
+    looks: BTreeMap<String, Look>,
     now: i64,
     last: Turn,
 }
@@ -31,7 +36,8 @@ impl Play {
     fn new(document: &Value) -> Play {
         let workflow = parse(&document.to_string()).expect("the test's workflow is sound");
         let state = State::new(&workflow, ID, "ada");
-        Play { workflow, state, history: Vec::new(), now: 1_000, last: Turn::default() }
+        let (history, looks, last) = (Vec::new(), BTreeMap::new(), Turn::default());
+        Play { workflow, state, history, looks, now: 1_000, last }
     }
 
     fn start(document: &Value) -> Play {
@@ -58,6 +64,21 @@ impl Play {
 
     fn fails(&mut self, step: &str, error: StepError) -> &Turn {
         self.hears([Event::AttemptFailed { step: step.into(), error }])
+    }
+
+    /// The tool is not done, and wants to be looked at again after so long.
+    fn is_not_done(&mut self, step: &str, wait: i64) -> &Turn {
+        let count = self.state.looks(step) + 1;
+        let look = Look { at: self.now + wait, count, said: Some(format!("look {count}")) };
+        let begins = (count == 1).then(|| Event::PollingStarted { step: step.into(), at: look.at });
+        let kept = self.state.looked(&self.workflow, step, look.clone()).cloned();
+        self.looks.extend(kept.map(|kept| (step.to_owned(), kept)));
+        self.hears(begins);
+        if count == 1 {
+            let kept = self.state.looked(&self.workflow, step, look).cloned();
+            self.looks.extend(kept.map(|kept| (step.to_owned(), kept)));
+        }
+        &self.last
     }
 
     fn is_lost(&mut self, step: &str, repeatable: bool) -> &Turn {
@@ -109,14 +130,22 @@ impl Play {
         (step.as_deref(), &error.code)
     }
 
-    /// The history, folded by a process that knows nothing else.
+    /// The history, folded by a process that knows nothing else but when to look again.
     fn folded(&self) -> State {
         let mut state = State::new(&self.workflow, ID, "ada");
         for (at, event) in &self.history {
             state.apply(&self.workflow, event, *at).expect("what was written can be read");
         }
+        for (step, look) in &self.looks {
+            state.looked(&self.workflow, step, look.clone());
+        }
         state
     }
+}
+
+/// The code of an error by which a call was one too many.
+fn limited(wait: u64) -> StepError {
+    StepError { retry_after_ms: Some(wait), ..passing(crate::RATE_LIMITED) }
 }
 
 /// Two states that are the same lead on to the same.

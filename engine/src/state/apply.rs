@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    Cause, Frame, LockStanding, Outcome, Role, State, StepState, StepStatus, Undo, UnexpectedEvent,
-    unexpected,
+    Cause, Frame, LockStanding, Look, Outcome, Role, State, StepState, StepStatus, Undo,
+    UnexpectedEvent, unexpected,
 };
 use crate::{
     Kind, OnExpire, Resolution, Step, Workflow,
-    event::{Again, Answer, Event, StepError},
+    event::{Answer, Event, StepError},
     workflow,
 };
 
@@ -102,13 +102,16 @@ impl State {
                 step.finding = None;
                 self.unsettled.insert(id);
             }
-            Event::CallScheduled { again, at, .. } => {
+            Event::PollingStarted { at: due, .. } => {
                 let step = self.record_mut(id);
                 step.status = StepStatus::Waiting;
-                step.again = Some(*again);
-                step.repeats += u32::from(*again == Again::SameAttempt);
-                step.timer = Some(*at);
-                self.retries.insert((*at, id));
+                // It was heard of: what was lost before counts no more.
+                step.repeats = 0;
+                self.look_again(workflow, id, Look { at: *due, count: 1, said: None });
+            }
+            Event::CallScheduled { again, at: due, .. } => {
+                self.record_mut(id).call_again(*again, *due, at);
+                self.retries.insert((*due, id));
             }
             // The instances have waited to be asked about, and nothing has to be asked.
             Event::GroupStarted { .. } if self.record(id).inner.is_some() => {
@@ -175,19 +178,22 @@ impl State {
             let open = step.request.as_ref().filter(|_| self.asked.contains(&id));
             open.is_some_and(|open| open.id == *request)
         };
-        let is_out = self.running.contains(&id);
+        let is_out = self.is_out(id);
+        let is_called = is_out || step.look.is_some();
         let is_unsettled = self.unsettled.contains(&id);
         let (fits, otherwise) = match event {
             Event::AttemptStarted { .. } => (
                 is_ready || self.waits_for_retry(id) || matches!(step.role, Role::Verify(_)),
                 "the step may not be called now",
             ),
-            Event::AttemptSucceeded { .. }
-            | Event::AttemptUncertain { .. }
-            | Event::ChildWaits { .. }
-            | Event::ChildGoesOn { .. } => (is_out, "no call of the step is out"),
+            Event::AttemptSucceeded { .. } | Event::AttemptUncertain { .. } => {
+                (is_called, "no call of the step is out")
+            }
+            Event::PollingStarted { .. } | Event::ChildWaits { .. } | Event::ChildGoesOn { .. } => {
+                (self.running.contains(&id), "no call of the step is out")
+            }
             Event::AttemptFailed { .. } => {
-                (is_out || step.outcome.is_some(), "no call of the step is out")
+                (is_called || step.outcome.is_some(), "no call of the step is out")
             }
             Event::CallScheduled { .. } | Event::StepVerified { .. } => {
                 (is_unsettled, "no attempt of the step has just ended")
@@ -236,12 +242,14 @@ impl State {
         self.ready.remove(&id);
         self.ready_inside.remove(&id);
         self.running.remove(&id);
+        self.looking.remove(&id);
         self.unsettled.remove(&id);
         self.asked.remove(&id);
         self.locking.remove(&id);
         self.waiting_children.remove(&id);
         self.uncertain.remove(&id);
         let step = self.record_mut(id);
+        step.look = None;
         let (timer, listens) = (step.timer.take(), step.listens.take());
         let deadline = step.base_deadline;
         if let Some(at) = timer {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::StepStatus;
+use super::{Look, StepStatus};
 use crate::event::{Again, Request, SecretSlot, StepError};
 
 /// What a record stands for.
@@ -106,8 +106,12 @@ pub struct StepState {
     pub(crate) again: Option<Again>,
     /// Set when the last call was lost; whether it is harmless to repeat.
     pub(crate) lost: Option<bool>,
-    /// How often a lost call was repeated in this generation.
+    /// How often a lost call was repeated in this generation, or since it was last looked at.
     pub(crate) repeats: u32,
+    /// How often it waited for a limit to pass in this generation, and how long in all, in milliseconds.
+    pub(crate) limited: (u32, u64),
+    /// Set while its tool is looked at again and again.
+    pub(crate) look: Option<Look>,
     /// When it is looked at again.
     pub(super) timer: Option<i64>,
     /// When its time is over if persons and locks take none of it; for what holds others, and for executions.
@@ -143,6 +147,22 @@ impl StepState {
     pub(super) fn set_error(&mut self, error: &StepError) {
         self.error_value = Some(error_value(error));
         self.error = Some(error.clone());
+    }
+
+    /// It is called again at `due`, which was decided at `at`.
+    pub(super) fn call_again(&mut self, again: Again, due: i64, at: i64) {
+        self.status = StepStatus::Waiting;
+        self.again = Some(again);
+        self.timer = Some(due);
+        match again {
+            Again::NextAttempt => {}
+            Again::SameAttempt => self.repeats += 1,
+            Again::RateLimited => {
+                let (times, ms) = self.limited;
+                let wait = u64::try_from(due - at).unwrap_or_default();
+                self.limited = (times + 1, ms.saturating_add(wait));
+            }
+        }
     }
 
     /// Its path without the number of an instance, and that number.

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value, json};
 
 use super::{
-    ID, Play, Resolution, Status, StepError, StepStatus, cancel, decide, lead_on_alike, lost,
-    only_stops, passing, succeeded,
+    ID, Play, Resolution, Status, StepError, StepStatus, cancel, decide, lead_on_alike, limited,
+    lost, only_stops, passing, succeeded,
 };
 use crate::{Event, OnError, State};
 
@@ -124,7 +124,9 @@ impl Game {
         let (workflow, state) = (&self.play.workflow, &self.play.state);
         let mut running = self.out.clone();
         running.sort();
-        assert_eq!(state.running_steps(), running, "what runs is what is out");
+        let mut known = state.running_steps();
+        known.sort_unstable();
+        assert_eq!(known, running, "what runs is what is out");
         assert!(running.len() <= workflow.config.max_parallel as usize);
         assert!(only_stops(&decide(workflow, state, ID, self.play.now)));
         let wake_at = self.play.last.wake_at;
@@ -166,7 +168,11 @@ impl Game {
 
     /// The answer to one call that was out, or its loss.
     fn answer(&mut self, chance: &mut Chance, step: &str) -> Event {
-        match chance.below(6) {
+        match chance.below(7) {
+            6 => {
+                let error = limited(chance.below(2_000) as u64);
+                Event::AttemptFailed { step: step.into(), error }
+            }
             0 | 1 => succeeded(step, json!({ "n": 1 })),
             2 => Event::AttemptFailed { step: step.into(), error: passing("busy") },
             3 => {
@@ -192,6 +198,14 @@ impl Game {
     }
 
     fn comes_home(&mut self, chance: &mut Chance) {
+        if chance.one_in(4) {
+            let step = self.out.swap_remove(chance.below(self.out.len()));
+            if !self.is_unsafe(&step) {
+                self.play.is_not_done(&step, 50 + chance.below(2_000) as i64);
+                return self.look();
+            }
+            self.out.push(step);
+        }
         let mut events = Vec::new();
         for _ in 0..=chance.below(2).min(self.out.len() - 1) {
             let step = self.out.swap_remove(chance.below(self.out.len()));
@@ -202,6 +216,9 @@ impl Game {
 
     /// The process dies; the next one knows the history and nothing else.
     fn crash(&mut self, chance: &mut Chance) {
+        // Nothing was written of looks that are out: whoever goes on makes them again.
+        let Play { state, .. } = &self.play;
+        self.out.retain(|step| !state.is_polled(step));
         self.play.state = self.replayed();
         self.play.now += chance.below(4_000) as i64;
         let out = std::mem::take(&mut self.out);
@@ -212,9 +229,10 @@ impl Game {
     /// Reading the history leads to where its writer stood, and on to the same.
     fn replayed(&self) -> State {
         let (workflow, play) = (&self.play.workflow, &self.play);
-        let state = play.folded();
-        assert_eq!(state, play.state, "a history says all there is");
-        lead_on_alike(workflow, state, play.state.clone(), play.now + 60_000);
+        let (state, mut known) = (play.folded(), play.state.clone());
+        known.lose_looks();
+        assert_eq!(state, known, "a history says all there is");
+        lead_on_alike(workflow, state, known, play.now + 60_000);
         play.folded()
     }
 

@@ -17,8 +17,14 @@ pub(super) fn play(text: &str, input: Value) -> Play {
         )
     });
     let state = State::new(&workflow, ID, "ada");
-    let mut play =
-        Play { workflow, state, history: Vec::new(), now: 1_000, last: super::Turn::default() };
+    let mut play = Play {
+        workflow,
+        state,
+        history: Vec::new(),
+        looks: Default::default(),
+        now: 1_000,
+        last: super::Turn::default(),
+    };
     play.hears([Event::ExecutionStarted { input }]);
     play
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Play, chance::Chance, lost, passing, succeeded, worlds::Author};
+use super::{Play, chance::Chance, limited, lost, passing, succeeded, worlds::Author};
 use crate::{Answer, Event, RequestKind, Resolution, StepStatus};
 
 const WORLDS: u64 = 2_000;
@@ -57,6 +57,9 @@ impl World {
 
     /// The process dies, and what was out is lost; what is harmless goes out again at once.
     fn crash(&mut self) {
+        // Of looks that are out nothing was written.
+        let Play { state, .. } = &self.play;
+        self.out.retain(|step, _| !state.is_polled(step));
         self.play.state = self.play.folded();
         let (settled_by_hand, out): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.out)
@@ -71,6 +74,7 @@ impl World {
                 self.out.insert(step, attempt);
             }
         }
+        self.hears(None);
         while self.play.last.wake_at.is_some_and(|at| at <= self.play.now) {
             self.hears(None);
         }
@@ -105,6 +109,11 @@ impl World {
         }
         if let Some((step, attempt)) = self.out.pop_first() {
             if !self.lost.remove(&step) {
+                if self.state_of(&step).is_some_and(|(looks, _)| looks < digit(&step, attempt) % 4)
+                {
+                    self.play.is_not_done(&step, 100);
+                    return self.look();
+                }
                 return self.hears(Some(self.comes_home(&step, attempt)));
             }
             if !self.play.state.may_be_resolved(&step) {
@@ -128,7 +137,17 @@ impl World {
         self.hears(None);
     }
 
+    /// How often a tool that only reads was looked at, and how often it was one call too many.
+    fn state_of(&self, step: &str) -> Option<(u8, u8)> {
+        let few = |count: u32| u8::try_from(count).expect("a few");
+        let limits = self.play.state.step(step).map_or(0, |step| step.limited.0);
+        (!self.is_unsafe(step)).then(|| (few(self.play.state.looks(step)), few(limits)))
+    }
+
     fn comes_home(&self, step: &str, attempt: u32) -> Event {
+        if self.state_of(step).is_some_and(|(_, limits)| limits < digit(step, 0) % 3) {
+            return Event::AttemptFailed { step: step.to_owned(), error: limited(70) };
+        }
         // What is lost and settled by a person has no second attempt: those always succeed. The others do in the
         // end, since what else is under way when a step fails is a matter of time.
         let step_of = self.play.workflow.step_at(step);

@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Value, json};
 
 use super::{
-    ID, Play, cancel, chance::Chance, decide, lead_on_alike, lost, only_stops, passing, succeeded,
+    ID, Play, cancel, chance::Chance, decide, lead_on_alike, limited, lost, only_stops, passing,
+    succeeded,
 };
 use crate::{
     Answer, Event, Kind, OnUncertain, RequestKind, Resolution, State, Status, StepError, StepStatus,
@@ -268,7 +269,11 @@ impl World {
                 _ => succeeded(step, json!({ "n": 1 })),
             };
         }
-        match chance.below(7) {
+        match chance.below(8) {
+            7 => {
+                let error = limited(chance.below(2_000) as u64);
+                Event::AttemptFailed { step: step.into(), error }
+            }
             0..=2 => succeeded(step, json!({ "n": chance.below(3) })),
             3 => Event::AttemptFailed { step: step.into(), error: passing("busy") },
             4 | 5 => {
@@ -290,9 +295,28 @@ impl World {
         lost(step, !self.is_unsafe(step))
     }
 
+    /// A tool that only reads is not done.
+    fn is_not_done(&mut self, chance: &mut Chance) -> bool {
+        let mut safe: Vec<String> =
+            self.out.keys().filter(|step| !self.is_unsafe(step)).cloned().collect();
+        safe.sort();
+        let Some(step) = safe.pop() else { return false };
+        self.out.remove(&step);
+        self.play.is_not_done(&step, 50 + chance.below(3_000) as i64);
+        self.look();
+        true
+    }
+
+    /// Nothing was written of looks that are out: whoever goes on makes them again.
+    fn forget_looks(&mut self) {
+        let Play { state, .. } = &self.play;
+        self.out.retain(|step, _| !state.is_polled(step));
+    }
+
     /// The process dies; the next one knows the history and nothing else.
     fn crash(&mut self, chance: &mut Chance) {
         self.crashes += 1;
+        self.forget_looks();
         self.play.state = self.replayed();
         self.play.now += chance.below(4_000) as i64;
         let mut out: Vec<String> = self.out.keys().cloned().collect();
@@ -303,6 +327,7 @@ impl World {
 
     /// The worker is told to stop: what came home is written, and nothing that follows from it.
     fn stop(&mut self, chance: &mut Chance) {
+        self.forget_looks();
         let mut out: Vec<String> = self.out.keys().cloned().collect();
         out.sort();
         if !out.is_empty() {
@@ -322,6 +347,7 @@ impl World {
         let (mut read, mut known) = (play.folded(), play.state.clone());
         read.forget();
         known.forget();
+        known.lose_looks();
         assert_eq!(read, known, "a history says all there is");
         lead_on_alike(workflow, read, known, play.now + 60_000);
         play.folded()
@@ -356,6 +382,9 @@ impl World {
         if chance.one_in(6) {
             self.play.now += chance.below(1_500) as i64;
             return self.hears(Vec::new());
+        }
+        if chance.one_in(4) && self.is_not_done(chance) {
+            return;
         }
         let events = self.word(chance);
         if events.is_empty() {
@@ -478,6 +507,7 @@ fn whatever_is_written_and_whatever_happens_an_execution_ends() {
         "lock_refused",
         "undo_registered",
         "step_verified",
+        "polling_started",
         "phase_started",
         "step_deadline_passed",
         "step_uncertain",
