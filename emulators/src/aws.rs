@@ -224,7 +224,7 @@ impl World {
     }
 
     /// Seconds of rollout in a second of the wall clock, for times that lie ahead.
-    fn speed(&self) -> f64 {
+    pub(crate) fn speed(&self) -> f64 {
         match self.time {
             Time::ByHand => 1.0,
             Time::Running { speed } => speed.max(f64::MIN_POSITIVE),

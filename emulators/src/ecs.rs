@@ -37,6 +37,7 @@ mod shapes;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -279,6 +280,14 @@ impl AwsEmulator {
     /// Registers a task definition, spelt as in `RegisterTaskDefinition`, and returns its ARN.
     pub fn register_task_definition(&self, definition: &Value) -> String {
         self.world().ecs.register(definition, clock::now_ms()).arn()
+    }
+
+    /// Writes what the running tasks would have written to their logs in the time before now.
+    pub fn add_history(&self, back: Duration) {
+        let world = &mut *self.world();
+        let speed = world.speed();
+        let (now, back) = (clock::now_ms(), u64::try_from(back.as_millis()).unwrap_or_default());
+        world.ecs.write_history(now, back, speed, &mut world.logs);
     }
 
     /// Decides what becomes of tasks whose image contains a text; the last word about an image counts.

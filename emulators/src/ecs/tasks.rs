@@ -9,6 +9,9 @@ use crate::logs::Logs;
 /// Stopped tasks are forgotten beyond so many, as AWS forgets them after an hour.
 const MOST_STOPPED: usize = 200;
 
+/// Lines of a past that never was are so far from each other at least.
+const HISTORY_STEP_MS: u64 = 100;
+
 /// What becomes of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskFate {
@@ -324,6 +327,18 @@ impl Ecs {
         let prefix = options["awslogs-stream-prefix"].as_str().unwrap_or("ecs");
         let stream = format!("{prefix}/{}/{}", container["name"].as_str()?, task.id());
         Some((options["awslogs-group"].as_str()?.to_owned(), stream))
+    }
+
+    pub(super) fn write_history(&mut self, now: u64, back: u64, speed: f64, logs: &mut Logs) {
+        let mut ago = back;
+        while 0 < ago {
+            let step = ago.min(HISTORY_STEP_MS);
+            ago -= step;
+            for index in 0..self.tasks.len() {
+                let passed = step as f64 * speed;
+                self.write_log(index, passed as u64, now.saturating_sub(ago), logs);
+            }
+        }
     }
 
     fn write_log(&mut self, index: usize, ms: u64, now: u64, logs: &mut Logs) {
