@@ -7,6 +7,7 @@ pub(crate) mod db;
 mod execution;
 mod lease;
 mod lock;
+mod looks;
 mod notify;
 mod open;
 mod plans;
@@ -47,7 +48,7 @@ use crate::clock::Moment;
 const INLINE_LIMIT: usize = 64 * 1024;
 
 /// The newest engine this release can drive; executions that need a newer one are left alone.
-pub const ENGINE: i64 = 2;
+pub const ENGINE: i64 = 3;
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone)]

@@ -127,6 +127,8 @@ pub struct Call {
 pub enum Outcome {
     /// The tool did it; its structured result, or its text (as JSON where it is JSON).
     Succeeded(Value),
+    /// The tool looked, and is not done: it wants to be called again. What it said.
+    NotDone(Value),
     /// The tool was not called, or says that it failed.
     Failed(Failure),
     /// The call may or may not have happened.
@@ -180,6 +182,8 @@ pub struct ToolInfo {
     pub annotations: Value,
     /// Whether it may be called again.
     pub retry_class: RetryClass,
+    /// Whether one call is one look, after which it may want to be called again.
+    pub pollable: bool,
 }
 
 /// What a running tool says of its progress.

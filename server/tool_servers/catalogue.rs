@@ -13,6 +13,7 @@ use super::{RetryClass, ToolInfo, write_only};
 use crate::secrets;
 
 const RETRY_CLASS: &str = "dev.windlass/retry_class";
+const POLLABLE: &str = "dev.windlass/pollable";
 /// Under these names tools take an idempotency key as an argument.
 const KEY_PROPERTIES: &[&str] = &["idempotency_key", "idempotencyKey"];
 /// How many problems of one value are told.
@@ -74,6 +75,8 @@ impl Catalogue {
 impl Entry {
     fn new(server: &str, tool: Tool) -> Entry {
         let retry_class = retry_class(&tool);
+        // What may not be called again is not looked at by being called.
+        let pollable = says_pollable(&tool) && retry_class != RetryClass::Unsafe;
         let description = tool.description.as_deref().or(tool.title.as_deref()).unwrap_or_default();
         let info = ToolInfo {
             name: format!("{server}.{}", tool.name),
@@ -83,6 +86,7 @@ impl Entry {
             // Plain data with text keys: it is always JSON.
             annotations: serde_json::to_value(&tool.annotations).unwrap_or_default(),
             retry_class,
+            pollable,
         };
         let wire_name = tool.name.into_owned();
         Entry { wire_name, info, input: OnceLock::new(), output: OnceLock::new() }
@@ -132,6 +136,10 @@ fn retry_class(tool: &Tool) -> RetryClass {
     } else {
         RetryClass::Unsafe
     }
+}
+
+fn says_pollable(tool: &Tool) -> bool {
+    tool.meta.as_ref().and_then(|meta| meta.get(POLLABLE)) == Some(&Value::Bool(true))
 }
 
 /// The names that are most like one that does not exist, the likest first.
