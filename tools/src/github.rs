@@ -95,7 +95,9 @@ pub fn github(config: GithubConfig, around: &Surroundings) -> impl ServerHandler
     let (read_only, secrets) = (config.read_only, token.iter().cloned().collect());
     let permits = Semaphore::new(CONCURRENT_REQUESTS);
     let state = Github { config, token, octocrab: OnceCell::new(), permits };
-    let server = Server::new("github", instructions, state, tools).redacting(secrets);
+    let server = Server::new("github", instructions, state, tools)
+        .redacting(secrets)
+        .hosted(around.host.clone());
     if read_only { server.read_only() } else { server }
 }
 

@@ -8,4 +8,5 @@ mod demo;
 mod github;
 #[cfg(feature = "github")]
 mod github_once;
+mod golden;
 mod harness;
