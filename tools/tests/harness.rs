@@ -108,3 +108,31 @@ pub(crate) fn but_created(mut answer: Value) -> Value {
     answer["created"] = json!(null);
     answer
 }
+
+/// Checks an answer against the golden one that is committed, whose shape it must have. With `WINDLASS_GOLDEN=write` it
+/// becomes the golden one.
+pub(crate) fn golden(server: &str, tool: &str, answer: &Value) {
+    let file = format!("{}/tests/golden/{server}/{tool}.json", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var("WINDLASS_GOLDEN").is_ok_and(|word| word == "write") {
+        std::fs::create_dir_all(std::path::Path::new(&file).parent().unwrap()).unwrap();
+        let text = serde_json::to_string_pretty(answer).unwrap();
+        std::fs::write(&file, text + "\n").unwrap();
+    }
+    let text = std::fs::read_to_string(&file).expect("a golden answer, see WINDLASS_GOLDEN");
+    let golden: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(shape(answer), shape(&golden), "{file}");
+}
+
+/// The names and types in a value.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(_) => "boolean".into(),
+        Value::Number(_) => "number".into(),
+        Value::String(_) => "string".into(),
+        Value::Array(items) => items.iter().map(shape).collect(),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| (name.clone(), shape(value))).collect()
+        }
+    }
+}
