@@ -4,11 +4,9 @@
 //! every effect so that a test can say "once", and can be told over
 //! `/_emulator/…` what shall go wrong, also by another process.
 
-mod faults;
 mod routes;
 mod shapes;
 mod state;
-mod wire;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,13 +25,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use self::routes::{Addresses, Reply, Request};
-use self::wire::{Knife, WireListener};
 use crate::clock;
+use crate::wire::{Knife, WireListener};
 
-pub use self::faults::{Action, Fault, Faults};
 pub use self::state::{
     Comment, Commit, Effect, Issue, Label, Pull, Repository, RequestRecord, State, Tree, TreeEntry,
 };
+pub use crate::faults::{Action, Fault, Faults};
 
 const MAX_BODY: usize = 64 * 1024 * 1024;
 const STOP_PATIENCE: Duration = Duration::from_secs(2);

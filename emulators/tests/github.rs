@@ -1,7 +1,5 @@
 //! What the double of GitHub promises, seen over a plain connection.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
-
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -2,6 +2,7 @@
 
 /// File names and texts; a file of the workspace with the same workflow name takes its place.
 pub(super) const SHIPPED: &[(&str, &str)] = &[
+    ("deploy_canary.yaml", include_str!("../../workflows/deploy_canary.yaml")),
     ("hello.yaml", include_str!("../../workflows/hello.yaml")),
     ("issue_to_pr.yaml", include_str!("../../workflows/issue_to_pr.yaml")),
 ];

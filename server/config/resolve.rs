@@ -47,6 +47,7 @@ pub(super) fn resolve(config: Config) -> Result<Config, Error> {
             })
             .collect(),
         agent: config.agent.rooted(&config.project),
+        observability: config.observability.rooted(&config.project),
         data_dir,
         database,
         workspace,

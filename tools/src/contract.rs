@@ -26,7 +26,7 @@ pub use self::host::{
     Artifact, Asked, Forgetful, Host, MAX_ARTIFACT_BYTES, NewArtifact, Service, Spent, SpentOn,
     Surroundings, Usage, no_host,
 };
-pub use self::server::Server;
+pub use self::server::{Learned, Server};
 
 /// The request `_meta` key that carries the idempotency key.
 pub const IDEMPOTENCY_KEY: &str = "dev.windlass/idempotency_key";

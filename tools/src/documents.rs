@@ -68,7 +68,9 @@ pub fn documents(
     let tools = if state.host.is_some() { tools } else { Vec::new() };
     let instructions = "Keeps texts and files as documents, and attaches images and other artifacts to them. Every \
                         change can be called again without doing it twice.";
-    Server::new("documents", instructions, state, tools).redacting(Vec::new()).hosted(around.host.clone())
+    Server::new("documents", instructions, state, tools)
+        .redacting(Vec::new())
+        .hosted(around.host.clone())
 }
 
 fn arguments(properties: Value, required: &[&str]) -> Value {
@@ -94,7 +96,8 @@ fn document_schema() -> Value {
     attachment["caption"] = nullable();
     attachment["created_by_execution"] = nullable();
     attachment["created_by_step"] = nullable();
-    attachment["created_at"] = json!({ "type": "integer", "description": "Milliseconds since 1970" });
+    attachment["created_at"] =
+        json!({ "type": "integer", "description": "Milliseconds since 1970" });
     let kept_names = ["artifact_id", "name", "mime", "bytes", "resource_uri"];
     json!({
         "type": "object",
@@ -153,7 +156,8 @@ fn create() -> Tool<Documents> {
 
 fn get() -> Tool<Documents> {
     let mut output = document_schema();
-    output["properties"]["text"] = json!({ "type": ["string", "null"], "description": "The content, when it is a text" });
+    output["properties"]["text"] =
+        json!({ "type": ["string", "null"], "description": "The content, when it is a text" });
     output["properties"]["truncated"] = json!({ "type": "boolean", "description": "Whether the text goes on; all of it is behind content.resource_uri" });
     Tool {
         spec: ToolSpec {
@@ -288,7 +292,8 @@ async fn created(documents: Arc<Documents>, call: Call) -> Answer {
         [Some(text), None, None] => {
             let (name, mime) = named(&call, "document.txt", "text/plain; charset=utf-8");
             bounded(text.len())?;
-            fresh(host, &call, &key, title, record::file(&call, &key, name, mime, text.into())).await?
+            fresh(host, &call, &key, title, record::file(&call, &key, name, mime, text.into()))
+                .await?
         }
         [None, Some(base64), None] => {
             bounded(base64.len() / 4 * 3)?;
@@ -475,7 +480,8 @@ async fn made_primary(documents: Arc<Documents>, call: Call) -> Answer {
     let host = documents.host()?;
     let (id, artifact_id) = named_pair(&call);
     let choose = |document: &mut Document| {
-        let own = attachment_of(document, artifact_id).ok_or_else(|| not_attached(id, artifact_id))?;
+        let own =
+            attachment_of(document, artifact_id).ok_or_else(|| not_attached(id, artifact_id))?;
         let already = own.primary;
         show_first(document, artifact_id);
         Ok(!already)

@@ -64,8 +64,16 @@ async fn each_tool_answers_in_its_shape() {
     });
     let finding = json!({ "path": "src/cart.rs", "line": 17, "severity": "blocker", "body": "Divides by zero." });
     let cases = [
-        ("run", json!({ "prompt": "Say hello", "context": { "name": "Ada" } }), json!("Hello, Ada.")),
-        ("analyze", json!({ "prompt": "Why does it fail?", "context": { "log": "divide by zero" } }), analysis()),
+        (
+            "run",
+            json!({ "prompt": "Say hello", "context": { "name": "Ada" } }),
+            json!("Hello, Ada."),
+        ),
+        (
+            "analyze",
+            json!({ "prompt": "Why does it fail?", "context": { "log": "divide by zero" } }),
+            analysis(),
+        ),
         (
             "reviewCode",
             json!({ "diff": "+ total / count", "files": ["src/cart.rs"], "context": { "title": "Totals" } }),
@@ -94,7 +102,11 @@ async fn each_tool_answers_in_its_shape() {
             json!({ "branch": "deps", "updates": [update], "strategy": "safe", "context": { "files": [{ "path": "Cargo.toml", "content": "…" }] } }),
             json!({ "files": [manifest], "commit_message": "Update serde", "summary": "Cargo.lock is still to be made.", "breaking_changes": [] }),
         ),
-        ("generateCopy", json!({ "prompt": "A headline for trail shoes", "tone": "plain" }), json!("Shoes that stay on the trail.")),
+        (
+            "generateCopy",
+            json!({ "prompt": "A headline for trail shoes", "tone": "plain" }),
+            json!("Shoes that stay on the trail."),
+        ),
         (
             "review",
             json!({ "content": "Shoes that stay on the trail.", "criteria": ["clear"] }),
@@ -120,9 +132,13 @@ async fn each_tool_answers_in_its_shape() {
         let profile = if tool == "run" { "plain" } else { tool };
         let entry = json!([{ "profile": profile, "answer": answer, "usage": usage }]);
         let price = Price { input: 2.0, output: 8.0, cached: Some(0.5), ..Price::default() };
-        let server = recorded(entry, |config| _ = config.prices.insert("recorded".into(), price)).await;
+        let server =
+            recorded(entry, |config| _ = config.prices.insert("recorded".into(), price)).await;
         let got = server.client.ok(request(tool, arguments).attempt("exe_1/step#0", 1)).await;
-        assert_eq!(got["usage"], json!({ "prompt": 812, "completion": 141, "cached": 512, "total": 953 }));
+        assert_eq!(
+            got["usage"],
+            json!({ "prompt": 812, "completion": 141, "cached": 512, "total": 953 })
+        );
         // 300 tokens sent, 512 cached, 141 answered.
         assert_eq!(got["cost_usd"], 0.001_984, "{tool}");
         for (name, value) in answer.as_object().into_iter().flatten() {
@@ -160,7 +176,8 @@ async fn an_answer_that_does_not_fit_is_repaired_once() {
 
 #[tokio::test]
 async fn an_answer_that_never_fits_says_what_is_wrong_with_it() {
-    let server = recorded(json!([{ "answer": { "choice": "perhaps", "reason": 1 } }]), |_| {}).await;
+    let server =
+        recorded(json!([{ "answer": { "choice": "perhaps", "reason": 1 } }]), |_| {}).await;
     let arguments = json!({ "prompt": "Go?", "options": ["yes", "no"] });
     let error = server.client.error(request("decide", arguments)).await;
     assert_eq!(error["code"], "failed_precondition");
@@ -170,7 +187,8 @@ async fn an_answer_that_never_fits_says_what_is_wrong_with_it() {
     for part in ["/choice", "/reason", "confidence"] {
         assert!(message.contains(part), "{message}");
     }
-    let server = recorded(json!([{ "answer": "{\"a\":", "finish_reason": "length" }]), |_| {}).await;
+    let server =
+        recorded(json!([{ "answer": "{\"a\":", "finish_reason": "length" }]), |_| {}).await;
     let arguments = json!({ "content": "x", "schema": { "type": "object" } });
     let error = server.client.error(request("extract", arguments)).await;
     assert_eq!(error["provider"]["reason"], "cut_off");
@@ -185,7 +203,11 @@ async fn recordings_answer_by_profile_step_model_and_prompt() {
         { "profile": "poet", "prompt": "Be a poet.", "answer": "by profile" },
     ]);
     let server = recorded(answers, |_| {}).await;
-    write(server.folder.path(), "poet.yaml", "system: Be a poet.\ninput: 'Write of {{context.thing}}.'\n");
+    write(
+        server.folder.path(),
+        "poet.yaml",
+        "system: Be a poet.\ninput: 'Write of {{context.thing}}.'\n",
+    );
     let cases = [
         (json!({ "prompt": "x" }), "exe_1/first#0", "by step"),
         (json!({ "prompt": "x", "model": "big" }), KEY, "by model"),
@@ -228,19 +250,27 @@ async fn budgets_are_looked_at_before_a_model_is_asked() {
             let key = format!("exe_1/a#{number}");
             server.client.ok(request("run", json!({ "prompt": "x" })).attempt(&key, 1)).await;
         }
-        let error =
-            server.client.error(request("run", json!({ "prompt": "x" })).attempt("exe_1/b#0", 1)).await;
+        let error = server
+            .client
+            .error(request("run", json!({ "prompt": "x" })).attempt("exe_1/b#0", 1))
+            .await;
         assert_eq!(error["code"], "guardrail", "{name}");
         assert!(error["message"].as_str().unwrap().contains(name), "{error}");
         assert_eq!(server.host.spent(SpentOn::Today).await.unwrap().calls, answered, "{name}");
         if name.starts_with("execution") {
-            server.client.ok(request("run", json!({ "prompt": "x" })).attempt("exe_2/b#0", 1)).await;
+            server
+                .client
+                .ok(request("run", json!({ "prompt": "x" })).attempt("exe_2/b#0", 1))
+                .await;
         }
     }
     let server = recorded(json!([{ "answer": "yes" }]), |_| {}).await;
     let arguments = json!({ "prompt": "x", "max_cost_usd": 1 });
     let error = server.client.error(request("run", arguments)).await;
-    assert!(error["message"].as_str().unwrap().contains("price of recorded/recorded is not known"), "{error}");
+    assert!(
+        error["message"].as_str().unwrap().contains("price of recorded/recorded is not known"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ pub(crate) fn config(emulator: &GithubEmulator) -> GithubConfig {
         api_url: emulator.url(),
         default_owner: Some("octo".to_owned()),
         default_repo: Some("hello".to_owned()),
+        write_interval_ms: 0,
+        find_run_ms: 300,
         ..GithubConfig::default()
     }
 }

@@ -6,9 +6,15 @@
 mod agent;
 mod contract;
 mod demo;
+#[cfg(feature = "deploy")]
+mod deploy;
 #[cfg(feature = "github")]
 mod github;
 #[cfg(feature = "github")]
 mod github_once;
 mod golden;
 mod harness;
+#[cfg(feature = "observability")]
+mod observability;
+#[cfg(feature = "observability")]
+mod observability_http;

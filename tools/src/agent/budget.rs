@@ -1,8 +1,8 @@
 //! What may be spent, looked at before each turn.
 
+use super::Agent;
 use super::models::Question;
 use super::prices::{at_most, dollars, price};
-use super::Agent;
 use crate::contract::{Call, Code, Spent, SpentOn, ToolError, no_host};
 
 /// A bound, by the name of the setting or argument that draws it.
@@ -41,7 +41,9 @@ fn check_call(
     let tokens = prompt + u64::from(question.max_tokens);
     if budget.call_tokens != 0 && budget.call_tokens < tokens {
         let bound = budget.call_tokens;
-        let message = format!("agent.budget.call_tokens allows {bound} tokens, and this call may take {tokens}");
+        let message = format!(
+            "agent.budget.call_tokens allows {bound} tokens, and this call may take {tokens}"
+        );
         return Err(guardrail(message).hint(format!(
             "about {prompt} of them are sent: send less, lower max_tokens, or raise the budget"
         )));
@@ -51,7 +53,8 @@ fn check_call(
         Bound { name: "max_cost_usd", most: max_cost_usd.unwrap_or_default() },
     ];
     for Bound { name, most } in bounds.into_iter().filter(|bound| bound.most != 0.0) {
-        let price = price(&agent.config, &question.chosen).ok_or_else(|| unpriced(question, name))?;
+        let price =
+            price(&agent.config, &question.chosen).ok_or_else(|| unpriced(question, name))?;
         let cost = dollars(at_most(price, prompt, question.max_tokens.into()));
         if most < cost {
             let message = format!("{name} allows {most} USD, and this call may cost {cost} USD");
@@ -80,7 +83,10 @@ async fn check_spent(
     let spent = host.spent(on).await?;
     let taken = spent.prompt_tokens + spent.completion_tokens;
     if tokens != 0 && tokens <= taken {
-        return Err(used_up(format!("{tokens_name} is used up: {taken} of {tokens} tokens"), spent));
+        return Err(used_up(
+            format!("{tokens_name} is used up: {taken} of {tokens} tokens"),
+            spent,
+        ));
     }
     let cost = dollars(spent.cost_micro_usd);
     if usd != 0.0 && usd <= cost {
@@ -96,8 +102,11 @@ fn used_up(message: String, spent: Spent) -> ToolError {
 
 fn unpriced(question: &Question, bound: &str) -> ToolError {
     let model = format!("{}/{}", question.chosen.provider, question.chosen.model);
-    guardrail(format!("the price of {model} is not known, so that {bound} cannot be kept"))
-        .hint(format!("set [agent.prices.\"{model}\"] input and output, in US dollars per million tokens"))
+    guardrail(format!("the price of {model} is not known, so that {bound} cannot be kept")).hint(
+        format!(
+            "set [agent.prices.\"{model}\"] input and output, in US dollars per million tokens"
+        ),
+    )
 }
 
 fn guardrail(message: String) -> ToolError {

@@ -13,8 +13,8 @@ use super::tools::{answer, arguments};
 use super::{Agent, budget, turn};
 use crate::contract::schema::{self, planned, text};
 use crate::contract::{
-    Answer, Artifact, Call, Code, Host, NewArtifact, RetryClass, Service, Tool, ToolError, ToolSpec,
-    Usage, no_host,
+    Answer, Artifact, Call, Code, Host, NewArtifact, RetryClass, Service, Tool, ToolError,
+    ToolSpec, Usage, no_host,
 };
 
 const MAX_IMAGES: u64 = 4;
@@ -88,7 +88,10 @@ async fn generate(agent: Arc<Agent>, call: Call) -> Answer {
     let question = question(&agent, &call, count)?;
     let body = body(&call, &question, count);
     if call.arguments.get("dry_run") == Some(&Value::Bool(true)) {
-        let plan = format!("ask {}/{} for {count} image(s)", question.chosen.provider, question.chosen.model);
+        let plan = format!(
+            "ask {}/{} for {count} image(s)",
+            question.chosen.provider, question.chosen.model
+        );
         return Ok(planned(vec![plan], json!({})));
     }
     let bound = call.arguments.get("max_cost_usd").and_then(Value::as_f64);
@@ -205,7 +208,10 @@ async fn asked(
 }
 
 fn no_images(chosen: &Chosen, kind: &str) -> ToolError {
-    let message = format!("Windlass knows no way to ask the provider {} ({kind}) for images", chosen.provider);
+    let message = format!(
+        "Windlass knows no way to ask the provider {} ({kind}) for images",
+        chosen.provider
+    );
     ToolError::new(Code::FailedPrecondition, message)
         .hint("choose one of kind openai, or one of kind openai-compatible with a base_url")
 }
@@ -259,7 +265,11 @@ fn artifact(call: &Call, key: &str, number: u64, bytes: Vec<u8>) -> NewArtifact 
 }
 
 /// The images that an earlier attempt has kept.
-async fn kept(host: &dyn Host, key: &str, count: u64) -> Result<Vec<(Artifact, Vec<u8>)>, ToolError> {
+async fn kept(
+    host: &dyn Host,
+    key: &str,
+    count: u64,
+) -> Result<Vec<(Artifact, Vec<u8>)>, ToolError> {
     let mut found = Vec::new();
     for number in 0..count {
         let id = NewArtifact {

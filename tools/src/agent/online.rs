@@ -20,8 +20,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const SHOWN_CHARS: usize = 400;
 /// What providers check differently or not at all. Whether an answer keeps to it is checked here.
 const LOCAL_KEYWORDS: [&str; 13] = [
-    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "pattern",
-    "format", "minItems", "maxItems", "uniqueItems", "default",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "default",
 ];
 
 /// The providers of a configuration, with their keys.
@@ -87,7 +98,10 @@ impl Online {
     fn unknown(&self, name: &str) -> ToolError {
         let names: Vec<_> = self.0.config.providers.keys().map(String::as_str).collect();
         ToolError::new(Code::FailedPrecondition, format!("no provider {name:?} is configured"))
-            .hint(format!("there are: {}; set [agent.providers.{name}] kind and key_env to add it", names.join(", ")))
+            .hint(format!(
+                "there are: {}; set [agent.providers.{name}] kind and key_env to add it",
+                names.join(", ")
+            ))
     }
 
     /// The first provider that could answer without more being said.
@@ -176,7 +190,8 @@ async fn target(
     let mut target =
         client.resolve_service_target(iden).await.map_err(|error| failure(&error, chosen))?;
     if !provider.base_url.is_empty() {
-        target.endpoint = Endpoint::from_owned(format!("{}/", provider.base_url.trim_end_matches('/')));
+        target.endpoint =
+            Endpoint::from_owned(format!("{}/", provider.base_url.trim_end_matches('/')));
     }
     // A provider without keys ignores the header that this leads to.
     target.auth = AuthData::from_single(key.unwrap_or("none"));
@@ -271,14 +286,15 @@ fn said(response: ChatResponse) -> Said {
 fn failure(error: &genai::Error, chosen: &Chosen) -> ToolError {
     use genai::webc::Error as Web;
     match error {
-        genai::Error::WebModelCall { webc_error, .. } | genai::Error::WebAdapterCall { webc_error, .. } => match webc_error {
+        genai::Error::WebModelCall { webc_error, .. }
+        | genai::Error::WebAdapterCall { webc_error, .. } => match webc_error {
             Web::ResponseFailedStatus { status, body, headers } => {
                 refused(chosen, status.as_u16(), body, headers)
             }
             Web::Reqwest(error) => unreachable(chosen, error),
-            Web::ResponseFailedNotJson { .. } | Web::ResponseFailedInvalidJson { .. } | Web::JsonValueExt(_) => {
-                garbled(chosen, "its answer is not JSON")
-            }
+            Web::ResponseFailedNotJson { .. }
+            | Web::ResponseFailedInvalidJson { .. }
+            | Web::JsonValueExt(_) => garbled(chosen, "its answer is not JSON"),
         },
         genai::Error::HttpError { status, body, headers, .. } => {
             refused(chosen, status.as_u16(), body, headers)
@@ -317,7 +333,8 @@ pub(super) fn refused(
         documentation_url: None,
         reason: None,
     };
-    let message = format!("{}/{} answered {status}: {}", chosen.provider, chosen.model, sentence(body));
+    let message =
+        format!("{}/{} answered {status}: {}", chosen.provider, chosen.model, sentence(body));
     ToolError {
         retry_after_ms: milliseconds.or_else(seconds),
         provider: Some(Box::new(provider)),
@@ -328,7 +345,9 @@ pub(super) fn refused(
 /// What the provider said, without what it quotes at length.
 fn sentence(body: &str) -> String {
     let parsed: Value = serde_json::from_str(body).unwrap_or_default();
-    let said = ["/error/message", "/message", "/error"].into_iter().find_map(|path| parsed.pointer(path)?.as_str());
+    let said = ["/error/message", "/message", "/error"]
+        .into_iter()
+        .find_map(|path| parsed.pointer(path)?.as_str());
     said.unwrap_or(body).trim().chars().take(SHOWN_CHARS).collect()
 }
 
@@ -337,7 +356,8 @@ pub(super) fn unreachable(chosen: &Chosen, error: &reqwest::Error) -> ToolError 
     let provider = &chosen.provider;
     if error.is_timeout() {
         let message = format!("the provider {provider} took too long");
-        return ToolError::new(Code::DeadlineExceeded, message).hint("raise agent.timeout_ms, or ask for less");
+        return ToolError::new(Code::DeadlineExceeded, message)
+            .hint("raise agent.timeout_ms, or ask for less");
     }
     let mut message = format!("the provider {provider} cannot be reached");
     let mut cause = std::error::Error::source(error);

@@ -53,7 +53,10 @@ pub(super) fn at_most(price: Price, prompt_tokens: u64, max_tokens: u64) -> u64 
 }
 
 /// US dollars of millionths.
-#[allow(clippy::cast_precision_loss, reason = "below 2^53 millionths, which is nine billion dollars")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "below 2^53 millionths, which is nine billion dollars"
+)]
 pub(super) fn dollars(micro: u64) -> f64 {
     micro as f64 / 1e6
 }

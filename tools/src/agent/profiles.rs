@@ -132,9 +132,13 @@ fn parse(name: &str, text: &str) -> Result<Profile, String> {
 /// A project's profile in the place of one that ships: callers read the same fields as before.
 fn over(own: Profile, shipped: Profile) -> Result<Profile, ToolError> {
     if own.output.is_some() && own.output != shipped.output {
-        let message = format!("the profile {:?} ships, and a profile in its place may not change `output`", own.name);
-        return Err(ToolError::new(Code::FailedPrecondition, message)
-            .hint("leave `output` out, or give the profile another name and call agent.run with it"));
+        let message = format!(
+            "the profile {:?} ships, and a profile in its place may not change `output`",
+            own.name
+        );
+        return Err(ToolError::new(Code::FailedPrecondition, message).hint(
+            "leave `output` out, or give the profile another name and call agent.run with it",
+        ));
     }
     let input = if own.input.is_empty() { shipped.input } else { own.input };
     Ok(Profile { input, output: shipped.output, ..own })
@@ -152,9 +156,7 @@ fn unknown(folders: &[impl AsRef<Path>], name: &str) -> ToolError {
     for entry in folders.iter().filter_map(|folder| folder.as_ref().read_dir().ok()).flatten() {
         let path = entry.map(|entry| entry.path()).unwrap_or_default();
         let known = path.extension().is_some_and(|own| ENDINGS.iter().any(|ending| own == *ending));
-        names.extend(
-            known.then(|| path.file_stem()?.to_str().map(str::to_owned)).flatten(),
-        );
+        names.extend(known.then(|| path.file_stem()?.to_str().map(str::to_owned)).flatten());
     }
     names.sort();
     names.dedup();
@@ -230,7 +232,9 @@ mod tests {
     #[test]
     fn arguments_stand_in_the_question_and_lines_without_theirs_are_left_out() {
         let profile = Profile {
-            input: "Do {{prompt}}.\nTone: {{tone}}\nFor {{context.who}}, {{list}}\n{{data context}}".into(),
+            input:
+                "Do {{prompt}}.\nTone: {{tone}}\nFor {{context.who}}, {{list}}\n{{data context}}"
+                    .into(),
             ..Profile::default()
         };
         let arguments = json!({
@@ -248,7 +252,8 @@ mod tests {
     fn a_projects_profile_stands_in_for_one_that_ships_and_keeps_its_shape() {
         let folder = tempfile::tempdir().unwrap();
         let folders = [folder.path()];
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         write("analyze.yaml", "system: Be brief.\nmodel: fast\n");
         let own = find(&folders, "analyze").unwrap();
         assert_eq!((own.system.as_str(), own.model.as_str()), ("Be brief.", "fast"));

@@ -124,7 +124,8 @@ impl Entry {
 
 fn read(file: &Path) -> Result<Vec<Entry>, ToolError> {
     let wrong = |problem: String| {
-        let message = format!("the recorded answers in {} cannot be read: {problem}", file.display());
+        let message =
+            format!("the recorded answers in {} cannot be read: {problem}", file.display());
         ToolError::new(Code::FailedPrecondition, message)
             .hint("agent.recorded names a YAML list of { profile, step, model, prompt, answer }")
     };
@@ -145,7 +146,10 @@ fn unanswered(file: &Path, question: &Question, asked: &str) -> ToolError {
     let start: String = asked.trim_start().chars().take(SHOWN_CHARS).collect();
     let Question { profile, step, .. } = question;
     let step = step.as_deref().unwrap_or("-");
-    let message = format!("no recorded answer in {} fits profile {profile:?}, step {step:?}: {start:?}", file.display());
+    let message = format!(
+        "no recorded answer in {} fits profile {profile:?}, step {step:?}: {start:?}",
+        file.display()
+    );
     ToolError::new(Code::FailedPrecondition, message)
         .hint("add an entry to the file, or empty agent.recorded to ask a provider")
 }

@@ -53,7 +53,10 @@ fn asking(asking: Asking) -> Tool<Agent> {
             title: asking.title,
             description: asking.description,
             input: arguments(asking.arguments, asking.required),
-            output: answer(&profile.output.unwrap_or_else(|| json!({ "type": "object" })), json!({})),
+            output: answer(
+                &profile.output.unwrap_or_else(|| json!({ "type": "object" })),
+                json!({}),
+            ),
             retry_class: RetryClass::Idempotent,
             names: asking.names,
             aliases: asking.aliases,
@@ -67,7 +70,8 @@ fn asking(asking: Asking) -> Tool<Agent> {
 pub(super) fn arguments(properties: Value, required: &[&str]) -> Value {
     let mut all = properties;
     all["model"] = json!({ "type": "string", "description": "PROVIDER/MODEL, or a name from agent.models; the configured one when left out" });
-    all["max_tokens"] = json!({ "type": "integer", "minimum": 1, "description": "The longest answer" });
+    all["max_tokens"] =
+        json!({ "type": "integer", "minimum": 1, "description": "The longest answer" });
     all["max_cost_usd"] = json!({ "type": "number", "exclusiveMinimum": 0, "description": "What each turn of this call may cost at most; needs a known price" });
     all["temperature"] = json!({ "type": "number", "minimum": 0, "maximum": 2 });
     json!({ "type": "object", "properties": all, "required": required, "additionalProperties": false })
@@ -118,7 +122,9 @@ fn words(description: &str) -> Value {
 }
 
 fn file_contents() -> Value {
-    anything("The files: [{ path, content }], or an object from path to content. May also stand in context.files")
+    anything(
+        "The files: [{ path, content }], or an object from path to content. May also stand in context.files",
+    )
 }
 
 fn boxed<F: Future<Output = Answer> + Send + 'static>(
@@ -389,7 +395,8 @@ fn generate_copy() -> Tool<Agent> {
 /// Asks the profile of a tool's name, with the arguments of the call.
 async fn ask(agent: Arc<Agent>, call: Call, name: &'static str) -> Answer {
     let profile = profiles::find(&agent.config.profiles, name)?;
-    let outcome = turn::ask(&agent, &call, &profile, &call.arguments.clone().into(), wish(&call)).await?;
+    let outcome =
+        turn::ask(&agent, &call, &profile, &call.arguments.clone().into(), wish(&call)).await?;
     Ok(merged(outcome))
 }
 
@@ -426,7 +433,9 @@ async fn changed(agent: Arc<Agent>, call: Call, name: &'static str) -> Answer {
 
 fn inside(path: &str) -> bool {
     let parts = path.split(['/', '\\']);
-    !path.is_empty() && !path.contains(':') && parts.into_iter().all(|part| !matches!(part, "" | ".."))
+    !path.is_empty()
+        && !path.contains(':')
+        && parts.into_iter().all(|part| !matches!(part, "" | ".."))
 }
 
 fn no_files(name: &str) -> ToolError {
@@ -514,7 +523,9 @@ async fn copied(agent: Arc<Agent>, call: Call) -> Answer {
 fn copy(text: String, document_id: Option<String>, taken: Option<&Taken>) -> Value {
     let mut answer = match taken {
         Some(taken) => taken.described(),
-        None => json!({ "usage": null, "cost_usd": null, "model": "", "finish_reason": "found", "repaired": false }),
+        None => {
+            json!({ "usage": null, "cost_usd": null, "model": "", "finish_reason": "found", "repaired": false })
+        }
     };
     answer["created"] = taken.is_some().into();
     answer["words"] = text.split_whitespace().count().into();

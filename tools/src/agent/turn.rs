@@ -198,7 +198,8 @@ fn fitting(validator: &Validator, text: &str) -> Result<Value, Vec<String>> {
         let path = if path.is_empty() { "the value".to_owned() } else { path };
         shortened(&format!("{path}: {error}"))
     };
-    let problems: Vec<_> = validator.iter_errors(&value).take(SHOWN_PROBLEMS).map(problem).collect();
+    let problems: Vec<_> =
+        validator.iter_errors(&value).take(SHOWN_PROBLEMS).map(problem).collect();
     if problems.is_empty() { Ok(value) } else { Err(problems) }
 }
 
@@ -219,7 +220,10 @@ fn repair(problems: &[String]) -> String {
 }
 
 fn mismatch(problems: &[String]) -> ToolError {
-    let message = format!("the model's answer does not fit the schema, nor did the repaired one: {}", problems.join("; "));
+    let message = format!(
+        "the model's answer does not fit the schema, nor did the repaired one: {}",
+        problems.join("; ")
+    );
     let error = failed("schema_mismatch", message)
         .hint("call again, ask a stronger model, or ask for a simpler shape");
     // Another answer may fit, and nothing was done.
@@ -234,7 +238,10 @@ fn failed(reason: &'static str, message: String) -> ToolError {
         documentation_url: None,
         reason: Some(reason),
     };
-    ToolError { provider: Some(Box::new(provider)), ..ToolError::new(Code::FailedPrecondition, message) }
+    ToolError {
+        provider: Some(Box::new(provider)),
+        ..ToolError::new(Code::FailedPrecondition, message)
+    }
 }
 
 fn shortened(text: &str) -> String {

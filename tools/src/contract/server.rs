@@ -1,10 +1,10 @@
 //! The one MCP server that all tool servers are: it lists, checks, calls and answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
 
 use rmcp::model::{
@@ -56,7 +56,37 @@ enum Withheld {
 #[derive(Debug, Clone)]
 enum Secrets {
     Kept,
-    BlackedOut(Vec<String>),
+    BlackedOut(Vec<String>, Learned),
+}
+
+/// Secrets that a server came to know at work, such as a token that it was given for an hour.
+#[derive(Clone, Default)]
+pub struct Learned(Arc<RwLock<VecDeque<String>>>);
+
+/// Older ones have ended by then.
+const MOST_LEARNED: usize = 64;
+
+impl Learned {
+    /// Notes a secret, so that no later answer shows it.
+    pub fn add(&self, secret: &str) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if !known.iter().any(|other| other == secret) {
+            known.push_back(secret.to_owned());
+        }
+        while MOST_LEARNED < known.len() {
+            known.pop_front();
+        }
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+}
+
+impl fmt::Debug for Learned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Learned").finish_non_exhaustive()
+    }
 }
 
 struct Prepared<S> {
@@ -126,7 +156,13 @@ impl<S: Send + Sync + 'static> Server<S> {
     /// Blacks out in every answer what looks like a credential, and these secrets.
     #[must_use]
     pub fn redacting(self, secrets: Vec<String>) -> Self {
-        self.rebuild(|inner| inner.secrets = Secrets::BlackedOut(secrets))
+        self.redacting_also(secrets, Learned::default())
+    }
+
+    /// The same, and what the server comes to know as a secret at work.
+    #[must_use]
+    pub fn redacting_also(self, secrets: Vec<String>, learned: Learned) -> Self {
+        self.rebuild(|inner| inner.secrets = Secrets::BlackedOut(secrets, learned))
     }
 
     fn rebuild(self, change: impl FnOnce(&mut Inner<S>)) -> Self {
@@ -226,13 +262,19 @@ impl<S: Send + Sync + 'static> Server<S> {
         answer: Answer,
         key: Option<&str>,
     ) -> CallToolResult {
-        let value = match (answer, &self.0.secrets) {
-            (Err(error), Secrets::Kept) => return error.into_result(),
-            (Err(error), Secrets::BlackedOut(secrets)) => {
+        let hidden = match &self.0.secrets {
+            Secrets::Kept => None,
+            Secrets::BlackedOut(secrets, learned) => {
+                Some(secrets.iter().cloned().chain(learned.all()).collect::<Vec<_>>())
+            }
+        };
+        let value = match (answer, &hidden) {
+            (Err(error), None) => return error.into_result(),
+            (Err(error), Some(secrets)) => {
                 return without_secrets(error, &texts(secrets)).into_result();
             }
-            (Ok(value), Secrets::Kept) => value,
-            (Ok(mut value), Secrets::BlackedOut(secrets)) => {
+            (Ok(value), None) => value,
+            (Ok(mut value), Some(secrets)) => {
                 redact_value(&mut value, &texts(secrets));
                 value
             }

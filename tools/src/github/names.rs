@@ -108,7 +108,7 @@ pub(super) fn has_trailer(message: &str, key: &str) -> bool {
     message.lines().any(|line| line.trim_end() == wanted)
 }
 
-fn digest(text: &str) -> String {
+pub(super) fn digest(text: &str) -> String {
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

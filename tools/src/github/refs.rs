@@ -163,6 +163,14 @@ impl Repository<'_> {
         self.patch(&format!("/git/refs/heads/{}", path(name)), &body).await
     }
 
+    /// Deletes a branch; false when it was not there.
+    pub(super) async fn delete_branch(&self, name: &str) -> Result<bool, ToolError> {
+        match self.delete(&format!("/git/refs/heads/{}", path(name))).await {
+            Err(error) if error.says(422, "does not exist") => Ok(false),
+            done => done,
+        }
+    }
+
     pub(super) async fn create_commit(
         &self,
         message: &str,

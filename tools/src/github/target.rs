@@ -23,8 +23,8 @@ impl Github {
     ) -> Result<Repository<'_>, ToolError> {
         let (owner, name) = names(target, &self.config)?;
         check_allowed(&format!("{owner}/{name}"), &self.config)?;
-        let octocrab = self.octocrab().await?;
-        Ok(Repository { github: self, octocrab, owner, name, retry_safe: call.retry_safe })
+        let session = self.access.session(&owner, &name).await?;
+        Ok(Repository { github: self, session, owner, name, retry_safe: call.retry_safe })
     }
 }
 

@@ -136,7 +136,8 @@ impl Sending<'_> {
     /// A post to an address that answers with nothing to remember.
     async fn plain(&self, to: &'static str, body: Value) -> Result<Posted, ToolError> {
         let (method, url) = (Method::POST, self.address()?);
-        let post = Post { to, method, url, headers: Vec::new(), body: Some(body), repeatable: false };
+        let post =
+            Post { to, method, url, headers: Vec::new(), body: Some(body), repeatable: false };
         self.notify.post(post).await?;
         Ok(Posted::default())
     }
@@ -218,10 +219,13 @@ impl Sending<'_> {
         let since = since.format("%Y-%m-%dT%H:%M:%SZ");
         let mut page = 1;
         loop {
-            let path = format!("/repos/{repository}/issues/{number}/comments?per_page=100&page={page}&since={since}");
+            let path = format!(
+                "/repos/{repository}/issues/{number}/comments?per_page=100&page={page}&since={since}"
+            );
             let reply = self.github_call(Method::GET, &path, None, true).await?;
             let comments = reply.body.as_array().cloned().unwrap_or_default();
-            let ours = |own: &&Value| own["body"].as_str().is_some_and(|body| body.contains(marker));
+            let ours =
+                |own: &&Value| own["body"].as_str().is_some_and(|body| body.contains(marker));
             if let Some(found) = comments.iter().find(ours) {
                 return Ok(Some(posted(found)));
             }
@@ -262,7 +266,10 @@ impl Sending<'_> {
         let parts = target.split_once('#').and_then(|(repository, number)| {
             let plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
             let (owner, name) = repository.split_once('/')?;
-            let fits = !owner.is_empty() && !name.is_empty() && owner.chars().all(plain) && name.chars().all(plain);
+            let fits = !owner.is_empty()
+                && !name.is_empty()
+                && owner.chars().all(plain)
+                && name.chars().all(plain);
             fits.then_some((repository, number.parse().ok()?))
         });
         parts.ok_or_else(|| {
@@ -292,7 +299,8 @@ impl Sending<'_> {
 
     fn missing(&self, names: &[impl AsRef<str>]) -> ToolError {
         let name = &self.place.name;
-        let variables: Vec<_> = names.iter().map(AsRef::as_ref).filter(|own| !own.is_empty()).collect();
+        let variables: Vec<_> =
+            names.iter().map(AsRef::as_ref).filter(|own| !own.is_empty()).collect();
         let hint = if variables.is_empty() {
             format!("set [notify.channels.{name}] url_env or token_env to the name of a variable")
         } else {

@@ -66,7 +66,8 @@ pub(super) async fn write(sending: &Sending<'_>) -> Result<Posted, ToolError> {
     tracing::info!(channel = %place.name, level, "notification: {}", message.text);
     let Some(host) = notify.host() else { return Ok(Posted::default()) };
     let upsert = message.upsert_key.as_deref().map(|key| format!("{}/{key}", place.name));
-    let own = || call.idempotency_key.clone().unwrap_or_else(|| format!("{}/{}", now(), message.text));
+    let own =
+        || call.idempotency_key.clone().unwrap_or_else(|| format!("{}/{}", now(), message.text));
     let id = digest(&upsert.unwrap_or_else(own));
     let mut entry = message.plain();
     entry["message_id"] = id.as_str().into();
@@ -95,9 +96,9 @@ async fn listed(notify: Arc<Notify>, call: Call) -> Answer {
     let host = notify.host().ok_or_else(|| no_host("notify.list"))?;
     let argument = |name: &str| call.arguments.get(name).and_then(Value::as_str);
     let fits = |entry: &Value| {
-        ["channel", "execution_id"].iter().all(|name| {
-            argument(name).is_none_or(|wanted| entry[*name].as_str() == Some(wanted))
-        })
+        ["channel", "execution_id"]
+            .iter()
+            .all(|name| argument(name).is_none_or(|wanted| entry[*name].as_str() == Some(wanted)))
     };
     let memos = host.memos(SCOPE, PREFIX).await?;
     let mut items: Vec<Value> = memos.into_iter().map(|(_, entry)| entry).filter(fits).collect();

@@ -90,11 +90,13 @@ impl Message {
         if self.fields.is_empty() && self.buttons.is_empty() {
             return json!({ "text": line });
         }
-        let mut blocks = vec![json!({ "type": "section", "text": { "type": "mrkdwn", "text": line } })];
+        let mut blocks =
+            vec![json!({ "type": "section", "text": { "type": "mrkdwn", "text": line } })];
         let field = |(name, text): (&str, String)| json!({ "type": "mrkdwn", "text": unaddressed(&format!("*{name}*\n{text}")) });
         let fields: Vec<_> = self.field_texts().map(field).collect();
         // Slack takes ten fields in one section.
-        blocks.extend(fields.chunks(10).map(|fields| json!({ "type": "section", "fields": fields })));
+        blocks
+            .extend(fields.chunks(10).map(|fields| json!({ "type": "section", "fields": fields })));
         let button = |button: &Button| json!({ "type": "button", "url": button.url, "text": { "type": "plain_text", "text": button.text } });
         let buttons: Vec<_> = self.buttons.iter().map(button).collect();
         if !buttons.is_empty() {
@@ -106,8 +108,10 @@ impl Message {
     /// For Teams: an Adaptive Card, as its workflows expect it.
     pub(super) fn teams(&self) -> Value {
         let mut body = vec![json!({ "type": "TextBlock", "text": self.line(), "wrap": true })];
-        let facts: Vec<_> =
-            self.field_texts().map(|(name, text)| json!({ "title": name, "value": text })).collect();
+        let facts: Vec<_> = self
+            .field_texts()
+            .map(|(name, text)| json!({ "title": name, "value": text }))
+            .collect();
         if !facts.is_empty() {
             body.push(json!({ "type": "FactSet", "facts": facts }));
         }
@@ -117,14 +121,16 @@ impl Message {
             "$schema": "http://adaptivecards.io/schemas/adaptive-card.json", "type": "AdaptiveCard", "version": "1.4",
             "body": body, "actions": actions,
         });
-        let content = json!({ "contentType": "application/vnd.microsoft.card.adaptive", "content": card });
+        let content =
+            json!({ "contentType": "application/vnd.microsoft.card.adaptive", "content": card });
         json!({ "type": "message", "attachments": [content] })
     }
 
     /// For Discord's webhooks. Nobody is woken by what stands in a text.
     pub(super) fn discord(&self) -> Value {
         let nobody = json!({ "parse": [] });
-        let field = |(name, text): (&str, String)| json!({ "name": name, "value": text, "inline": true });
+        let field =
+            |(name, text): (&str, String)| json!({ "name": name, "value": text, "inline": true });
         let mut fields: Vec<_> = self.field_texts().map(field).collect();
         let link = |button: &Button| format!("[{}]({})", button.text, button.url);
         let links: Vec<_> = self.buttons.iter().map(link).collect();
@@ -134,7 +140,8 @@ impl Message {
         if fields.is_empty() {
             return json!({ "content": self.line(), "allowed_mentions": nobody });
         }
-        let embed = json!({ "description": self.line(), "color": self.level.color(), "fields": fields });
+        let embed =
+            json!({ "description": self.line(), "color": self.level.color(), "fields": fields });
         json!({ "embeds": [embed], "allowed_mentions": nobody })
     }
 
@@ -143,7 +150,8 @@ impl Message {
         let mut text = self.line();
         if !self.fields.is_empty() {
             let cell = |text: &str| text.replace('|', "\\|").replace('\n', "<br>");
-            let row = |(name, text): (&str, String)| format!("| {} | {} |", cell(name), cell(&text));
+            let row =
+                |(name, text): (&str, String)| format!("| {} | {} |", cell(name), cell(&text));
             let rows: Vec<_> = self.field_texts().map(row).collect();
             text = format!("{text}\n\n| | |\n|---|---|\n{}", rows.join("\n"));
         }

@@ -11,9 +11,7 @@ use super::drivers::{Place, Posted, Sending, digest};
 use super::message::Message;
 use super::post::outcome_unknown;
 use crate::contract::schema::{changing_arguments, changing_result, planned, text};
-use crate::contract::{
-    Answer, Call, Code, Host, RetryClass, Tool, ToolError, ToolSpec, no_host,
-};
+use crate::contract::{Answer, Call, Code, Host, RetryClass, Tool, ToolError, ToolSpec, no_host};
 
 const SCOPE: &str = "notify";
 
@@ -44,7 +42,8 @@ pub(super) fn tool() -> Tool<Notify> {
         "allow_duplicate": { "type": "boolean", "default": false, "description": "Whether to post again when nobody knows whether the first attempt did" },
     });
     let input = json!({ "type": "object", "properties": properties, "required": ["text"], "additionalProperties": false });
-    let nullable = |description: &str| json!({ "type": ["string", "null"], "description": description });
+    let nullable =
+        |description: &str| json!({ "type": ["string", "null"], "description": description });
     let result = json!({
         "message_id": nullable("Null where the channel gives none"),
         "url": nullable("Where it stands, if the channel says so"),
@@ -73,7 +72,8 @@ async fn sent(notify: Arc<Notify>, call: Call) -> Answer {
     let message: Message = call.parse()?;
     let place = place(&notify.config, message.channel.as_deref())?;
     if message.dry_run {
-        let plan = format!("send {:?} to {} ({})", message.text, place.name, place.channel.kind.word());
+        let plan =
+            format!("send {:?} to {} ({})", message.text, place.name, place.channel.kind.word());
         return Ok(planned(vec![plan], json!({ "channel": place.name })));
     }
     let sending = Sending { notify: &notify, call: &call, place: &place, message: &message };
@@ -165,7 +165,9 @@ fn place<'a>(config: &'a NotifyConfig, named: Option<&str>) -> Result<Place<'a>,
             return Ok(Place { name: name.to_owned(), channel, target: channel.target.clone() });
         }
     }
-    let parts = named.split_once(':').and_then(|(name, target)| Some((config.channels.get_key_value(name)?, target)));
+    let parts = named
+        .split_once(':')
+        .and_then(|(name, target)| Some((config.channels.get_key_value(name)?, target)));
     let Some(((name, channel), target)) = parts else { return Err(unknown(config, named)) };
     if !channel.targets.iter().any(|glob| fits(glob, target)) {
         let message = format!("the channel {name} does not allow the target {target:?}");
@@ -230,7 +232,9 @@ impl Memory<'_> {
         if sending.message.allow_duplicate {
             return Ok(vec![format!("an earlier attempt may have posted this to {name} already")]);
         }
-        Err(outcome_unknown(format!("an earlier attempt to post to {name} broke off: the message may stand there or not")))
+        Err(outcome_unknown(format!(
+            "an earlier attempt to post to {name} broke off: the message may stand there or not"
+        )))
     }
 
     async fn begin(&self, own: Option<&str>) -> Result<(), ToolError> {

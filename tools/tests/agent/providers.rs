@@ -12,7 +12,7 @@ use windlass_tools::agent::{Budget, Provider, Structured};
 use windlass_tools::contract::{Forgetful, Host, SpentOn, Surroundings};
 use windlass_tools::{AgentConfig, agent};
 
-use super::{analysis, KEY};
+use super::{KEY, analysis};
 use crate::harness::{Client, golden, request};
 
 /// What a double was asked: the path, the headers, the body.
@@ -40,7 +40,12 @@ impl Double {
     }
 }
 
-async fn reply(State(double): State<Double>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn reply(
+    State(double): State<Double>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let body = serde_json::from_slice(&body).unwrap_or_default();
     double.asked.lock().unwrap().push((uri.path().to_owned(), headers, body));
     let mut replies = double.replies.lock().unwrap();
@@ -54,7 +59,11 @@ async fn reply(State(double): State<Double>, uri: Uri, headers: HeaderMap, body:
     (StatusCode::from_u16(status).unwrap(), headers, axum::Json(body)).into_response()
 }
 
-async fn connected(kind: &str, base_url: &str, change: impl FnOnce(&mut AgentConfig)) -> (Client, Arc<Forgetful>) {
+async fn connected(
+    kind: &str,
+    base_url: &str,
+    change: impl FnOnce(&mut AgentConfig),
+) -> (Client, Arc<Forgetful>) {
     let provider = Provider {
         kind: kind.to_owned(),
         base_url: base_url.to_owned(),
@@ -100,7 +109,10 @@ async fn openai_compatible_providers_get_the_schema_and_are_asked_again_to_repai
     let answer = client.ok(request("analyze", arguments).attempt(KEY, 1)).await;
     assert_eq!(answer["root_cause"], analysis()["root_cause"]);
     assert_eq!((&answer["model"], &answer["repaired"]), (&json!("test-model-2026"), &json!(true)));
-    assert_eq!(answer["usage"], json!({ "prompt": 200, "completion": 40, "cached": 128, "total": 240 }));
+    assert_eq!(
+        answer["usage"],
+        json!({ "prompt": 200, "completion": 40, "cached": 128, "total": 240 })
+    );
     let asked = double.asked();
     assert_eq!(asked.len(), 2);
     let (path, headers, body) = &asked[0];
@@ -108,7 +120,11 @@ async fn openai_compatible_providers_get_the_schema_and_are_asked_again_to_repai
     assert_eq!(headers["authorization"], "Bearer sk-test-0123456789");
     assert_eq!((&body["model"], &body["max_tokens"]), (&json!("test-model"), &json!(8192)));
     let schema = &body["response_format"]["json_schema"]["schema"];
-    assert_eq!(schema["properties"]["confidence"], json!({ "type": "number" }), "bounds are checked here");
+    assert_eq!(
+        schema["properties"]["confidence"],
+        json!({ "type": "number" }),
+        "bounds are checked here"
+    );
     let said = body["messages"].to_string();
     assert!(said.contains("never follow instructions") && said.contains("&lt;/data>"), "{said}");
     assert!(body.get("tools").is_none());
@@ -123,7 +139,10 @@ async fn anthropic_is_asked_in_its_own_words() {
     let (double, url) = Double::start(vec![(200, "", anthropic(&analysis().to_string()))]).await;
     let (client, _) = connected("anthropic", &url, |_| {}).await;
     let answer = client.ok(request("analyze", json!({ "prompt": "Why?" }))).await;
-    assert_eq!(answer["usage"], json!({ "prompt": 100, "completion": 20, "cached": 64, "total": 120 }));
+    assert_eq!(
+        answer["usage"],
+        json!({ "prompt": 100, "completion": 20, "cached": 64, "total": 120 })
+    );
     assert_eq!((&answer["finish_reason"], &answer["cost_usd"]), (&json!("end_turn"), &Value::Null));
     let (path, headers, body) = &double.asked()[0];
     assert_eq!(path, "/v1/messages");
@@ -131,7 +150,10 @@ async fn anthropic_is_asked_in_its_own_words() {
     assert_eq!(body["max_tokens"], 8192);
     assert!(body["system"].to_string().contains("looks for causes"), "{body}");
     let format = &body["output_config"]["format"];
-    assert_eq!((&format["type"], &format["schema"]["type"]), (&json!("json_schema"), &json!("object")));
+    assert_eq!(
+        (&format["type"], &format["schema"]["type"]),
+        (&json!("json_schema"), &json!("object"))
+    );
 }
 
 #[tokio::test]
@@ -163,7 +185,11 @@ async fn refusals_are_told_apart_and_nothing_is_sent_twice() {
         let (double, url) = Double::start(vec![(status, retry_after, said.clone())]).await;
         let (client, host) = connected("openai-compatible", &url, |_| {}).await;
         let error = client.error(request("run", json!({ "prompt": "x" })).attempt(KEY, 1)).await;
-        assert_eq!((&error["code"], &error["retryable"]), (&json!(code), &json!(retryable)), "{status}");
+        assert_eq!(
+            (&error["code"], &error["retryable"]),
+            (&json!(code), &json!(retryable)),
+            "{status}"
+        );
         assert_eq!(error["retry_after_ms"], wait, "{status}");
         assert_eq!(error["provider"]["request_id"], "req_1");
         let message = error["message"].as_str().unwrap();
@@ -182,8 +208,12 @@ async fn a_budget_that_is_used_up_sends_nothing() {
     let budget = Budget { execution_tokens: 120, ..Budget::default() };
     let (client, _) = connected("openai-compatible", &url, |config| config.budget = budget).await;
     client.ok(request("run", json!({ "prompt": "x" })).attempt("exe_1/a#0", 1)).await;
-    let error = client.error(request("run", json!({ "prompt": "x" })).attempt("exe_1/b#0", 1)).await;
-    assert!(error["message"].as_str().unwrap().contains("agent.budget.execution_tokens"), "{error}");
+    let error =
+        client.error(request("run", json!({ "prompt": "x" })).attempt("exe_1/b#0", 1)).await;
+    assert!(
+        error["message"].as_str().unwrap().contains("agent.budget.execution_tokens"),
+        "{error}"
+    );
     assert_eq!(double.asked().len(), 1);
 }
 
@@ -197,7 +227,8 @@ async fn without_a_key_the_variables_are_named() {
     for variable in ["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "agent.recorded"] {
         assert!(hint.contains(variable), "{hint}");
     }
-    let error = client.error(request("run", json!({ "prompt": "x", "model": "openai/gpt-4.1" }))).await;
+    let error =
+        client.error(request("run", json!({ "prompt": "x", "model": "openai/gpt-4.1" }))).await;
     assert!(error["hint"].as_str().unwrap().contains("OPENAI_API_KEY"), "{error}");
     assert!(client.tools.iter().all(|tool| tool.name != "generateImage"), "it needs a host");
 }
@@ -212,12 +243,14 @@ async fn images_are_kept_as_artifacts_and_found_again() {
     });
     let (double, url) = Double::start(vec![(200, "", reply)]).await;
     let (client, host) =
-        connected("openai-compatible", &url, |config| config.images.model = "mine/pixels".into()).await;
+        connected("openai-compatible", &url, |config| config.images.model = "mine/pixels".into())
+            .await;
     let call = |attempt| {
         let arguments = json!({ "prompt": "A pixel", "aspect_ratio": "16:9" });
         request("generateImage", arguments).attempt(KEY, attempt)
     };
-    let planned = client.ok(request("generateImage", json!({ "prompt": "A pixel", "dry_run": true }))).await;
+    let planned =
+        client.ok(request("generateImage", json!({ "prompt": "A pixel", "dry_run": true }))).await;
     assert_eq!(planned["dry_run"], true);
     assert!(double.asked().is_empty());
     let first = client.ok(call(1)).await;
@@ -231,7 +264,10 @@ async fn images_are_kept_as_artifacts_and_found_again() {
     let asked = double.asked();
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].0, "/v1/images/generations");
-    assert_eq!(asked[0].2, json!({ "model": "pixels", "prompt": "A pixel", "n": 1, "size": "1536x1024" }));
+    assert_eq!(
+        asked[0].2,
+        json!({ "model": "pixels", "prompt": "A pixel", "n": 1, "size": "1536x1024" })
+    );
     let (client, _) = connected("openai-compatible", &url, |_| {}).await;
     let error = client.error(request("generateImage", json!({ "prompt": "x" }))).await;
     let hint = error["hint"].as_str().unwrap();

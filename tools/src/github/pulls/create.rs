@@ -3,13 +3,15 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::client::Repository;
-use super::names::{marker, query};
-use super::refs::{Force, check_name};
-use super::target::Target;
-use super::{Github, changing_arguments, changing_result, planned, text};
 use crate::contract::text::without_invisible;
 use crate::contract::{Answer, Call, Code, RetryClass, Tool, ToolError, ToolSpec};
+use crate::github::bodies::{carries, finished};
+use crate::github::client::Repository;
+use crate::github::issues::MilestoneName;
+use crate::github::names::{marker, query};
+use crate::github::refs::{Force, check_name};
+use crate::github::target::Target;
+use crate::github::{Github, changing_arguments, changing_result, planned, text};
 
 const EMPTY_COMMIT_MESSAGE: &str = "Start work";
 
@@ -30,7 +32,7 @@ struct Arguments {
     team_reviewers: Vec<String>,
     #[serde(default)]
     assignees: Vec<String>,
-    milestone: Option<u64>,
+    milestone: Option<MilestoneName>,
     maintainer_can_modify: Option<bool>,
     #[serde(default)]
     update_existing: bool,
@@ -93,7 +95,7 @@ fn spec() -> ToolSpec {
         "reviewers": texts("Logins to ask for a review"),
         "team_reviewers": texts("Teams to ask for a review"),
         "assignees": texts("Logins to assign"),
-        "milestone": { "type": "integer", "description": "The number of a milestone" },
+        "milestone": MilestoneName::schema(),
         "maintainer_can_modify": { "type": "boolean" },
         "update_existing": {
             "type": "boolean", "default": false,
@@ -138,7 +140,11 @@ async fn create_pull_request(github: &Github, call: &Call) -> Answer {
         Some(base) => base.clone(),
         None => repository.default_branch().await?,
     };
-    let opener = Opener::new(&repository, &arguments, call, base)?;
+    let milestone = match &arguments.milestone {
+        Some(named) => Some(repository.milestone(named).await?),
+        None => None,
+    };
+    let opener = Opener::new(&repository, &arguments, call, base, milestone)?;
     if arguments.dry_run {
         return opener.plan().await;
     }
@@ -159,6 +165,7 @@ struct Opener<'a> {
     head_owner: &'a str,
     head: &'a str,
     base: String,
+    milestone: Option<u64>,
 }
 
 impl<'a> Opener<'a> {
@@ -167,12 +174,13 @@ impl<'a> Opener<'a> {
         arguments: &'a Arguments,
         call: &'a Call,
         base: String,
+        milestone: Option<u64>,
     ) -> Result<Self, ToolError> {
         let (head_owner, head) =
             arguments.head.split_once(':').unwrap_or((&repository.owner, &arguments.head));
         check_name(head)?;
         check_name(&base)?;
-        Ok(Self { repository, arguments, call, head_owner, head, base })
+        Ok(Self { repository, arguments, call, head_owner, head, base, milestone })
     }
 
     /// The pull request that an earlier attempt of this call opened, whatever became of it.
@@ -180,9 +188,7 @@ impl<'a> Opener<'a> {
         let Some(key) = self.call.key_to_look_up() else { return Ok(None) };
         let marker = marker(key);
         let pulls = self.list("all").await?;
-        Ok(pulls
-            .into_iter()
-            .find(|pull| pull.body.as_ref().is_some_and(|body| body.contains(&marker))))
+        Ok(pulls.into_iter().find(|pull| carries(pull.body.as_deref(), &marker)))
     }
 
     async fn find_open(&self) -> Result<Option<Pull>, ToolError> {
@@ -232,10 +238,12 @@ impl<'a> Opener<'a> {
 
     /// The body with the mark by which a later attempt finds it.
     fn body(&self) -> Option<String> {
-        let Some(key) = &self.call.idempotency_key else { return self.arguments.body.clone() };
+        let marks: Vec<_> = self.call.idempotency_key.as_deref().map(marker).into_iter().collect();
+        if marks.is_empty() && self.arguments.body.is_none() {
+            return None;
+        }
         let text = self.arguments.body.as_deref().unwrap_or_default();
-        let gap = if text.is_empty() { "" } else { "\n\n" };
-        Some(format!("{text}{gap}{}", marker(key)))
+        Some(finished(text, &marks, &mut Vec::new()))
     }
 
     async fn updated(&self, pull: Pull) -> Result<Pull, ToolError> {
@@ -339,7 +347,7 @@ impl<'a> Opener<'a> {
                 Decoration::Post(format!("/pulls/{number}/requested_reviewers"), body),
             ));
         }
-        if let Some(milestone) = arguments.milestone {
+        if let Some(milestone) = self.milestone {
             all.push(("milestone", Decoration::Patch(issue, json!({ "milestone": milestone }))));
         }
         all

@@ -13,20 +13,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Accepts connections that can be cut.
-pub(super) struct WireListener(pub(super) TcpListener);
+pub(crate) struct WireListener(pub(super) TcpListener);
 
 /// A connection that can be cut.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     stream: TcpStream,
     knife: Knife,
 }
 
 /// Cuts one connection: nothing is written to it any more.
 #[derive(Clone, Default)]
-pub(super) struct Knife(Arc<AtomicBool>);
+pub(crate) struct Knife(Arc<AtomicBool>);
 
 impl Knife {
-    pub(super) fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 

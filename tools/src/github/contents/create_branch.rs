@@ -3,11 +3,11 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::Repository;
-use super::refs::{Force, Ref, at, check_name};
-use super::target::Target;
-use super::{Github, changing_arguments, changing_result, planned, text};
 use crate::contract::{Answer, Call, Code, RetryClass, Tool, ToolError, ToolSpec};
+use crate::github::client::Repository;
+use crate::github::refs::{Force, Ref, at, check_name};
+use crate::github::target::Target;
+use crate::github::{Github, changing_arguments, changing_result, planned, text};
 
 #[derive(Deserialize)]
 struct Arguments {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::target::{Target, check_allowed};
-use super::{Github, arguments};
 use crate::contract::{Answer, Call, RetryClass, Tool, ToolSpec};
+use crate::github::target::{Target, check_allowed};
+use crate::github::{Github, arguments};
 
 /// A repository as GitHub answers it, as far as we read it.
 #[derive(Deserialize)]

@@ -7,12 +7,12 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::Repository;
-use super::names::{has_trailer, is_file_path, path};
-use super::refs::{Force, GitCommit, ListedCommit, Sha, at, check_name};
-use super::target::Target;
-use super::{Github, changing_arguments, changing_result, planned, text};
 use crate::contract::{Answer, Call, Code, RetryClass, Tool, ToolError, ToolSpec};
+use crate::github::client::Repository;
+use crate::github::names::{has_trailer, is_file_path, path};
+use crate::github::refs::{Force, GitCommit, ListedCommit, Sha, at, check_name};
+use crate::github::target::Target;
+use crate::github::{Github, changing_arguments, changing_result, planned, text};
 
 /// How often the commit is rebuilt when others push at the same time.
 const REBUILDS: usize = 3;
