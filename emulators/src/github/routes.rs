@@ -1,5 +1,8 @@
 //! GitHub's rules: what each route does to the state, and what it answers.
 
+mod actions;
+mod apps;
+mod checks;
 mod commits;
 mod git;
 mod issues;
@@ -24,7 +27,8 @@ pub(super) struct Request {
     pub(super) segments: Vec<String>,
     pub(super) path: String,
     pub(super) query: Vec<(String, String)>,
-    pub(super) authorized: bool,
+    /// The credentials, without their scheme.
+    pub(super) token: Option<String>,
     pub(super) body: Value,
 }
 
@@ -40,6 +44,8 @@ pub(super) struct Addresses {
     pub(super) base: String,
     /// The host of `Link` headers, which on GitHub Enterprise may differ from ours.
     pub(super) link_base: Option<String>,
+    /// Another host, which keeps what is too large for this one.
+    pub(super) blobs: String,
 }
 
 pub(super) type Outcome = Result<Reply, Reply>;
@@ -54,8 +60,11 @@ pub(super) struct Handler<'a> {
 
 /// Answers a request and changes the state as GitHub would.
 pub(super) fn answer(state: &mut State, addresses: &Addresses, request: &Request) -> Reply {
-    if !request.authorized {
-        return refusal(StatusCode::UNAUTHORIZED, "Requires authentication");
+    if let Err(refused) = apps::check(state, request) {
+        return refused;
+    }
+    if let Some(outcome) = apps::answer(state, addresses, request) {
+        return outcome.unwrap_or_else(|refused| refused);
     }
     let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
     let ["repos", owner, name, rest @ ..] = segments.as_slice() else { return not_found() };
@@ -91,8 +100,11 @@ fn moved(
 type Routes = fn(&mut Handler<'_>, &[&str]) -> Option<Outcome>;
 
 /// Every family there is.
-const FAMILIES: [Routes; 5] = [
+const FAMILIES: [Routes; 7] = [
     |handler, rest| handler.repository_routes(rest),
+    |handler, rest| handler.action_routes(rest),
+    // Before those of commits, whose names may have slashes.
+    |handler, rest| handler.check_routes(rest),
     |handler, rest| handler.issue_routes(rest),
     |handler, rest| handler.git_routes(rest),
     |handler, rest| handler.commit_routes(rest),

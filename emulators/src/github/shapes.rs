@@ -78,7 +78,7 @@ impl Shapes<'_> {
         format!("{}/repos/{}{rest}", self.base, self.repository.full_name())
     }
 
-    fn html(self, rest: &str) -> String {
+    pub(super) fn html(self, rest: &str) -> String {
         format!("{}/{}{rest}", self.base, self.repository.full_name())
     }
 
@@ -518,7 +518,7 @@ fn reactions(address: &str) -> Value {
     })
 }
 
-fn node_id(kind: &str, id: &str) -> String {
+pub(super) fn node_id(kind: &str, id: &str) -> String {
     BASE64_STANDARD.encode(format!("{kind}:{id}"))
 }
 

@@ -1,11 +1,19 @@
 //! What the double remembers: repositories with their git objects, issues and pull requests.
 
+mod actions;
+mod apps;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::clock;
+
+pub use self::actions::{
+    Actions, Check, Job, PlannedJob, Progress, Run, Started, Status, Workflow,
+};
+pub use self::apps::{App, AppToken};
 
 /// Who the double says every authenticated caller is.
 pub(super) const CALLER: &str = "windlass-bot";
@@ -17,8 +25,13 @@ pub struct State {
     pub repositories: BTreeMap<String, Repository>,
     /// Old names of repositories that were renamed, with their new ones.
     pub renamed: BTreeMap<String, String>,
+    /// The GitHub App that it knows.
+    pub app: App,
     /// Every effect, oldest first.
     pub ledger: Vec<Effect>,
+    /// What GitHub's own description does not allow of what was sent or answered. A double that is dropped with any
+    /// of these fails its test.
+    pub violations: Vec<String>,
     /// Every request, oldest first.
     pub requests: Vec<RequestRecord>,
     #[serde(skip)]
@@ -94,6 +107,8 @@ pub struct Repository {
     pub milestones: BTreeMap<u64, String>,
     /// Logins that may be asked for a review or assigned.
     pub collaborators: BTreeSet<String>,
+    /// Its workflows with their runs, and what is said about its commits.
+    pub actions: Actions,
 }
 
 /// The files of a commit, whole: paths with their directories.
@@ -264,6 +279,7 @@ impl Repository {
             labels: BTreeMap::new(),
             milestones: BTreeMap::new(),
             collaborators: BTreeSet::from([owner.to_owned(), CALLER.to_owned()]),
+            actions: Actions::default(),
         };
         repository.seed();
         repository
