@@ -5,6 +5,7 @@
 //! `/_emulator/…` what shall go wrong, also by another process.
 
 mod blobs;
+mod patches;
 mod routes;
 mod shapes;
 mod state;
@@ -31,9 +32,9 @@ use crate::openapi::{self, Exchange};
 use crate::wire::{Knife, WireListener};
 
 pub use self::state::{
-    Actions, App, AppToken, Check, Comment, Commit, Effect, Issue, Job, Label, PlannedJob,
-    Progress, Pull, Repository, RequestRecord, Run, Started, State, Status, Tree, TreeEntry,
-    Workflow,
+    Actions, App, AppToken, Check, Comment, Commit, Deployment, DeploymentStatus, Effect, Issue,
+    Job, Label, LineComment, PlannedJob, Progress, Pull, Reaction, Release, Repository,
+    RequestRecord, Review, Run, Started, State, Status, Tree, TreeEntry, Workflow,
 };
 pub use crate::faults::{Action, Fault, Faults};
 
@@ -280,6 +281,7 @@ async fn respond(
     }
     let id = record(&shared, &parts.method, &path, &parts.headers);
     let request = Request::new(id, parts.method, path, token(&parts.headers), &bytes);
+    let request = Request { accept: text(&parts.headers, "accept").unwrap_or_default(), ..request };
     let reply = with_faults(&shared, &knife, &request).await;
     let status = reply.as_ref().map(|reply| reply.status.as_u16());
     note_status(&shared, &request.id, status);
@@ -390,7 +392,7 @@ impl Request {
         };
         let query = query.split('&').filter(|part| !part.is_empty()).map(pair).collect();
         let body = serde_json::from_slice(body).unwrap_or(Value::Null);
-        Self { id, method, segments, query, token, body, path }
+        Self { id, method, segments, query, token, body, path, accept: String::new() }
     }
 }
 
@@ -453,7 +455,12 @@ fn note_status(shared: &Inner, id: &str, status: Option<u16>) {
 }
 
 fn write(id: &str, reply: Reply) -> Response {
-    let body = if reply.body.is_null() { String::new() } else { reply.body.to_string() };
+    let body = match reply.body {
+        Value::Null => String::new(),
+        // A text is no JSON: a diff, say.
+        Value::String(text) => text,
+        body => body.to_string(),
+    };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = reply.status;
     let reset = (clock::now_ms() / 1000 + 3600).to_string();

@@ -1,6 +1,6 @@
 //! A real MCP client at the other end of a tool server, in one process.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonschema::validator_for;
 use rmcp::model::{CallToolRequestParams, CallToolResult, RequestMetaObject, Tool};
@@ -33,7 +33,7 @@ impl Request {
     pub(crate) fn attempt(mut self, key: &str, attempt: u64) -> Self {
         self.meta.insert(IDEMPOTENCY_KEY.to_owned(), key.into());
         self.meta.insert(ATTEMPT.to_owned(), attempt.into());
-        self.meta.insert(FIRST_STARTED_AT.to_owned(), 1_795_255_505_000_i64.into());
+        self.meta.insert(FIRST_STARTED_AT.to_owned(), now_ms().into());
         self
     }
 }
@@ -101,6 +101,12 @@ impl Client {
             .collect();
         assert!(problems.is_empty(), "{tool} answered {value}: {problems:?}");
     }
+}
+
+/// Milliseconds since 1970: tools look for what an earlier attempt did from then on.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An answer without what tells a first from a repeated call.

@@ -2,6 +2,8 @@
 
 mod actions;
 mod apps;
+mod deployments;
+mod reviews;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -14,6 +16,8 @@ pub use self::actions::{
     Actions, Check, Job, PlannedJob, Progress, Run, Started, Status, Workflow,
 };
 pub use self::apps::{App, AppToken};
+pub use self::deployments::{Deployment, DeploymentStatus, Release};
+pub use self::reviews::{LineComment, Reaction, Review};
 
 /// Who the double says every authenticated caller is.
 pub(super) const CALLER: &str = "windlass-bot";
@@ -109,6 +113,14 @@ pub struct Repository {
     pub collaborators: BTreeSet<String>,
     /// Its workflows with their runs, and what is said about its commits.
     pub actions: Actions,
+    /// Branches that are protected.
+    pub protected: BTreeSet<String>,
+    /// Whether its issues are switched off.
+    pub without_issues: bool,
+    /// Its releases, oldest first.
+    pub releases: Vec<Release>,
+    /// What was deployed where, oldest first.
+    pub deployments: Vec<Deployment>,
 }
 
 /// The files of a commit, whole: paths with their directories.
@@ -156,6 +168,12 @@ pub struct Issue {
     pub author_association: String,
     /// Its labels.
     pub labels: Vec<String>,
+    /// Why it was closed or opened again.
+    pub state_reason: Option<String>,
+    /// Its type, where the organization has types.
+    pub kind: Option<String>,
+    /// How people reacted to it.
+    pub reactions: Vec<Reaction>,
     /// Who is to work on it.
     pub assignees: Vec<String>,
     /// Its milestone's number.
@@ -183,6 +201,10 @@ pub struct Comment {
     pub user: String,
     /// When it was written, in milliseconds since 1970.
     pub created_ms: u64,
+    /// When it was last edited, in milliseconds since 1970.
+    pub updated_ms: u64,
+    /// How people reacted to it.
+    pub reactions: Vec<Reaction>,
 }
 
 /// What a pull request has more than an issue.
@@ -206,6 +228,20 @@ pub struct Pull {
     pub head_sha: String,
     /// The base's sha when it was opened.
     pub base_sha: String,
+    /// When it was merged, in milliseconds since 1970.
+    pub merged_ms: Option<u64>,
+    /// The commit that its merge made.
+    pub merge_commit: Option<String>,
+    /// Its reviews, oldest first.
+    pub reviews: Vec<Review>,
+    /// Comments on its lines, oldest first.
+    pub line_comments: Vec<LineComment>,
+    /// How many more looks find that nobody knows yet whether it can be merged.
+    pub unknown_looks: u32,
+    /// Why a rule of the repository forbids to merge it.
+    pub blocked: Option<String>,
+    /// Whether its diff is too large to be shown as a whole.
+    pub huge: bool,
 }
 
 /// A label.
@@ -280,6 +316,10 @@ impl Repository {
             milestones: BTreeMap::new(),
             collaborators: BTreeSet::from([owner.to_owned(), CALLER.to_owned()]),
             actions: Actions::default(),
+            protected: BTreeSet::new(),
+            without_issues: false,
+            releases: Vec::new(),
+            deployments: Vec::new(),
         };
         repository.seed();
         repository
