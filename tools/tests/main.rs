@@ -18,3 +18,5 @@ mod harness;
 mod observability;
 #[cfg(feature = "observability")]
 mod observability_http;
+#[cfg(feature = "observability")]
+mod observability_remote;
