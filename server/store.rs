@@ -8,6 +8,7 @@ pub(crate) mod db;
 mod execution;
 mod lease;
 mod lock;
+mod looks;
 mod memos;
 mod notify;
 mod open;
@@ -52,7 +53,7 @@ use crate::clock::Moment;
 const INLINE_LIMIT: usize = 64 * 1024;
 
 /// The newest engine this release can drive; executions that need a newer one are left alone.
-pub const ENGINE: i64 = 2;
+pub const ENGINE: i64 = 3;
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone)]

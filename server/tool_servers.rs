@@ -135,6 +135,8 @@ pub struct Call {
 pub enum Outcome {
     /// The tool did it; its structured result, or its text (as JSON where it is JSON).
     Succeeded(Value),
+    /// The tool looked, and is not done: it wants to be called again. What it said.
+    NotDone(Value),
     /// The tool was not called, or says that it failed.
     Failed(Failure),
     /// The call may or may not have happened.
@@ -188,6 +190,8 @@ pub struct ToolInfo {
     pub annotations: Value,
     /// Whether it may be called again.
     pub retry_class: RetryClass,
+    /// Whether one call is one look, after which it may want to be called again.
+    pub pollable: bool,
     /// Other names of it and of its arguments, where it publishes them: then arguments are made to fit it.
     #[serde(skip)]
     pub aliases: Option<Aliases>,

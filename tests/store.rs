@@ -186,6 +186,7 @@ impl Driven {
             events: &turn.events,
             children: &[],
             cancels: &[],
+            looks: &[],
             held_up: None,
             at: self.at,
             signals_done: self.signals_done,

@@ -221,6 +221,9 @@ pub struct StepView {
     /// The event it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
+    /// What it waits for beside that, in words: a tool that is not done, or a limit on calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     /// Who settled it by hand, or answered what it asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled_by: Option<String>,

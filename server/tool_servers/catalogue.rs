@@ -9,7 +9,7 @@ use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use rmcp::model::Tool;
 use serde_json::{Map, Value};
 
-use windlass_tools::contract::{self, ALIASES, Aliases, RETRY_CLASS};
+use windlass_tools::contract::{self, ALIASES, Aliases, POLLABLE, RETRY_CLASS};
 
 use super::{Failure, RetryClass, ToolInfo, write_only};
 use crate::secrets;
@@ -84,6 +84,8 @@ impl Catalogue {
 impl Entry {
     fn new(server: &str, tool: Tool) -> Entry {
         let retry_class = retry_class(&tool);
+        // What may not be called again is not looked at by being called.
+        let pollable = says_pollable(&tool) && retry_class != RetryClass::Unsafe;
         let description = tool.description.as_deref().or(tool.title.as_deref()).unwrap_or_default();
         let info = ToolInfo {
             name: format!("{server}.{}", tool.name),
@@ -96,6 +98,7 @@ impl Entry {
             // Plain data with text keys: it is always JSON.
             annotations: serde_json::to_value(&tool.annotations).unwrap_or_default(),
             retry_class,
+            pollable,
             aliases: aliases(&tool),
         };
         let wire_name = tool.name.into_owned();
@@ -161,6 +164,10 @@ fn retry_class(tool: &Tool) -> RetryClass {
     } else {
         RetryClass::Unsafe
     }
+}
+
+fn says_pollable(tool: &Tool) -> bool {
+    tool.meta.as_ref().and_then(|meta| meta.get(POLLABLE)) == Some(&Value::Bool(true))
 }
 
 /// The names that are most like one that does not exist, the likest first.

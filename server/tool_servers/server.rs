@@ -461,9 +461,15 @@ async fn send(connection: &Connection, ask: &Ask<'_>) -> Sent {
 
 /// The outcome without what the tool says is not to be read again.
 fn kept(outcome: Outcome, entry: &Entry, keep: Keep<'_>) -> Outcome {
-    let Outcome::Succeeded(result) = outcome else { return outcome };
-    let places = write_only::places(&result, entry);
-    Outcome::Succeeded(if places.is_empty() { result } else { keep(result, &places) })
+    let hidden = |result: Value| {
+        let places = write_only::places(&result, entry);
+        if places.is_empty() { result } else { keep(result, &places) }
+    };
+    match outcome {
+        Outcome::Succeeded(result) => Outcome::Succeeded(hidden(result)),
+        Outcome::NotDone(said) => Outcome::NotDone(hidden(said)),
+        Outcome::Failed(_) | Outcome::Uncertain { .. } => outcome,
+    }
 }
 
 fn meta(call: &Call) -> Map<String, Value> {
