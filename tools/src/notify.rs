@@ -44,7 +44,5 @@ pub fn notify(config: NotifyConfig, around: &Surroundings) -> impl ServerHandler
     let secrets = secrets.collect();
     let tools = vec![send::tool(), log::tool()];
     let state = Notify { config, around: around.clone(), client: OnceLock::new() };
-    Server::new("notify", instructions, state, tools)
-        .redacting(secrets)
-        .hosted(around.host.clone())
+    Server::new("notify", instructions, state, tools).redacting(secrets).hosted(around.host.clone())
 }

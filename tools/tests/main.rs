@@ -6,10 +6,10 @@
 mod agent;
 mod contract;
 mod demo;
-#[cfg(feature = "documents")]
-mod documents;
 #[cfg(feature = "deploy")]
 mod deploy;
+#[cfg(feature = "documents")]
+mod documents;
 #[cfg(feature = "github")]
 mod github;
 #[cfg(feature = "github")]
