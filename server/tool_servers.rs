@@ -113,7 +113,7 @@ pub struct Call {
     pub tool: ToolName,
     /// Its arguments; an object.
     pub params: Value,
-    /// The same over all attempts of a step; travels in `_meta`.
+    /// The same over all attempts of a step; travels in `_meta`. Empty for a call that nothing is kept of.
     pub idempotency_key: String,
     /// How often this call has gone out for the step, this time included; at least 1.
     pub attempt: u32,

@@ -1,6 +1,7 @@
 //! What surrounds a tool: other names of its arguments, files that it leaves behind, what it costs; and tool servers alone.
 
 use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection};
 use tokio::runtime::Runtime;
 use windlass::{store::Store, tool_servers::Hosted};
 use windlass_emulators::{GithubEmulator, github::NewIssue};
@@ -116,6 +117,25 @@ fn a_long_text_is_cut_in_the_step_and_whole_as_an_artifact_on_both_databases() {
 }
 
 #[test]
+fn a_plan_reads_and_leaves_no_file_behind() {
+    let github = github(Project::new());
+    let mut client = github.project.client(&["serve"]);
+    client.initialize();
+    let plan = json!({ "workflow": "read", "input": { "issue": github.number.to_string() } });
+    let plan = client.call_ok("workflow.plan", plan);
+    assert_eq!(plan["reads"][0]["ok"], true, "{plan:#}");
+    let url = database_of(&github.project);
+    let kept: i64 = Runtime::new().unwrap().block_on(async {
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query_scalar("SELECT COUNT(*) FROM artifacts")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+    });
+    assert_eq!(kept, 0);
+}
+
+#[test]
 fn what_models_took_is_in_the_status_and_in_sums() {
     let project = Project::new().with_workflow("sleep", SLEEP);
     let ended = project.run(&["run", "sleep", "--json"]).expect(0).json();
@@ -151,9 +171,13 @@ fn what_models_took_is_in_the_status_and_in_sums() {
     assert!(told.contains("price not known") && told.contains("$0.2500"), "{told}");
 }
 
+fn database_of(project: &Project) -> String {
+    format!("sqlite:{}", project.data_dir().join("windlass.db").display())
+}
+
 /// What a tool server in another process would have noted.
 fn spend(project: &Project, id: &str) {
-    let url = format!("sqlite:{}", project.data_dir().join("windlass.db").display());
+    let url = database_of(project);
     let workspace = std::fs::canonicalize(project.path()).unwrap().display().to_string();
     Runtime::new().unwrap().block_on(async {
         let host = Hosted::new(Store::open(&url, &workspace).await.unwrap());

@@ -30,7 +30,8 @@ impl ToolServers {
             }
             result
         };
-        let call = Call { inspect: Some(only_reads()), ..call };
+        // Without a key it belongs to no execution, so that no file is kept of it either.
+        let call = Call { inspect: Some(only_reads()), idempotency_key: String::new(), ..call };
         let outcome = self.call_and_keep(call, &|_| {}, &keep).await;
         let minted = minted.into_inner().unwrap_or_else(PoisonError::into_inner);
         secrets::remember_minted(minted.iter().map(|text| text.as_str()));

@@ -10,12 +10,13 @@ use futures::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::{
     sync::Semaphore,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use windlass_tools::contract::{ATTEMPT, FIRST_STARTED_AT, IDEMPOTENCY_KEY};
 
 use super::{
     Call, Era, Error, Failure, Keep, Outcome, Settings, ToolInfo, ToolProgress,
@@ -35,6 +36,8 @@ use super::{
 const FOREVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 /// How many calls a built-in server has in flight at most.
 const BUILT_IN_MAX_IN_FLIGHT: u32 = 256;
+/// What a tool gets that asks for a key, in a call that only looks.
+const NO_KEY: &str = "look";
 /// How long a shutdown waits for calls to hear of it, before their connections close.
 const HEAR: Duration = Duration::from_millis(1_200);
 
@@ -200,7 +203,7 @@ impl Server {
                 shutdown: &self.shutdown,
                 may_send: call.may_send.as_ref(),
                 files: Files {
-                    host: self.settings.files.as_ref(),
+                    host: self.settings.files.as_ref().filter(|_| !call.idempotency_key.is_empty()),
                     key: &call.idempotency_key,
                     tool: &prepared.entry.info.name,
                 },
@@ -228,7 +231,8 @@ impl Server {
             return Err(invalid(call, &["at /: params must be an object".to_owned()]));
         };
         let mut arguments = entry.fit(arguments)?;
-        entry.fill_key(&mut arguments, &call.idempotency_key);
+        let key = if call.idempotency_key.is_empty() { NO_KEY } else { &call.idempotency_key };
+        entry.fill_key(&mut arguments, key);
         let arguments = Value::Object(arguments);
         match entry.input_problems(&arguments).as_slice() {
             [] => {}
@@ -473,15 +477,13 @@ fn kept(outcome: Outcome, entry: &Entry, keep: Keep<'_>) -> Outcome {
 }
 
 fn meta(call: &Call) -> Map<String, Value> {
-    let meta = json!({
-        "dev.windlass/idempotency_key": call.idempotency_key,
-        "dev.windlass/attempt": call.attempt,
-        "dev.windlass/first_started_at": call.first_started_at,
-    });
-    match meta {
-        Value::Object(meta) => meta,
-        _ => unreachable!("it is written as an object above"),
+    let mut meta = Map::new();
+    if !call.idempotency_key.is_empty() {
+        meta.insert(IDEMPOTENCY_KEY.to_owned(), call.idempotency_key.as_str().into());
     }
+    meta.insert(ATTEMPT.to_owned(), call.attempt.into());
+    meta.insert(FIRST_STARTED_AT.to_owned(), call.first_started_at.into());
+    meta
 }
 
 fn invalid(call: &Call, problems: &[String]) -> Failure {

@@ -13,9 +13,7 @@ mod repair;
 mod scope;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 use serde_json::{Value, json};
