@@ -21,6 +21,7 @@ use crate::contract::{
 /// The longest content that comes with a call. Longer ones are made by tools that keep artifacts themselves.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 const MAX_LISTED: usize = 100;
+const MAX_LIST_BYTES: usize = 512 * 1024;
 /// As many documents as a host lists.
 const MAX_KNOWN: usize = 1_000;
 const NEEDS: &[Service] = &[Service::Memo, Service::Artifact];
@@ -200,6 +201,7 @@ fn list() -> Tool<Documents> {
             output,
             open_world: false,
             names: &["documents.list"],
+            max_bytes: MAX_LIST_BYTES,
             needs: NEEDS,
             ..ToolSpec::default()
         },

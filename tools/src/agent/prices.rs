@@ -78,13 +78,10 @@ fn rounded_up(micro: f64) -> u64 {
 
 /// A model's name without the date of its snapshot: `gpt-5.2-2025-12-11`, `claude-haiku-4-5-20251001`.
 fn undated(model: &str) -> &str {
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
-    let cut = [11, 9].into_iter().filter_map(|length| {
-        let start = model.len().checked_sub(length)?;
-        let date = model.get(start..)?;
-        (date.starts_with('-') && digits(date)).then(|| &model[..start])
-    });
-    cut.into_iter().next().unwrap_or(model)
+    let figure = |byte| if u8::is_ascii_digit(&byte) { '0' } else { char::from(byte) };
+    let figures: String = model.bytes().map(figure).collect();
+    let dated = ["-0000-00-00", "-00000000"].into_iter().find(|date| figures.ends_with(date));
+    dated.map_or(model, |date| &model[..model.len() - date.len()])
 }
 
 #[cfg(test)]

@@ -13,6 +13,9 @@ use crate::contract::schema::text;
 use crate::contract::{Answer, Call, Code, RetryClass, Running, Tool, ToolError, ToolSpec};
 use crate::documents::record;
 
+/// Answers with whole files, or of a shape that others chose, must not be cut: a part of them is of no use.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+
 /// What ships.
 pub(super) fn all() -> Vec<Tool<Agent>> {
     vec![
@@ -59,6 +62,7 @@ fn asking(asking: Asking) -> Tool<Agent> {
             retry_class: RetryClass::Idempotent,
             names: asking.names,
             aliases: asking.aliases,
+            max_bytes: MAX_ANSWER_BYTES,
             ..ToolSpec::default()
         },
         run: asking.run,
@@ -342,6 +346,7 @@ fn run() -> Tool<Agent> {
             ),
             output: answer(&shape, json!({})),
             retry_class: RetryClass::Idempotent,
+            max_bytes: MAX_ANSWER_BYTES,
             aliases: &[
                 ("prompt", &["task", "message"]),
                 ("profile", &["persona", "agent", "agentId"]),
@@ -385,6 +390,7 @@ fn generate_copy() -> Tool<Agent> {
             output: answer(&shape, json!({})),
             retry_class: RetryClass::Keyed,
             names: &["generate_copy"],
+            max_bytes: MAX_ANSWER_BYTES,
             ..ToolSpec::default()
         },
         run: |agent, call| boxed(copied, agent, call),

@@ -21,18 +21,25 @@ pub struct Channel {
     /// What it is.
     pub kind: Kind,
     /// slack, teams, discord, webhook: the variable that holds the address to post to; the address is a secret.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub url_env: String,
     /// webhook: the address itself, where it is no secret.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub url: String,
     /// slack: the variable with a bot token, instead of an address. github: variables looked at for a token.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub token_env: Vec<String>,
     /// slack with a token: the channel, such as `#deploys`. github: `OWNER/REPO#NUMBER`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub target: String,
     /// Which other targets a message may name, as `CHANNEL:TARGET`; globs, none when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
     /// webhook: the variable with the key that signs messages.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub secret_env: String,
     /// slack, github: where the API is; empty: the public one.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub api_url: String,
 }
 

@@ -16,6 +16,7 @@ const SCOPE: &str = "notify";
 const PREFIX: &str = "log/";
 /// Older messages are forgotten.
 const KEPT: usize = 200;
+const MAX_LIST_BYTES: usize = 512 * 1024;
 
 /// The tool that lists what was written.
 pub(super) fn tool() -> Tool<Notify> {
@@ -52,6 +53,7 @@ pub(super) fn tool() -> Tool<Notify> {
                 },
             }),
             open_world: false,
+            max_bytes: MAX_LIST_BYTES,
             needs: &[Service::Memo],
             ..ToolSpec::default()
         },
