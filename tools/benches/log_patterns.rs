@@ -3,6 +3,8 @@
 //! With `WINDLASS_LOGHUB=FOLDER` the sets of loghub in it (`*_2k.log_structured.csv`) are measured as
 //! well. They are for research only and do not belong to this project.
 
+#![allow(clippy::print_stdout, reason = "what is measured is for people")]
+
 use std::path::Path;
 use std::time::Instant;
 
