@@ -1,83 +1,92 @@
-//! scratch
-use std::collections::HashMap;
-use windlass_tools::observability::patterns::Patterns;
+//! How well and how small logs are grouped, on logs of our own making: `cargo bench -p windlass-tools`.
+//!
+//! With `WINDLASS_LOGHUB=FOLDER` the sets of loghub in it (`*_2k.log_structured.csv`) are measured as
+//! well. They are for research only and do not belong to this project.
+
+#![allow(clippy::print_stdout, reason = "what is measured is for people")]
+
+use std::path::Path;
+use std::time::Instant;
+
+#[path = "logs/sets.rs"]
+mod sets;
+
+use sets::{Labelled, Measured, measure};
+
 fn main() {
-    let dir = std::env::var("WINDLASS_LOGHUB").unwrap();
-    let (mut sum, mut n, mut raw, mut small, mut small2) = (0.0, 0, 0, 0, 0);
-    let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
-    names.sort();
-    for path in names {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let rows = csv(&text);
-        let col = |n: &str| rows[0].iter().position(|c| c == n).unwrap();
-        let (c, e) = (col("Content"), col("EventId"));
-        let mut p = Patterns::default();
-        let mut pairs = Vec::new();
-        for row in &rows[1..] {
-            if row.len() < rows[0].len() {
-                continue;
-            }
-            raw += row[c].len() + 1;
-            pairs.push((row[e].clone(), p.add(&row[c], None)));
-        }
-        let mut t: HashMap<&str, HashMap<usize, usize>> = HashMap::new();
-        let mut g: HashMap<usize, usize> = HashMap::new();
-        for (a, b) in &pairs {
-            *t.entry(a).or_default().entry(*b).or_default() += 1;
-            *g.entry(*b).or_default() += 1;
-        }
-        let ok: usize = t
-            .values()
-            .filter(|m| m.len() == 1)
-            .map(|m| {
-                let (k, v) = m.iter().next().unwrap();
-                if g[k] == *v { *v } else { 0 }
-            })
-            .sum();
-        let ga = ok as f64 / pairs.len() as f64;
-        sum += ga;
-        n += 1;
-        let shown = p.shown(15);
-        small += serde_json::to_string(&shown).unwrap().len();
-        small2 += shown
-            .0
-            .iter()
-            .map(|s| s["template"].as_str().unwrap().len() + s["count"].to_string().len() + 2)
-            .sum::<usize>();
+    report("own", &sets::all());
+    if let Ok(folder) = std::env::var("WINDLASS_LOGHUB") {
+        report("loghub", &loghub(Path::new(&folder)));
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "the counts are small")]
+fn report(name: &str, logs: &[Labelled]) {
+    let started = Instant::now();
+    let measured: Vec<Measured> = logs.iter().map(measure).collect();
+    let took = started.elapsed();
+    let ratio = |(raw, told): (usize, usize)| raw as f64 / told.max(1) as f64;
+    for (log, found) in logs.iter().zip(&measured) {
+        let Measured { accuracy, groups, kinds, bytes } = found;
         println!(
-            "{} {ga:.3} {} / {}",
-            path.file_name().unwrap().to_str().unwrap(),
-            p.all.len(),
-            t.len()
+            "{:<12} accuracy {accuracy:.3}  {groups} groups of {kinds} kinds  {:.0} times smaller",
+            log.name,
+            ratio(*bytes)
         );
     }
+    let mean =
+        measured.iter().map(|found| found.accuracy).sum::<f64>() / measured.len().max(1) as f64;
+    let sum = |part: fn(&Measured) -> usize| measured.iter().map(part).sum::<usize>();
+    let bytes = (sum(|found| found.bytes.0), sum(|found| found.bytes.1));
+    let lines: usize = logs.iter().map(|log| log.lines.len()).sum();
     println!(
-        "mean {:.3} raw {raw} json {small} {:.1}x  bare {small2} {:.1}x",
-        sum / n as f64,
-        raw as f64 / small as f64,
-        raw as f64 / small2 as f64
+        "{name}: mean accuracy {mean:.3}; {} bytes become {}: {:.1} times smaller; {lines} lines in {took:.2?}\n",
+        bytes.0,
+        bytes.1,
+        ratio(bytes)
     );
 }
-fn csv(text: &str) -> Vec<Vec<String>> {
-    let mut rows = vec![];
-    let mut row = vec![];
-    let mut cell = String::new();
-    let mut q = false;
-    let mut it = text.chars().peekable();
-    while let Some(c) = it.next() {
-        match c {
-            '"' if q && it.peek() == Some(&'"') => {
-                cell.push('"');
-                it.next();
-            }
-            '"' => q = !q,
-            ',' if !q => row.push(std::mem::take(&mut cell)),
-            '\r' if !q => {}
-            '\n' if !q => {
+
+/// The sets of loghub in a folder: what a line says is in `Content`, its kind in `EventId`.
+fn loghub(folder: &Path) -> Vec<Labelled> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    paths.retain(|path| path.to_string_lossy().ends_with("_2k.log_structured.csv"));
+    paths.sort();
+    paths.iter().filter_map(|path| set(path)).collect()
+}
+
+fn set(path: &Path) -> Option<Labelled> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let rows = rows(&text);
+    let (head, rows) = rows.split_first()?;
+    let column = |name: &str| head.iter().position(|cell| cell == name);
+    let (content, kind) = (column("Content")?, column("EventId")?);
+    let line = |row: &Vec<String>| Some((row.get(kind)?.clone(), row.get(content)?.clone()));
+    let name = path.file_name()?.to_string_lossy().split('_').next()?.to_owned();
+    Some(Labelled { name, lines: rows.iter().filter_map(line).collect() })
+}
+
+/// The cells of a CSV file, in which quoted ones may hold commas and line ends.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let (mut rows, mut row, mut cell) = (Vec::new(), Vec::new(), String::new());
+    let mut quoted = false;
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        match char {
+            '"' if quoted && chars.next_if_eq(&'"').is_some() => cell.push('"'),
+            '"' => quoted = !quoted,
+            ',' if !quoted => row.push(std::mem::take(&mut cell)),
+            '\r' if !quoted => {}
+            '\n' if !quoted => {
                 row.push(std::mem::take(&mut cell));
                 rows.push(std::mem::take(&mut row));
             }
-            c => cell.push(c),
+            char => cell.push(char),
         }
     }
     rows

@@ -27,4 +27,6 @@ mod observability;
 #[cfg(feature = "observability")]
 mod observability_http;
 #[cfg(feature = "observability")]
+mod observability_patterns;
+#[cfg(feature = "observability")]
 mod observability_remote;

@@ -201,3 +201,54 @@ async fn it_gives_up_after_as_many_looks_as_were_allowed() {
     let checked = client.ok(request("checkHttp", arguments)).await;
     assert_eq!((&checked["success"], &checked["tried"]), (&json!(true), &json!(1)));
 }
+
+#[tokio::test]
+async fn the_health_of_all_apps_is_one_picture() {
+    let address = start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("shop.log");
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let lines = (0..8).map(|line| {
+        format!(
+            "{{\"time\":{},\"level\":\"error\",\"msg\":\"till {line} is on fire\"}}\n",
+            now - 60_000
+        )
+    });
+    std::fs::write(&log, lines.collect::<String>()).unwrap();
+    let config: ObservabilityConfig = serde_json::from_value(json!({
+        "sources": { "local": { "kind": "files", "paths": [log] } },
+        "apps": {
+            "docs": { "environments": { "production": { "url": format!("http://{address}/ok") } } },
+            "empty": { "environments": { "production": {} } },
+            "mail": { "environments": { "production": { "url": format!("http://{address}/gone") } } },
+            "shop": { "environments": { "production": { "source": "local" } } },
+        },
+    }))
+    .unwrap();
+    let client = Client::connect(observability(config, &Surroundings::default())).await;
+    let report = client.ok(request("health.report", json!({}))).await;
+    let told: Vec<_> = report["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| (item["target"].as_str().unwrap(), item["verdict"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ("docs/production", "ok"),
+        ("empty/production", "unknown"),
+        ("mail/production", "critical"),
+        ("shop/production", "warn"),
+    ];
+    assert_eq!((told.as_slice(), &report["verdict"]), (expected.as_slice(), &json!("critical")));
+    assert!(
+        report["markdown"]
+            .as_str()
+            .unwrap()
+            .contains("| shop/production | warn | logs: 8 errors, 0 in as much time before |"),
+        "{report}"
+    );
+    let one = client.ok(request("health.report", json!({ "app": "docs" }))).await;
+    assert_eq!((&one["verdict"], one["items"].as_array().unwrap().len()), (&json!("ok"), 1));
+    let error = client.error(request("health.report", json!({ "app": "gone" }))).await;
+    assert_eq!(error["code"], "not_found");
+}

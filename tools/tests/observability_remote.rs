@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde_json::json;
 use windlass_tools::contract::Surroundings;
 use windlass_tools::{ObservabilityConfig, observability};
 
@@ -161,7 +161,7 @@ async fn a_metric_becomes_a_few_numbers() {
     let found = client.ok(request("metrics.query", arguments)).await;
     let series = &found["series"][0];
     assert_eq!(series["labels"]["job"], "shop");
-    let expected = json!({ "count": 3, "min": 1.0, "max": 5.0, "avg": 3.0, "last": 5.0, "p95": 5.0, "slope": 77.143 });
+    let expected = json!({ "count": 3, "min": 1.0, "max": 5.0, "avg": 3.0, "last": 5.0, "p95": 5.0, "slope": 77.1429 });
     assert_eq!(series["stats"], expected);
     assert_eq!(series["points"][0], json!(["2026-11-21T10:00:00Z", 1.0]));
     assert_eq!(asked.lock().unwrap()[0]["step"], "60");

@@ -31,7 +31,7 @@ pub(super) struct Reading {
     pub(super) level: Level,
     /// What must be the same in all messages of a pattern: said level, class of the error, top of the stack.
     pub(super) head: String,
-    /// What is compared word by word.
+    /// What is compared word by word, with what differs masked.
     pub(super) text: String,
     /// What a JSON message says beside that.
     pub(super) fields: BTreeMap<String, String>,
@@ -99,19 +99,63 @@ impl Level {
 /// Reads a message.
 pub(super) fn read(message: &str) -> Reading {
     let message = message.trim_end();
-    match object(message) {
-        Some(object) => read_object(&object).unwrap_or_else(|| read_text(message)),
-        None => read_text(message),
-    }
+    object(message)
+        .and_then(|object| read_object(&object))
+        .or_else(|| read_access(message))
+        .unwrap_or_else(|| read_text(message))
 }
 
-/// The object that a message is.
+/// The object that a message is: JSON, or `key=value` with a key for its text.
 pub(super) fn object(message: &str) -> Option<Map<String, Value>> {
     let start = message.trim_start();
-    if !start.starts_with('{') {
+    if start.starts_with('{') { serde_json::from_str(start).ok() } else { logfmt(start) }
+}
+
+/// `level=info msg="it is done" took=12ms`.
+fn logfmt(message: &str) -> Option<Map<String, Value>> {
+    let mut object = Map::new();
+    let mut rest = message.trim();
+    while !rest.is_empty() {
+        let (key, after) = rest.split_once('=')?;
+        let named = |char: char| char.is_ascii_alphanumeric() || "._@-".contains(char);
+        if key.is_empty() || !key.chars().all(named) {
+            return None;
+        }
+        let quoted = after.strip_prefix('"').and_then(|inner| inner.split_once('"'));
+        let (value, left) =
+            quoted.unwrap_or_else(|| after.split_once(char::is_whitespace).unwrap_or((after, "")));
+        object.insert(key.to_owned(), value.into());
+        rest = left.trim_start();
+    }
+    TEXT_KEYS.iter().any(|key| object.contains_key(*key)).then_some(object)
+}
+
+/// A line of a web server: what tells its kind is the method, the path and the status.
+fn read_access(message: &str) -> Option<Reading> {
+    const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+    let (_, quoted) = message.split_once('"')?;
+    let (request, after) = quoted.split_once('"')?;
+    let mut words = request.split(' ');
+    let (method, path, version) = (words.next()?, words.next()?, words.next()?);
+    let status = after.split_whitespace().next()?;
+    let is_status = status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit());
+    if !METHODS.contains(&method) || !version.starts_with("HTTP/") || !is_status {
         return None;
     }
-    serde_json::from_str(start).ok()
+    let level = if status.starts_with('5') { Level::Error } else { Level::Info };
+    let path = path.split(['?', '#']).next().unwrap_or(path);
+    let parts: Vec<String> = path
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .map(|part| format!("/{}", mask(part)))
+        .collect();
+    let first = parts.first().map_or("/", String::as_str);
+    let head = format!("access|{method}|{first}|{status}");
+    let text = format!(
+        "{method} {} {status}",
+        if parts.is_empty() { "/".to_owned() } else { parts.join(" ") }
+    );
+    Some(Reading { level, head, text, fields: BTreeMap::new() })
 }
 
 /// How grave a message is.
@@ -172,7 +216,7 @@ fn read_text(message: &str) -> Reading {
     let text = cause.map_or_else(|| text.to_owned(), |cause| format!("{text} caused by {cause}"));
     let frames = trace.map(|trace| trace.frames).unwrap_or_default();
     let head = format!("{}|{frames}", said.map(Level::word).unwrap_or_default());
-    Reading { level, head, text, fields: BTreeMap::new() }
+    Reading { level, head, text: mask(&text), fields: BTreeMap::new() }
 }
 
 fn first_line(message: &str) -> String {
@@ -312,10 +356,24 @@ mod tests {
         };
         let (one, two) = (read(&trace(1, "pay")), read(&trace(2, "pay")));
         assert_eq!(one.head, two.head);
-        assert_eq!(one.text, "Order 1 failed caused by java.io.IOException: gone");
+        assert_eq!(one.text, "Order <num> failed caused by java.io.IOException: gone");
         assert_ne!(one.head, read(&trace(1, "ship")).head);
         let python = "Traceback (most recent call last):\n  File \"a.py\", line 3, in f\n    g()\nKeyError: 'x'";
         assert_eq!(read(python).text, "KeyError: 'x'");
+    }
+
+    #[test]
+    fn lines_of_web_servers_and_pairs_are_read_by_what_tells_their_kind() {
+        let line = r#"10.0.0.1 - ada [21/Nov/2026:10:05:05 +0000] "GET /api/orders/17?x=1 HTTP/1.1" 503 12 "-" "curl""#;
+        let reading = read(line);
+        assert_eq!(
+            (reading.text.as_str(), reading.level),
+            ("GET /api /orders /<num> 503", Level::Error)
+        );
+        let reading = read(r#"ts=2026-11-21T10:05:05Z level=warn msg="slow rule 7" group=a"#);
+        assert_eq!((reading.text.as_str(), reading.level), ("slow rule <num>", Level::Warn));
+        assert_eq!(reading.fields, BTreeMap::from([("group".to_owned(), "a".to_owned())]));
+        assert_eq!(object("a=b and more"), None);
     }
 
     #[test]

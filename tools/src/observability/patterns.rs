@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Map, Value, json};
 
 use super::lines::{Level, Reading, read};
-use super::mask::{is_masked, mask};
+use super::mask::is_masked;
 use super::time::rfc3339;
 use crate::contract::text::without_invisible;
 
@@ -50,8 +50,7 @@ impl Patterns {
     /// Adds a message and says which pattern it is of, as an index into `all`.
     pub fn add(&mut self, message: &str, at: Option<i64>) -> usize {
         let reading = read(message);
-        let words: Vec<String> =
-            mask(&reading.text).split_whitespace().map(str::to_owned).collect();
+        let words: Vec<String> = reading.text.split_whitespace().map(str::to_owned).collect();
         let bucket = self.buckets.entry(bucket(&reading, &words)).or_default();
         let found = most_like(&self.all, bucket, &words).unwrap_or_else(|| {
             bucket.push(self.all.len());
