@@ -2,6 +2,9 @@
 
 #[path = "deploy/command.rs"]
 mod command;
+#[cfg(feature = "ecs")]
+#[path = "deploy/ecs.rs"]
+mod ecs;
 #[path = "deploy/mock.rs"]
 mod mock;
 #[path = "deploy/webhook.rs"]

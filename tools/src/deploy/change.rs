@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::config::{Kind, Strategy};
 use super::driver::{Change, Difference, Driver, Order, image_of};
+use super::follow::TAKES_BACK;
 use super::place::{self, Address, Place, arguments, invalid};
 use super::record::{Action, Journal, Record, Status, current};
 use super::shapes::{DEPLOYMENT, deployment, members, merge, with};
@@ -501,9 +502,17 @@ async fn refreshed(
     journal: &Journal<'_>,
 ) -> Result<Vec<Record>, ToolError> {
     let mut records = journal.records().await?;
+    let driver = deploy.driver(place)?;
     for record in records.iter_mut().filter(|record| !record.status.is_done() && record.begun) {
         // One that cannot be looked at now does not keep others from being deployed.
-        _ = super::follow::look(deploy, place, record).await;
+        if !record.state[TAKES_BACK].is_null() {
+            _ = super::follow::look(deploy, place, record).await;
+        } else if let Ok(look) = driver.look(place, record).await
+            && look.status.is_done()
+        {
+            super::follow::note(record, &look);
+            journal.save(record).await?;
+        }
     }
     journal.records().await
 }
