@@ -5,6 +5,8 @@ mod command;
 #[cfg(feature = "ecs")]
 #[path = "deploy/ecs.rs"]
 mod ecs;
+#[path = "deploy/github_workflow.rs"]
+mod github_workflow;
 #[path = "deploy/mock.rs"]
 mod mock;
 #[path = "deploy/webhook.rs"]
