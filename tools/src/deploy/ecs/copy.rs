@@ -126,7 +126,9 @@ mod tests {
             .memory("512")
             .pid_mode(PidMode::Task)
             .ipc_mode(IpcMode::None)
-            .proxy_configuration(ProxyConfiguration::builder().container_name("proxy").build())
+            .proxy_configuration(
+                ProxyConfiguration::builder().container_name("proxy").build().unwrap(),
+            )
             .ephemeral_storage(EphemeralStorage::builder().size_in_gib(30).build())
             .runtime_platform(RuntimePlatform::builder().build())
             .enable_fault_injection(true)

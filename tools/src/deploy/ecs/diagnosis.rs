@@ -30,7 +30,7 @@ pub(super) fn grouped(tasks: &[Task]) -> Vec<Value> {
         groups.entry(alike(task)).or_insert((0, example)).0 += 1;
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
-    groups.sort_by(|left, right| right.1.0.cmp(&left.1.0));
+    groups.sort_by_key(|(_, (count, _))| std::cmp::Reverse(*count));
     groups
         .into_iter()
         .take(GROUPS)

@@ -62,7 +62,7 @@ impl Driver<'_> {
         let answer = answer.map_err(|error| failure(error, Sent::Look))?;
         answer.services.unwrap_or_default().into_iter().next().ok_or_else(|| {
             not_found(format!("cluster {cluster} has no service {name}"))
-                .hint("listServices lists those of a cluster; check the region too")
+                .hint("check the names, and the region too")
         })
     }
 
@@ -150,7 +150,7 @@ impl Driver<'_> {
             false => self.update(order, &memo, &service).await?,
         };
         memo.primary = primary(&service).and_then(|own| own.id().map(str::to_owned));
-        memo.arn = self.own(&memo, &service).await?;
+        memo.arn = self.own(&memo).await?;
         self.begun(order, memo, &service, &previous).await
     }
 
@@ -275,15 +275,11 @@ impl Driver<'_> {
     async fn has_happened(&self, memo: &Memo, service: &Service) -> Result<bool, ToolError> {
         let new = primary(service).is_some_and(|own| own.id() != memo.previous_primary.as_deref());
         let points = memo.target.is_none() || service.task_definition() == memo.target.as_deref();
-        Ok((new && points) || self.own(memo, service).await?.is_some())
+        Ok((new && points) || self.own(memo).await?.is_some())
     }
 
     /// The service deployment that this began: one that was not there before, and brings what was asked for.
-    pub(super) async fn own(
-        &self,
-        memo: &Memo,
-        service: &Service,
-    ) -> Result<Option<String>, ToolError> {
+    pub(super) async fn own(&self, memo: &Memo) -> Result<Option<String>, ToolError> {
         let Some(all) = self.deployments().await? else { return Ok(None) };
         let wanted = memo.target.as_deref().or(memo.previous.as_deref());
         // The oldest of the new ones: a later one of the same is somebody else's.
@@ -297,7 +293,6 @@ impl Driver<'_> {
                 return Ok(own.service_deployment_arn().map(str::to_owned));
             }
         }
-        _ = service;
         Ok(None)
     }
 

@@ -25,7 +25,7 @@ impl Driver<'_> {
         let service = self.service().await?;
         let mut memo = Memo::of(record);
         if memo.arn.is_none() && memo.is_prepared() {
-            memo.arn = self.own(&memo, &service).await?;
+            memo.arn = self.own(&memo).await?;
         }
         let deployment = match &memo.arn {
             Some(arn) => self.deployment(arn).await?,
@@ -201,7 +201,7 @@ impl Driver<'_> {
     async fn known(&self, record: &Record) -> Result<(String, ServiceDeployment), ToolError> {
         let mut memo = Memo::of(record);
         if memo.arn.is_none() {
-            memo.arn = self.own(&memo, &self.service().await?).await?;
+            memo.arn = self.own(&memo).await?;
         }
         let arn = memo.arn.ok_or_else(|| {
             unsupported("ECS names no service deployment for this one (yet)".to_owned())
