@@ -149,6 +149,7 @@ pub(super) struct Order<'a> {
 
 /// What is to be different. Drivers that know only versions look at the record alone.
 #[derive(Debug, Clone, Default)]
+#[cfg_attr(not(feature = "ecs"), allow(dead_code, reason = "only ECS has services to change"))]
 pub(super) struct Change {
     pub(super) image: Option<String>,
     pub(super) container: Option<String>,
