@@ -2,6 +2,11 @@
 
 #[path = "deploy/command.rs"]
 mod command;
+#[cfg(feature = "ecs")]
+#[path = "deploy/ecs.rs"]
+mod ecs;
+#[path = "deploy/github_workflow.rs"]
+mod github_workflow;
 #[path = "deploy/mock.rs"]
 mod mock;
 #[path = "deploy/webhook.rs"]
