@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 use windlass_emulators::GithubEmulator;
-use windlass_emulators::github::{Action, NewIssue};
+use windlass_emulators::github::{Action, Comment, Deployment, Issue, LineComment, NewIssue, Pull};
 use windlass_tools::contract::Surroundings;
 use windlass_tools::{GithubConfig, github};
 
@@ -13,7 +13,7 @@ use crate::harness::{Client, DEADLINE, Request, but_created, request};
 const KEY: &str = "exec_1/step#0~0";
 
 /// Issues, contents and pull requests: each tool, its retry class, and whether it may undo or delete.
-pub(crate) const TOOLS: [(&str, &str, bool); 32] = [
+pub(crate) const TOOLS: [(&str, &str, bool); 36] = [
     ("addIssueComment", "keyed", false),
     ("addLabels", "idempotent", false),
     ("addReaction", "idempotent", false),
@@ -21,14 +21,18 @@ pub(crate) const TOOLS: [(&str, &str, bool); 32] = [
     ("compareCommits", "read", false),
     // It can reset a branch.
     ("createBranch", "idempotent", true),
+    ("createDeployment", "keyed", false),
+    ("createDeploymentStatus", "idempotent", false),
     ("createIssue", "keyed", false),
     ("createPullRequest", "idempotent", false),
+    ("createRelease", "idempotent", false),
     ("createReview", "keyed", false),
     ("deleteBranch", "idempotent", true),
     ("getBranch", "read", false),
     ("getCommit", "read", false),
     ("getFileContents", "read", false),
     ("getIssue", "read", false),
+    ("getLatestRelease", "read", false),
     ("getPRDiff", "read", false),
     ("getPRFiles", "read", false),
     ("getPullRequest", "read", false),
@@ -97,6 +101,91 @@ pub(crate) async fn start_with_branch() -> (GithubEmulator, Client) {
     client.ok(branch("x")).await;
     emulator.push("octo/hello", "x", "a.txt", "a\n").unwrap();
     (emulator, client)
+}
+
+/// Opens a pull request from a branch into main as somebody else would, and returns its number.
+pub(crate) fn add_pull(emulator: &GithubEmulator, branch: &str, user: &str) -> u64 {
+    let issue = NewIssue {
+        title: "Fix it".into(),
+        body: "Fixes it.".into(),
+        user: user.into(),
+        ..NewIssue::default()
+    };
+    let number = emulator.add_issue("octo/hello", issue);
+    let (head_sha, base_sha) = (head(emulator, branch), head(emulator, "main"));
+    let pull = Pull {
+        head: branch.to_owned(),
+        base: "main".to_owned(),
+        draft: false,
+        merged: false,
+        maintainer_can_modify: false,
+        requested_reviewers: Vec::new(),
+        requested_teams: Vec::new(),
+        head_sha,
+        base_sha,
+        merged_ms: None,
+        merge_commit: None,
+        reviews: Vec::new(),
+        line_comments: Vec::new(),
+        unknown_looks: 0,
+        blocked: None,
+        huge: false,
+    };
+    change_issue(emulator, number, |issue| issue.pull = Some(pull));
+    number
+}
+
+/// Changes an issue or pull request by hand.
+pub(crate) fn change_issue(
+    emulator: &GithubEmulator,
+    number: u64,
+    change: impl FnOnce(&mut Issue),
+) {
+    let found = emulator.change("octo/hello", |repository| {
+        change(repository.issues.get_mut(&number).unwrap());
+    });
+    found.unwrap();
+}
+
+/// Changes a pull request by hand.
+pub(crate) fn change_pull(emulator: &GithubEmulator, number: u64, change: impl FnOnce(&mut Pull)) {
+    change_issue(emulator, number, |issue| change(issue.pull.as_mut().unwrap()));
+}
+
+pub(crate) fn comment(id: u64, body: &str) -> Comment {
+    let (body, user) = (body.to_owned(), "eve".to_owned());
+    Comment { id, body, user, created_ms: 1000, updated_ms: 1000, reactions: Vec::new() }
+}
+
+pub(crate) fn line_comment(id: u64, path: &str, line: u64) -> LineComment {
+    LineComment {
+        id,
+        review: None,
+        in_reply_to: None,
+        path: path.to_owned(),
+        line,
+        start_line: None,
+        side: "RIGHT".to_owned(),
+        body: "Why?".to_owned(),
+        user: "eve".to_owned(),
+        created_ms: 1000,
+    }
+}
+
+pub(crate) fn deployment(id: u64, sha: &str) -> Deployment {
+    Deployment {
+        id,
+        sha: sha.to_owned(),
+        git_ref: "main".to_owned(),
+        task: "deploy".to_owned(),
+        environment: "production".to_owned(),
+        description: None,
+        payload: json!({}),
+        production: true,
+        transient: false,
+        created_ms: 1000,
+        statuses: Vec::new(),
+    }
 }
 
 pub(crate) fn head(emulator: &GithubEmulator, branch: &str) -> String {
