@@ -7,5 +7,9 @@ mod demo;
 #[cfg(feature = "github")]
 mod github;
 #[cfg(feature = "github")]
+mod github_contents;
+#[cfg(feature = "github")]
 mod github_once;
+#[cfg(feature = "github")]
+mod github_pulls;
 mod harness;
