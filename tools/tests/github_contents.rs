@@ -1,9 +1,9 @@
 //! The github tools for branches, files and commits.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use windlass_emulators::github::Action;
 
-use super::github::{branch, commit, head, start, start_with_branch};
+use super::github::{add_pull, branch, commit, head, start, start_with_branch};
 use crate::harness::{DEADLINE, but_created, request};
 
 const KEY: &str = "exec_1/step#0~0";
@@ -258,4 +258,131 @@ async fn files_that_cannot_be_committed_are_refused_before_anything_is_sent() {
         assert_eq!(error["code"], "invalid_argument", "{files}");
     }
     assert!(emulator.state().requests.is_empty());
+}
+
+// -- reading ------------------------------------------------------------------
+
+#[tokio::test]
+async fn branches_are_read_and_listed() {
+    let (emulator, client) = start_with_branch().await;
+    emulator.change("octo/hello", |repository| repository.protected.insert("main".into()));
+    let main = json!({ "name": "main", "sha": head(&emulator, "main"), "protected": true });
+    assert_eq!(client.ok(request("getBranch", json!({ "branch": "main" }))).await, main);
+    let protected = client.ok(request("listBranches", json!({ "protected": true }))).await;
+    assert_eq!(protected["items"], json!([main]));
+    let page = client.ok(request("listBranches", json!({ "per_page": 1, "page": 2 }))).await;
+    assert_eq!((&page["items"][0]["name"], &page["next_page"]), (&json!("x"), &json!(null)));
+    let error = client.error(request("getBranch", json!({ "branch": "nowhere" }))).await;
+    assert_eq!(error["code"], "not_found");
+}
+
+#[tokio::test]
+async fn a_branch_is_deleted_only_when_its_commits_are_elsewhere() {
+    let (emulator, client) = start_with_branch().await;
+    let delete = |branch: &str| request("deleteBranch", json!({ "branch": branch }));
+    let error = client.error(delete("x")).await;
+    assert_eq!(error["code"], "failed_precondition");
+    assert!(error["hint"].as_str().unwrap().contains("if_merged_only=false"), "{error}");
+    assert_eq!(client.error(delete("main")).await["code"], "guardrail");
+    emulator.change("octo/hello", |repository| {
+        let main = repository.branch("main").unwrap().to_owned();
+        for name in ["bare", "kept"] {
+            repository.refs.insert(format!("refs/heads/{name}"), main.clone());
+        }
+        repository.protected.insert("kept".into());
+    });
+    assert_eq!(client.error(delete("kept")).await["code"], "guardrail");
+    let gone = client.ok(delete("bare")).await;
+    assert_eq!((&gone["deleted"], &gone["changed"]), (&json!(true), &json!(true)));
+    let again = client.ok(delete("bare")).await;
+    assert_eq!((&again["deleted"], &again["changed"]), (&json!(true), &json!(false)));
+    // A squashed branch is no ancestor of main, but its pull request was merged.
+    let number = add_pull(&emulator, "x", "eve");
+    let squash = json!({ "number": number, "merge_method": "squash" });
+    client.ok(request("mergePullRequest", squash)).await;
+    assert_eq!(client.ok(delete("x")).await["changed"], true);
+}
+
+#[tokio::test]
+async fn a_file_is_read_as_text_or_bytes_and_a_directory_is_listed() {
+    let (emulator, client) = start().await;
+    let files = json!([
+        { "path": "src/a.txt", "content": "hä\nho\n" },
+        { "path": "src/deep/b.txt", "content": "b" },
+        { "path": "logo.bin", "content_base64": "AAH/" },
+        { "path": "link", "content": "src/a.txt", "mode": "120000" },
+        { "path": "big.txt", "content": "x".repeat(1_100_000) },
+    ]);
+    let given =
+        json!({ "branch": "x", "message": "m", "files": files, "create_branch_from": "main" });
+    client.ok(request("commitFileChanges", given)).await;
+    let read = |path: &str, more: Value| {
+        let mut given = json!({ "path": path, "ref": "x" });
+        given.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        client.ok(request("getFileContents", given))
+    };
+    let text = read("src/a.txt", json!({})).await;
+    assert_eq!((&text["content"], &text["encoding"]), (&json!("hä\nho\n"), &json!("utf-8")));
+    assert_eq!((&text["size"], &text["truncated"]), (&json!(7), &json!(false)));
+    let cut = read("/src/a.txt", json!({ "max_bytes": 2 })).await;
+    assert_eq!((&cut["content"], &cut["truncated"]), (&json!("h"), &json!(true)));
+    let bytes = read("logo.bin", json!({})).await;
+    assert_eq!((&bytes["content"], &bytes["encoding"]), (&json!("AAH/"), &json!("base64")));
+    let link = read("link", json!({})).await;
+    assert_eq!((&link["type"], &link["target"]), (&json!("symlink"), &json!("src/a.txt")));
+    // GitHub leaves the content of a large file out; its blob has it.
+    let big = read("big.txt", json!({ "max_bytes": 10 })).await;
+    assert_eq!((&big["content"], &big["size"]), (&json!("xxxxxxxxxx"), &json!(1_100_000)));
+    let directory = read("src", json!({})).await;
+    let items: Vec<_> = directory["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|own| (own["type"].clone(), own["path"].clone()))
+        .collect();
+    assert_eq!(items, [(json!("file"), json!("src/a.txt")), (json!("dir"), json!("src/deep"))]);
+    assert_eq!(read("", json!({})).await["type"], "dir");
+    let error = client.error(request("getFileContents", json!({ "path": "src/a.txt" }))).await;
+    assert_eq!(error["code"], "not_found");
+    let outside = request("getFileContents", json!({ "path": "../secret" }));
+    assert_eq!(client.error(outside).await["code"], "invalid_argument");
+    assert_eq!(emulator.state().requests_like("GET", "/git/blobs/"), 1);
+
+    let tree = json!({ "ref": "x", "path_filter": "src/**" });
+    let tree = client.ok(request("getRepositoryTree", tree)).await;
+    let paths: Vec<_> =
+        tree["items"].as_array().unwrap().iter().map(|own| own["path"].clone()).collect();
+    assert_eq!(paths, ["src/a.txt", "src/deep", "src/deep/b.txt"]);
+    let flat = json!({ "ref": "x", "recursive": false });
+    let flat = client.ok(request("getRepositoryTree", flat)).await;
+    assert_eq!((&flat["total"], &flat["truncated"]), (&json!(5), &json!(false)));
+}
+
+#[tokio::test]
+async fn commits_are_listed_read_and_compared() {
+    let (emulator, client) = start_with_branch().await;
+    client.ok(commit("x", "a\u{200B}\n")).await;
+    emulator.push("octo/hello", "main", "m.txt", "m\n").unwrap();
+    let given = json!({ "base": "main", "head": "x" });
+    let compared = client.ok(request("compareCommits", given)).await;
+    assert_eq!(
+        (&compared["status"], &compared["ahead_by"], &compared["behind_by"]),
+        (&json!("diverged"), &json!(2), &json!(1))
+    );
+    assert_eq!(compared["commits"][1]["message"], "Add a");
+    assert_eq!(compared["files"][0]["filename"], "a.txt");
+    assert_eq!(
+        (compared["files"].as_array().unwrap().len(), &compared["truncated"]),
+        (2, &json!(false))
+    );
+    let listed = client.ok(request("listCommits", json!({ "branch": "x", "path": "a.txt" }))).await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["items"][0]["message"], "Change a.txt");
+    let one = client.ok(request("getCommit", json!({ "sha": "x" }))).await;
+    assert_eq!((&one["sha"], &one["additions"]), (&json!(head(&emulator, "x")), &json!(1)));
+    assert_eq!((&one["files"][0]["status"], &one["untrusted"]), (&json!("added"), &json!(true)));
+    let nowhere = request("compareCommits", json!({ "base": "main", "head": "nowhere" }));
+    assert_eq!(client.error(nowhere).await["code"], "not_found");
+    let out = request("compareCommits", json!({ "base": "main", "head": "../../x" }));
+    assert_eq!(client.error(out).await["code"], "invalid_argument");
 }

@@ -9,6 +9,10 @@ mod github;
 #[cfg(feature = "github")]
 mod github_contents;
 #[cfg(feature = "github")]
+mod github_deployments;
+#[cfg(feature = "github")]
+mod github_issues;
+#[cfg(feature = "github")]
 mod github_once;
 #[cfg(feature = "github")]
 mod github_pulls;
