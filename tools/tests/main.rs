@@ -11,6 +11,8 @@ mod github_contents;
 #[cfg(feature = "github")]
 mod github_deployments;
 #[cfg(feature = "github")]
+mod github_goldens;
+#[cfg(feature = "github")]
 mod github_issues;
 #[cfg(feature = "github")]
 mod github_once;
