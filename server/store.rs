@@ -2,17 +2,20 @@
 //!
 //! Every statement the product runs is in this module. A method is one transaction.
 
+mod artifacts;
 mod child;
 pub(crate) mod db;
 mod execution;
 mod lease;
 mod lock;
+mod memos;
 mod notify;
 mod open;
 mod plans;
 mod record;
 pub mod request;
 mod turn;
+mod usages;
 mod workflows;
 
 use std::{
@@ -28,6 +31,7 @@ use serde_json::Value;
 use windlass_engine::{Answer, Event, Resolution, StepError};
 
 pub use self::{
+    artifacts::ArtifactRow,
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
     lease::{Claim, Loaded},
@@ -35,6 +39,7 @@ pub use self::{
     plans::PlanRow,
     request::{Answered, RequestRow, Said},
     turn::{Commit, Committed, is_for_event, is_for_lock},
+    usages::{SpentBy, SpentRow, UsageRow},
     workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},
 };
 use self::{

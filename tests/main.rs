@@ -19,6 +19,7 @@ mod scale;
 mod schema;
 mod sdk;
 mod secrets;
+mod services;
 mod store;
 mod tidy;
 mod tool_servers;

@@ -3,6 +3,7 @@
 mod broken;
 mod opening;
 mod plans;
+mod services;
 mod workflows;
 
 use std::collections::BTreeSet;

@@ -140,6 +140,9 @@ fn row(step: &StepView, now: i64) -> Map<String, Value> {
     if let Some(by) = &step.settled_by {
         row.insert("settled_by".into(), by.clone().into());
     }
+    if let Some(usage) = &step.usage {
+        row.insert("usage".into(), json!(usage));
+    }
     if let Some(error) = &step.error {
         row.insert("error".into(), preview(error, PREVIEW_BYTES));
     }

@@ -9,10 +9,15 @@ use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use rmcp::model::Tool;
 use serde_json::{Map, Value};
 
-use super::{RetryClass, ToolInfo, write_only};
+use windlass_tools::contract::{self, ALIASES, Aliases, RETRY_CLASS};
+
+use super::{
+    Failure, Outcome, RetryClass, ToolInfo,
+    alias_map::{AliasMap, Mapped},
+    write_only,
+};
 use crate::secrets;
 
-const RETRY_CLASS: &str = "dev.windlass/retry_class";
 /// Under these names tools take an idempotency key as an argument.
 const KEY_PROPERTIES: &[&str] = &["idempotency_key", "idempotencyKey"];
 /// How many problems of one value are told.
@@ -25,49 +30,68 @@ pub(super) struct Catalogue {
     pub(super) tools: Arc<Vec<ToolInfo>>,
     entries: Vec<Arc<Entry>>,
     exact: HashMap<String, usize>,
+    /// By the other names that tools publish; nothing where two tools share one.
+    others: HashMap<String, Option<usize>>,
     /// By folded name; nothing where two tools share one.
     folded: HashMap<String, Option<usize>>,
 }
 
 /// One tool of one server.
 pub(super) struct Entry {
+    /// What it is called by.
+    name: String,
     /// As the server spells it.
     pub(super) wire_name: String,
+    /// How it is called, where it is another server's tool under one of our names.
+    mapped: Option<&'static Mapped>,
     pub(super) info: ToolInfo,
     input: OnceLock<Option<Validator>>,
     output: OnceLock<Option<Validator>>,
 }
 
 impl Catalogue {
-    pub(super) fn new(server: &str, tools: Vec<Tool>) -> Catalogue {
-        let entries: Vec<Arc<Entry>> =
-            tools.into_iter().map(|tool| Arc::new(Entry::new(server, tool))).collect();
+    pub(super) fn new(
+        server: &str,
+        tools: Vec<Tool>,
+        alias_map: Option<&'static AliasMap>,
+    ) -> Catalogue {
+        let ours = alias_map.map(|map| map.tools(&tools)).unwrap_or_default();
+        let ours = ours.into_iter().map(|(tool, mapped)| Entry::mapped(server, tool, mapped));
+        let theirs = tools.into_iter().map(|tool| Entry::new(server, tool));
+        let entries: Vec<Arc<Entry>> = ours.chain(theirs).map(Arc::new).collect();
         let mut exact = HashMap::new();
+        let mut others = HashMap::new();
         let mut folded = HashMap::new();
         for (index, entry) in entries.iter().enumerate() {
-            exact.insert(entry.wire_name.clone(), index);
+            exact.insert(entry.name.clone(), index);
+            for other in entry.info.aliases.iter().flat_map(|aliases| &aliases.names) {
+                let shared = |known: &mut Option<usize>| *known = known.filter(|it| *it == index);
+                others.entry(other.clone()).and_modify(shared).or_insert(Some(index));
+            }
             folded
-                .entry(fold(&entry.wire_name))
+                .entry(fold(&entry.name))
                 .and_modify(|shared| *shared = None)
                 .or_insert(Some(index));
         }
         let tools = entries.iter().map(|entry| entry.info.clone()).collect();
-        Catalogue { tools: Arc::new(tools), entries, exact, folded }
+        Catalogue { tools: Arc::new(tools), entries, exact, others, folded }
     }
 
-    /// The tool of that name, or of the only name that differs in nothing but case, dots, dashes and underscores.
+    /// The tool of that name; or that says it is also called so; or of the only name that differs in nothing but case,
+    /// dots, dashes and underscores.
     pub(super) fn find(&self, name: &str) -> Option<&Arc<Entry>> {
         let index = self
             .exact
             .get(name)
             .copied()
+            .or_else(|| self.others.get(name).copied().flatten())
             .or_else(|| self.folded.get(&fold(name)).copied().flatten())?;
         self.entries.get(index)
     }
 
     /// The names that are most like one that does not exist.
     pub(super) fn nearest(&self, name: &str) -> Vec<String> {
-        nearest(name, self.entries.iter().map(|entry| entry.wire_name.as_str()))
+        nearest(name, self.entries.iter().map(|entry| entry.name.as_str()))
     }
 }
 
@@ -79,13 +103,44 @@ impl Entry {
             name: format!("{server}.{}", tool.name),
             description: description.to_owned(),
             input_schema: Value::Object((*tool.input_schema).clone()),
-            output_schema: tool.output_schema.map(|schema| Value::Object((*schema).clone())),
+            output_schema: tool
+                .output_schema
+                .as_ref()
+                .map(|schema| Value::Object((**schema).clone())),
             // Plain data with text keys: it is always JSON.
             annotations: serde_json::to_value(&tool.annotations).unwrap_or_default(),
             retry_class,
+            aliases: aliases(&tool),
         };
-        let wire_name = tool.name.into_owned();
-        Entry { wire_name, info, input: OnceLock::new(), output: OnceLock::new() }
+        let name = tool.name.into_owned();
+        let (wire_name, input, output) = (name.clone(), OnceLock::new(), OnceLock::new());
+        Entry { name, wire_name, mapped: None, info, input, output }
+    }
+
+    fn mapped(server: &str, tool: Tool, mapped: &'static Mapped) -> Entry {
+        let wire_name = mapped.wire_name().to_owned();
+        Entry { wire_name, mapped: Some(mapped), ..Entry::new(server, tool) }
+    }
+
+    /// Arguments as the server takes them, or what it cannot take.
+    pub(super) fn outgoing(
+        &self,
+        arguments: Map<String, Value>,
+    ) -> Result<Map<String, Value>, Vec<String>> {
+        match self.mapped {
+            Some(mapped) => mapped.outgoing(arguments),
+            None => Ok(arguments),
+        }
+    }
+
+    /// The outcome in the words of the tool that was asked for.
+    pub(super) fn incoming(&self, outcome: Outcome) -> Outcome {
+        match (self.mapped, outcome) {
+            (Some(mapped), Outcome::Succeeded(result)) => {
+                Outcome::Succeeded(mapped.incoming(result))
+            }
+            (_, outcome) => outcome,
+        }
     }
 
     /// Whether a second call with the same key does no harm.
@@ -94,6 +149,16 @@ impl Entry {
             RetryClass::Read | RetryClass::Idempotent | RetryClass::Keyed => true,
             RetryClass::Unsafe => false,
         }
+    }
+
+    /// Arguments under the tool's own names and of its own types, where it publishes the others.
+    pub(super) fn fit(&self, arguments: Map<String, Value>) -> Result<Map<String, Value>, Failure> {
+        let Some(aliases) = &self.info.aliases else { return Ok(arguments) };
+        let fitted = contract::fit(&self.info.name, &self.info.input_schema, aliases, arguments);
+        fitted.map_err(|error| {
+            let hint = error.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            Failure::new("invalid_argument", format!("{}{hint}", error.message), Some(false))
+        })
     }
 
     /// Sets the tool's own argument for an idempotency key, where it has one that is not given.
@@ -116,6 +181,11 @@ impl Entry {
     pub(super) fn output_problems(&self, result: &Value) -> Vec<String> {
         problems(&self.output, &self.info, self.info.output_schema.as_ref(), result)
     }
+}
+
+/// What cannot be read is as good as nothing.
+fn aliases(tool: &Tool) -> Option<Aliases> {
+    serde_json::from_value(tool.meta.as_ref()?.get(ALIASES)?.clone()).ok()
 }
 
 fn retry_class(tool: &Tool) -> RetryClass {

@@ -19,12 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Call, Era, Error, Failure, Keep, Outcome, Settings, ToolInfo, ToolProgress,
+    alias_map::{self, AliasMap},
     built_in::BuiltIn,
     catalogue::{Catalogue, Entry},
     config::{Protocol, ServerConfig},
     connect::{self, Target},
     connection::{Connection, Wire},
     environment::{self, Resolved},
+    files::Files,
     mcp_call::{self, Ask, Sent},
     redact::Redactor,
     write_only,
@@ -43,6 +45,7 @@ pub(super) struct Server {
     pub(super) identity: String,
     source: Source,
     protocol: Protocol,
+    alias_map: Option<&'static AliasMap>,
     bound: Option<Duration>,
     max_in_flight: u32,
     in_flight: Semaphore,
@@ -88,6 +91,7 @@ impl Server {
             identity: server.identity.clone(),
             source: Source::BuiltIn(server),
             protocol: Protocol::Modern,
+            alias_map: None,
             bound: None,
             max_in_flight: BUILT_IN_MAX_IN_FLIGHT,
             in_flight: Semaphore::new(BUILT_IN_MAX_IN_FLIGHT as usize),
@@ -115,6 +119,7 @@ impl Server {
             identity: config.identity(),
             source,
             protocol: config.protocol,
+            alias_map: config.alias_map.as_deref().and_then(alias_map::named),
             bound: config.timeout,
             max_in_flight: config.max_in_flight,
             in_flight: Semaphore::new(config.max_in_flight as usize),
@@ -198,10 +203,18 @@ impl Server {
                 cancel: &call.cancel,
                 shutdown: &self.shutdown,
                 may_send: call.may_send.as_ref(),
+                files: Files {
+                    host: self.settings.files.as_ref(),
+                    key: &call.idempotency_key,
+                    tool: &prepared.entry.info.name,
+                },
                 progress,
             };
             match send(&prepared.connection, &ask).await {
-                Sent::Yes(outcome) => return kept(outcome, &prepared.entry, keep),
+                Sent::Yes(outcome) => {
+                    let outcome = prepared.entry.incoming(outcome);
+                    return kept(outcome, &prepared.entry, keep);
+                }
                 // The child had gone without our having heard of it; a new one is as good.
                 Sent::Not(_) if again => again = false,
                 Sent::Not(failure) => return Outcome::Failed(failure),
@@ -218,9 +231,10 @@ impl Server {
             let error = self.unknown_tool(&call.tool.tool, nearest);
             Failure::new("unknown_tool", error.to_string(), Some(false))
         })?;
-        let Value::Object(mut arguments) = call.params.clone() else {
+        let Value::Object(arguments) = call.params.clone() else {
             return Err(invalid(call, &["at /: params must be an object".to_owned()]));
         };
+        let mut arguments = entry.fit(arguments)?;
         entry.fill_key(&mut arguments, &call.idempotency_key);
         let arguments = Value::Object(arguments);
         match entry.input_problems(&arguments).as_slice() {
@@ -230,6 +244,7 @@ impl Server {
         let Value::Object(arguments) = arguments else {
             unreachable!("it was made an object above")
         };
+        let arguments = entry.outgoing(arguments).map_err(|problems| invalid(call, &problems))?;
         Ok(Prepared { connection, entry, arguments })
     }
 
@@ -328,8 +343,9 @@ impl Server {
             Source::Unusable(reason) => Err(Failure::new("unavailable", reason, Some(false))),
             Source::BuiltIn(server) => connect::built_in(&target, server).await,
             Source::Configured(resolved) => {
-                let (connection, era) = connect::configured(&target, resolved).await?;
+                let (mut connection, era) = connect::configured(&target, resolved).await?;
                 self.remember(era);
+                connection.alias_map = self.alias_map;
                 Ok(connection)
             }
         }
@@ -441,7 +457,7 @@ async fn send(connection: &Connection, ask: &Ask<'_>) -> Sent {
     match &connection.wire {
         Wire::Mcp(mcp) => mcp.call(ask).await,
         Wire::Afu9(server) => {
-            let call = server.call(ask.entry, ask.arguments.clone(), ask.meta.clone());
+            let call = server.call(ask);
             Sent::Yes(tokio::select! {
                 biased;
                 outcome = call => outcome,

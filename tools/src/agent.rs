@@ -23,11 +23,12 @@ impl AgentConfig {
 }
 
 /// The `agent` tool server.
-pub fn agent(_config: AgentConfig, _around: &Surroundings) -> impl ServerHandler + Clone + use<> {
+pub fn agent(_config: AgentConfig, around: &Surroundings) -> impl ServerHandler + Clone + use<> {
     Server::new(
         "agent",
         "Asks language models. One call is one turn; the answer is data.",
         Agent {},
         Vec::new(),
     )
+    .hosted(around.host.clone())
 }

@@ -23,6 +23,7 @@ impl DeployConfig {
 }
 
 /// The `deploy` tool server.
-pub fn deploy(_config: DeployConfig, _around: &Surroundings) -> impl ServerHandler + Clone + use<> {
+pub fn deploy(_config: DeployConfig, around: &Surroundings) -> impl ServerHandler + Clone + use<> {
     Server::new("deploy", "Deploys applications to configured targets.", Deploy {}, Vec::new())
+        .hosted(around.host.clone())
 }

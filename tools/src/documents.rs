@@ -25,7 +25,7 @@ impl DocumentsConfig {
 /// The `documents` tool server.
 pub fn documents(
     _config: DocumentsConfig,
-    _around: &Surroundings,
+    around: &Surroundings,
 ) -> impl ServerHandler + Clone + use<> {
     Server::new(
         "documents",
@@ -33,4 +33,5 @@ pub fn documents(
         Documents {},
         Vec::new(),
     )
+    .hosted(around.host.clone())
 }

@@ -23,6 +23,7 @@ impl NotifyConfig {
 }
 
 /// The `notify` tool server.
-pub fn notify(_config: NotifyConfig, _around: &Surroundings) -> impl ServerHandler + Clone + use<> {
+pub fn notify(_config: NotifyConfig, around: &Surroundings) -> impl ServerHandler + Clone + use<> {
     Server::new("notify", "Sends messages to configured channels.", Notify {}, Vec::new())
+        .hosted(around.host.clone())
 }

@@ -25,7 +25,7 @@ impl ObservabilityConfig {
 /// The `observability` tool server.
 pub fn observability(
     _config: ObservabilityConfig,
-    _around: &Surroundings,
+    around: &Surroundings,
 ) -> impl ServerHandler + Clone + use<> {
     Server::new(
         "observability",
@@ -33,4 +33,5 @@ pub fn observability(
         Observability {},
         Vec::new(),
     )
+    .hosted(around.host.clone())
 }

@@ -96,7 +96,14 @@ const CALLS: [(&str, Make); 29] = [
 ];
 
 /// Tools that change something and are shown to do it once elsewhere, or say of themselves that they may not.
-const ELSEWHERE: [&str; 0] = [];
+const ELSEWHERE: [&str; 6] = [
+    "cancelWorkflow",
+    "createCommitStatus",
+    "repositoryDispatch",
+    "request",
+    "rerunWorkflow",
+    "triggerWorkflow",
+];
 
 fn with(mut given: Value, more: &Value) -> Value {
     given.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());

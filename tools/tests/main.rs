@@ -7,6 +7,10 @@ mod demo;
 #[cfg(feature = "github")]
 mod github;
 #[cfg(feature = "github")]
+mod github_actions;
+#[cfg(feature = "github")]
+mod github_auth;
+#[cfg(feature = "github")]
 mod github_contents;
 #[cfg(feature = "github")]
 mod github_deployments;
@@ -18,4 +22,5 @@ mod github_issues;
 mod github_once;
 #[cfg(feature = "github")]
 mod github_pulls;
+mod golden;
 mod harness;

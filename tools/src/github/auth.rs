@@ -132,6 +132,22 @@ impl Access {
         }
     }
 
+    /// Who the credentials belong to, as runs and comments name them.
+    pub(super) async fn login(&self, session: &Session) -> Result<String, ToolError> {
+        #[derive(Deserialize)]
+        struct User {
+            login: String,
+        }
+        #[derive(Deserialize)]
+        struct App {
+            slug: String,
+        }
+        match self.app.get() {
+            Some(app) => app.read::<App>("/app").await.map(|app| format!("{}[bot]", app.slug)),
+            None => session.read::<User>("/user").await.map(|user| user.login),
+        }
+    }
+
     async fn connect(&self) -> Result<Arc<Session>, ToolError> {
         let token = match &self.way {
             Way::Token(token) => token.clone(),
@@ -182,7 +198,7 @@ impl Access {
             // The cause might quote the key.
             let message = "the private key of the GitHub App is not an RSA key in PEM";
             ToolError::new(Code::FailedPrecondition, message)
-                .hint("download a private key on the App's settings page and give all of it, from -----BEGIN to -----END")
+                .hint("download a private key on the App's settings page and give all of it, its first and its last line too")
         };
         let builder = Octocrab::builder();
         let builder =

@@ -22,7 +22,6 @@ use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use super::Github;
 use super::auth::Token;
 use super::names;
 use crate::contract::{Code, Provider, ToolError};
@@ -47,8 +46,7 @@ pub(super) type Builder =
 
 /// A repository that requests go to.
 #[derive(Clone)]
-pub(super) struct Repository<'a> {
-    pub(super) github: &'a Github,
+pub(super) struct Repository {
     pub(super) session: Arc<Session>,
     pub(super) owner: String,
     pub(super) name: String,
@@ -275,7 +273,7 @@ async fn bytes(
     Ok((bytes, false))
 }
 
-impl Repository<'_> {
+impl Repository {
     /// `owner/name`.
     pub(super) fn full_name(&self) -> String {
         format!("{}/{}", self.owner, self.name)

@@ -79,6 +79,11 @@ pub(super) fn marker(key: &str) -> String {
     format!("<!-- windlass:key={} -->", &digest(key)[..MARKER_HEX])
 }
 
+/// The word by which a run is found again whose workflow shows what it was given.
+pub(super) fn mark(key: &str) -> String {
+    format!("windlass-{}", &digest(key)[..MARKER_HEX])
+}
+
 /// The line at the end of a commit message by which it is found again.
 pub(super) fn trailer(key: &str) -> String {
     let plain = key.len() <= LONGEST_TRAILER && key.bytes().all(|byte| byte.is_ascii_graphic());

@@ -92,7 +92,7 @@ impl<T> Pages<T> {
     }
 }
 
-impl Repository<'_> {
+impl Repository {
     /// Fetches a list, or the one under a key of each page. The route may have a query of its own.
     pub(super) async fn pages<T: DeserializeOwned>(
         &self,

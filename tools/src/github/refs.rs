@@ -72,7 +72,7 @@ struct DefaultBranch {
     default_branch: String,
 }
 
-impl Repository<'_> {
+impl Repository {
     pub(super) async fn default_branch(&self) -> Result<String, ToolError> {
         self.get::<DefaultBranch>("").await.map(|found| found.default_branch)
     }

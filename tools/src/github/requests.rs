@@ -28,7 +28,7 @@ pub(super) fn with_query(route: &str, pairs: &[(&str, Option<String>)]) -> Strin
     }
 }
 
-impl Repository<'_> {
+impl Repository {
     /// A list of the repository over all its pages, up to the most that anybody reads.
     pub(super) async fn collect<T: DeserializeOwned>(
         &self,

@@ -16,15 +16,18 @@ pub(super) struct Target {
 
 impl Github {
     /// Opens the repository that a call is about.
-    pub(super) async fn open(
-        &self,
-        call: &Call,
-        target: &Target,
-    ) -> Result<Repository<'_>, ToolError> {
+    pub(super) async fn open(&self, call: &Call, target: &Target) -> Result<Repository, ToolError> {
         let (owner, name) = names(target, &self.config)?;
         check_allowed(&format!("{owner}/{name}"), &self.config)?;
         let session = self.access.session(&owner, &name).await?;
-        Ok(Repository { github: self, session, owner, name, retry_safe: call.retry_safe })
+        Ok(Repository { session, owner, name, retry_safe: call.retry_safe })
+    }
+}
+
+impl Target {
+    /// The owner and the name of the repository.
+    pub(super) fn names(&self, config: &GithubConfig) -> Result<(String, String), ToolError> {
+        names(self, config)
     }
 }
 

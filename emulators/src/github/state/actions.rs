@@ -51,7 +51,8 @@ pub enum Progress {
 /// A workflow file.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Workflow {
-    pub(in crate::github) id: u64,
+    /// Its id, given when it is added.
+    pub id: u64,
     /// Its name.
     pub name: String,
     /// Whether it can be started by hand.
@@ -136,7 +137,8 @@ pub struct Job {
 /// A check on a commit.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Check {
-    pub(in crate::github) id: u64,
+    /// Its id.
+    pub id: u64,
     /// Its name.
     pub name: String,
     /// The commit.
@@ -162,7 +164,8 @@ pub struct Status {
     pub description: Option<String>,
     /// Where to read more.
     pub target_url: Option<String>,
-    pub(in crate::github) at_ms: u64,
+    /// When it was set, in milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// What starts a run.

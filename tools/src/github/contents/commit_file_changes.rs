@@ -207,7 +207,7 @@ impl File {
 
 /// One call at work.
 struct Committer<'a> {
-    repository: &'a Repository<'a>,
+    repository: &'a Repository,
     arguments: &'a Arguments,
     call: &'a Call,
 }

@@ -115,7 +115,7 @@ async fn create_branch(github: &Github, call: &Call) -> Answer {
     }
 }
 
-async fn base(repository: &Repository<'_>, from: Option<String>) -> Result<Base, ToolError> {
+async fn base(repository: &Repository, from: Option<String>) -> Result<Base, ToolError> {
     let name = match from {
         Some(from) => from,
         None => repository.default_branch().await?,
@@ -126,7 +126,7 @@ async fn base(repository: &Repository<'_>, from: Option<String>) -> Result<Base,
 
 /// A branch, and what it is to be based on.
 struct Branch<'a> {
-    repository: &'a Repository<'a>,
+    repository: &'a Repository,
     name: &'a str,
     base: &'a Base,
 }

@@ -105,7 +105,7 @@ async fn delete_branch(github: &Github, call: &Call) -> Answer {
 
 /// Whether the default branch holds the branch, or a pull request was merged from just this commit.
 async fn is_merged(
-    repository: &Repository<'_>,
+    repository: &Repository,
     default: &str,
     branch: &str,
     sha: &str,

@@ -129,7 +129,7 @@ fn directory(path: &str, entries: &[Entry]) -> Value {
     json!({ "type": "dir", "path": path, "items": items, "truncated": false, "untrusted": true })
 }
 
-async fn one(repository: &Repository<'_>, entry: &Entry, max_bytes: usize) -> Answer {
+async fn one(repository: &Repository, entry: &Entry, max_bytes: usize) -> Answer {
     let mut answer = json!({
         "type": entry.kind, "path": entry.path, "sha": entry.sha, "size": entry.size,
         "html_url": entry.html_url, "truncated": false, "untrusted": true,
@@ -149,7 +149,7 @@ async fn one(repository: &Repository<'_>, entry: &Entry, max_bytes: usize) -> An
 }
 
 /// The bytes of a file. GitHub leaves out those of a file of more than 1 MB: its blob has them.
-async fn bytes(repository: &Repository<'_>, entry: &Entry) -> Result<Vec<u8>, ToolError> {
+async fn bytes(repository: &Repository, entry: &Entry) -> Result<Vec<u8>, ToolError> {
     let packed = if entry.encoding == "none" || (entry.content.is_empty() && 0 < entry.size) {
         repository.get::<Blob>(&format!("/git/blobs/{}", path(&entry.sha))).await?.content
     } else {

@@ -146,7 +146,7 @@ async fn create(github: &Github, call: &Call) -> Answer {
 
 /// The deployment that an earlier attempt of this call recorded.
 async fn find_earlier(
-    repository: &Repository<'_>,
+    repository: &Repository,
     arguments: &Arguments,
     call: &Call,
 ) -> Result<Option<Deployment>, ToolError> {

@@ -129,7 +129,7 @@ async fn create_release(github: &Github, call: &Call) -> Answer {
 }
 
 /// The release of a tag. A draft has no tag yet, and is only found in the list.
-async fn find(repository: &Repository<'_>, tag: &str) -> Result<Option<Release>, ToolError> {
+async fn find(repository: &Repository, tag: &str) -> Result<Option<Release>, ToolError> {
     let published = repository.find(&format!("/releases/tags/{}", path(tag))).await?;
     if published.is_some() {
         return Ok(published);

@@ -109,7 +109,7 @@ fn marks(arguments: &Arguments, call: &Call) -> Vec<String> {
 }
 
 async fn deed(
-    repository: &Repository<'_>,
+    repository: &Repository,
     arguments: &Arguments,
     call: &Call,
 ) -> Result<Deed, ToolError> {
@@ -127,7 +127,7 @@ async fn deed(
 }
 
 async fn find(
-    repository: &Repository<'_>,
+    repository: &Repository,
     route: &str,
     mark: &str,
 ) -> Result<Option<Comment>, ToolError> {

@@ -98,7 +98,7 @@ async fn create_issue(github: &Github, call: &Call) -> Answer {
 
 /// The issue that an earlier attempt opened, or one that is as good.
 async fn find_earlier(
-    repository: &Repository<'_>,
+    repository: &Repository,
     arguments: &Arguments,
     call: &Call,
 ) -> Result<Option<Issue>, ToolError> {
@@ -130,7 +130,7 @@ fn nothing_to_look_up() -> ToolError {
         .hint("look whether the issue is there; use dedupe=key for steps that may be tried again")
 }
 
-async fn open(repository: &Repository<'_>, arguments: &Arguments, call: &Call) -> Answer {
+async fn open(repository: &Repository, arguments: &Arguments, call: &Call) -> Answer {
     let mut warnings = Vec::new();
     let key = call.idempotency_key.as_deref().filter(|_| arguments.dedupe != Dedupe::None);
     let marks: Vec<_> = key.map(marker).into_iter().collect();

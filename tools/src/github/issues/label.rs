@@ -122,7 +122,7 @@ async fn remove_labels(github: &Github, call: &Call) -> Answer {
     Ok(json!({ "labels": rest, "changed": !gone.is_empty(), "warnings": [] }))
 }
 
-async fn labels_of(repository: &Repository<'_>, number: u64) -> Result<Vec<String>, ToolError> {
+async fn labels_of(repository: &Repository, number: u64) -> Result<Vec<String>, ToolError> {
     let labels = repository.collect(&format!("/issues/{number}/labels")).await?;
     Ok(names(labels.items))
 }
@@ -144,7 +144,7 @@ fn without(list: &[String], other: &[String]) -> Vec<String> {
 }
 
 /// Those labels that the repository does not have.
-async fn unknown(repository: &Repository<'_>, labels: &[String]) -> Result<Vec<String>, ToolError> {
+async fn unknown(repository: &Repository, labels: &[String]) -> Result<Vec<String>, ToolError> {
     let mut unknown = Vec::new();
     for name in labels {
         if repository.find::<Label>(&format!("/labels/{}", query(name))).await?.is_none() {
@@ -154,11 +154,7 @@ async fn unknown(repository: &Repository<'_>, labels: &[String]) -> Result<Vec<S
     Ok(unknown)
 }
 
-async fn create(
-    repository: &Repository<'_>,
-    name: &str,
-    color: Option<&str>,
-) -> Result<(), ToolError> {
+async fn create(repository: &Repository, name: &str, color: Option<&str>) -> Result<(), ToolError> {
     let mut body = json!({ "name": name });
     if let Some(color) = color {
         body["color"] = color.trim_start_matches('#').into();
@@ -171,7 +167,7 @@ async fn create(
 }
 
 async fn no_such_labels(
-    repository: &Repository<'_>,
+    repository: &Repository,
     unknown: &[String],
 ) -> Result<ToolError, ToolError> {
     let known = names(repository.collect("/labels").await?.items);

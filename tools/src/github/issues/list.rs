@@ -81,7 +81,7 @@ async fn list_issues(github: &Github, call: &Call) -> Answer {
     Ok(found.answer(|issue| only(issue.shape(), &arguments.fields)))
 }
 
-async fn route(repository: &Repository<'_>, arguments: &Arguments) -> Result<String, ToolError> {
+async fn route(repository: &Repository, arguments: &Arguments) -> Result<String, ToolError> {
     let milestone = match &arguments.milestone {
         Some(named) => Some(repository.milestone(named).await?.to_string()),
         None => None,

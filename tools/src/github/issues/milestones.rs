@@ -27,7 +27,7 @@ impl Milestone {
     }
 }
 
-impl Repository<'_> {
+impl Repository {
     /// The number of a milestone. A title wins over a number that is written as text.
     pub(in crate::github) async fn milestone(&self, named: &Milestone) -> Result<u64, ToolError> {
         let title = match named {

@@ -97,7 +97,7 @@ async fn update_issue(github: &Github, call: &Call) -> Answer {
 
 /// What must be sent so that the issue becomes what is asked for.
 async fn changes(
-    repository: &Repository<'_>,
+    repository: &Repository,
     arguments: &Arguments,
     call: &Call,
     issue: &Issue,

@@ -158,7 +158,7 @@ async fn create_pull_request(github: &Github, call: &Call) -> Answer {
 
 /// One call at work.
 struct Opener<'a> {
-    repository: &'a Repository<'a>,
+    repository: &'a Repository,
     arguments: &'a Arguments,
     call: &'a Call,
     /// The owner of the repository that head is in.
@@ -170,7 +170,7 @@ struct Opener<'a> {
 
 impl<'a> Opener<'a> {
     fn new(
-        repository: &'a Repository<'a>,
+        repository: &'a Repository,
         arguments: &'a Arguments,
         call: &'a Call,
         base: String,

@@ -50,7 +50,7 @@ async fn get_pull(github: &Github, call: &Call) -> Answer {
 }
 
 /// A pull request of which GitHub knows whether it can be merged, if it finds out in time.
-pub(super) async fn settled(repository: &Repository<'_>, number: u64) -> Result<Pull, ToolError> {
+pub(super) async fn settled(repository: &Repository, number: u64) -> Result<Pull, ToolError> {
     let route = format!("/pulls/{number}");
     let mut pull: Pull = repository.get(&route).await?;
     for _ in 1..LOOKS {

@@ -123,7 +123,7 @@ async fn merge_pull(github: &Github, call: &Call) -> Answer {
 
 /// One call at work.
 struct Merger<'a> {
-    repository: &'a Repository<'a>,
+    repository: &'a Repository,
     arguments: &'a Arguments,
 }
 

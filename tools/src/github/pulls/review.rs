@@ -131,7 +131,7 @@ async fn create_review(github: &Github, call: &Call) -> Answer {
 
 /// One call at work.
 struct Reviewer<'a> {
-    repository: &'a Repository<'a>,
+    repository: &'a Repository,
     arguments: &'a Arguments,
     call: &'a Call,
 }
