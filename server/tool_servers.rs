@@ -1,6 +1,7 @@
 //! The tool servers that workflows call: connections out, over MCP.
 
 mod afu9;
+mod alias_map;
 mod alone;
 mod answer;
 mod built_in;

@@ -1,6 +1,7 @@
 //! What workflows may rely on when they call tool servers.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod alias_map;
 mod built_in;
 mod config;
 mod harness;

@@ -236,6 +236,8 @@ fn references(schema: &Value) -> Vec<&str> {
 fn fits(parts: &[String], segments: &[String]) -> bool {
     match (parts, segments) {
         ([], []) => true,
+        // The root of the repository is a path too.
+        ([part], []) => part == "{path}",
         ([part, parts @ ..], [_, rest @ ..]) if LONG.contains(&part.as_str()) => {
             (0..=rest.len()).any(|more| fits(parts, &rest[more..]))
         }

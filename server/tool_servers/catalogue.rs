@@ -11,7 +11,11 @@ use serde_json::{Map, Value};
 
 use windlass_tools::contract::{self, ALIASES, Aliases, POLLABLE, RETRY_CLASS};
 
-use super::{Failure, RetryClass, ToolInfo, write_only};
+use super::{
+    Failure, Outcome, RetryClass, ToolInfo,
+    alias_map::{AliasMap, Mapped},
+    write_only,
+};
 use crate::secrets;
 
 /// Under these names tools take an idempotency key as an argument.
@@ -34,28 +38,38 @@ pub(super) struct Catalogue {
 
 /// One tool of one server.
 pub(super) struct Entry {
+    /// What it is called by.
+    name: String,
     /// As the server spells it.
     pub(super) wire_name: String,
+    /// How it is called, where it is another server's tool under one of our names.
+    mapped: Option<&'static Mapped>,
     pub(super) info: ToolInfo,
     input: OnceLock<Option<Validator>>,
     output: OnceLock<Option<Validator>>,
 }
 
 impl Catalogue {
-    pub(super) fn new(server: &str, tools: Vec<Tool>) -> Catalogue {
-        let entries: Vec<Arc<Entry>> =
-            tools.into_iter().map(|tool| Arc::new(Entry::new(server, tool))).collect();
+    pub(super) fn new(
+        server: &str,
+        tools: Vec<Tool>,
+        alias_map: Option<&'static AliasMap>,
+    ) -> Catalogue {
+        let ours = alias_map.map(|map| map.tools(&tools)).unwrap_or_default();
+        let ours = ours.into_iter().map(|(tool, mapped)| Entry::mapped(server, tool, mapped));
+        let theirs = tools.into_iter().map(|tool| Entry::new(server, tool));
+        let entries: Vec<Arc<Entry>> = ours.chain(theirs).map(Arc::new).collect();
         let mut exact = HashMap::new();
         let mut others = HashMap::new();
         let mut folded = HashMap::new();
         for (index, entry) in entries.iter().enumerate() {
-            exact.insert(entry.wire_name.clone(), index);
+            exact.insert(entry.name.clone(), index);
             for other in entry.info.aliases.iter().flat_map(|aliases| &aliases.names) {
                 let shared = |known: &mut Option<usize>| *known = known.filter(|it| *it == index);
                 others.entry(other.clone()).and_modify(shared).or_insert(Some(index));
             }
             folded
-                .entry(fold(&entry.wire_name))
+                .entry(fold(&entry.name))
                 .and_modify(|shared| *shared = None)
                 .or_insert(Some(index));
         }
@@ -77,7 +91,7 @@ impl Catalogue {
 
     /// The names that are most like one that does not exist.
     pub(super) fn nearest(&self, name: &str) -> Vec<String> {
-        nearest(name, self.entries.iter().map(|entry| entry.wire_name.as_str()))
+        nearest(name, self.entries.iter().map(|entry| entry.name.as_str()))
     }
 }
 
@@ -101,8 +115,35 @@ impl Entry {
             pollable,
             aliases: aliases(&tool),
         };
-        let wire_name = tool.name.into_owned();
-        Entry { wire_name, info, input: OnceLock::new(), output: OnceLock::new() }
+        let name = tool.name.into_owned();
+        let (wire_name, input, output) = (name.clone(), OnceLock::new(), OnceLock::new());
+        Entry { name, wire_name, mapped: None, info, input, output }
+    }
+
+    fn mapped(server: &str, tool: Tool, mapped: &'static Mapped) -> Entry {
+        let wire_name = mapped.wire_name().to_owned();
+        Entry { wire_name, mapped: Some(mapped), ..Entry::new(server, tool) }
+    }
+
+    /// Arguments as the server takes them, or what it cannot take.
+    pub(super) fn outgoing(
+        &self,
+        arguments: Map<String, Value>,
+    ) -> Result<Map<String, Value>, Vec<String>> {
+        match self.mapped {
+            Some(mapped) => mapped.outgoing(arguments),
+            None => Ok(arguments),
+        }
+    }
+
+    /// The outcome in the words of the tool that was asked for.
+    pub(super) fn incoming(&self, outcome: Outcome) -> Outcome {
+        match (self.mapped, outcome) {
+            (Some(mapped), Outcome::Succeeded(result)) => {
+                Outcome::Succeeded(mapped.incoming(result))
+            }
+            (_, outcome) => outcome,
+        }
     }
 
     /// Whether a second call with the same key does no harm.

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::alias_map;
+
 /// How many calls one server has in flight when its entry does not say.
 const DEFAULT_MAX_IN_FLIGHT: u32 = 64;
 
@@ -17,6 +19,7 @@ const KNOWN_KEYS: &[&str] = &[
     "url",
     "headers",
     "protocol",
+    "alias_map",
     "timeout_ms",
     "max_in_flight",
     "disabled",
@@ -29,6 +32,8 @@ pub struct ServerConfig {
     pub transport: Transport,
     /// Which protocol it speaks.
     pub protocol: Protocol,
+    /// The map by which its tools are called under the names of ours, such as `github-official`.
+    pub alias_map: Option<String>,
     /// No call to it takes longer.
     pub timeout: Option<Duration>,
     /// How many calls may be in flight at once; at least 1.
@@ -129,7 +134,7 @@ impl ServerConfig {
 
     /// What identifies the configuration; holds no value of `env` or `headers`, and changes with no secret.
     pub(super) fn identity(&self) -> String {
-        let (kind, described) = match &self.transport {
+        let (kind, mut described) = match &self.transport {
             Transport::Stdio { command, args, env, cwd } => {
                 let names: Vec<_> = env.keys().collect();
                 ("stdio", json!([command, args, names, cwd]))
@@ -139,6 +144,9 @@ impl ServerConfig {
                 ("http", json!([url, names]))
             }
         };
+        if let (Some(name), Value::Array(described)) = (&self.alias_map, &mut described) {
+            described.push(name.as_str().into());
+        }
         identity(kind, &described.to_string())
     }
 }
@@ -167,6 +175,7 @@ fn parse_at(path: &str, name: &str, entry: &Value) -> Result<ServerConfig, Confi
     Ok(ServerConfig {
         transport,
         protocol,
+        alias_map: alias_map(&fields)?,
         timeout: fields.count("timeout_ms")?.map(Duration::from_millis),
         max_in_flight: max_in_flight(&fields)?,
         disabled: fields.flag("disabled")?,
@@ -229,6 +238,15 @@ fn protocol(fields: &Fields<'_>, transport: &Transport) -> Result<Protocol, Conf
             &format!("{other:?} is not known; use \"auto\", \"legacy\", \"modern\" or \"afu9\""),
         )),
     }
+}
+
+fn alias_map(fields: &Fields<'_>) -> Result<Option<String>, ConfigError> {
+    let Some(name) = fields.text("alias_map")? else { return Ok(None) };
+    if alias_map::named(&name).is_none() {
+        let problem = format!("{name:?} is not known; there is {}", alias_map::NAMES);
+        return Err(fields.wrong("alias_map", &problem));
+    }
+    Ok(Some(name))
 }
 
 fn max_in_flight(fields: &Fields<'_>) -> Result<u32, ConfigError> {

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Failure,
     afu9::Afu9,
+    alias_map::AliasMap,
     catalogue::Catalogue,
     client::{Client, ProgressRoutes},
     connect::http_error,
@@ -46,6 +47,8 @@ const CLOSE: Duration = Duration::from_millis(3_500);
 /// One open connection.
 pub(super) struct Connection {
     pub(super) wire: Wire,
+    /// Under which other names its tools are called too.
+    pub(super) alias_map: Option<&'static AliasMap>,
     listed: tokio::sync::Mutex<Option<Listed>>,
 }
 
@@ -93,11 +96,15 @@ struct Pages {
 
 impl Connection {
     pub(super) fn mcp(mcp: Mcp) -> Connection {
-        Connection { wire: Wire::Mcp(Box::new(mcp)), listed: tokio::sync::Mutex::default() }
+        Connection::over(Wire::Mcp(Box::new(mcp)))
     }
 
     pub(super) fn afu9(server: Afu9) -> Connection {
-        Connection { wire: Wire::Afu9(server), listed: tokio::sync::Mutex::default() }
+        Connection::over(Wire::Afu9(server))
+    }
+
+    fn over(wire: Wire) -> Connection {
+        Connection { wire, alias_map: None, listed: tokio::sync::Mutex::default() }
     }
 
     /// Whether nothing new can be sent any more.
@@ -155,7 +162,7 @@ impl Connection {
             }
             (Err(failure), _) => return Err(failure),
         };
-        let catalogue = Arc::new(Catalogue::new(server, pages.tools));
+        let catalogue = Arc::new(Catalogue::new(server, pages.tools, self.alias_map));
         let at = Instant::now();
         *listed = Some(Listed {
             catalogue: catalogue.clone(),

@@ -146,7 +146,7 @@ mod tests {
             "name": "tool", "inputSchema": { "type": "object" },
             "_meta": { "dev.windlass/retry_class": retry_class },
         });
-        let catalogue = Catalogue::new("server", vec![serde_json::from_value(tool).unwrap()]);
+        let catalogue = Catalogue::new("server", vec![serde_json::from_value(tool).unwrap()], None);
         catalogue.find("tool").unwrap().clone()
     }
 

@@ -20,6 +20,7 @@ use windlass_tools::contract::{ATTEMPT, FIRST_STARTED_AT, IDEMPOTENCY_KEY};
 
 use super::{
     Call, Era, Error, Failure, Keep, Outcome, Settings, ToolInfo, ToolProgress,
+    alias_map::{self, AliasMap},
     built_in::BuiltIn,
     catalogue::{Catalogue, Entry},
     config::{Protocol, ServerConfig},
@@ -47,6 +48,7 @@ pub(super) struct Server {
     pub(super) identity: String,
     source: Source,
     protocol: Protocol,
+    alias_map: Option<&'static AliasMap>,
     bound: Option<Duration>,
     max_in_flight: u32,
     in_flight: Semaphore,
@@ -92,6 +94,7 @@ impl Server {
             identity: server.identity.clone(),
             source: Source::BuiltIn(server),
             protocol: Protocol::Modern,
+            alias_map: None,
             bound: None,
             max_in_flight: BUILT_IN_MAX_IN_FLIGHT,
             in_flight: Semaphore::new(BUILT_IN_MAX_IN_FLIGHT as usize),
@@ -119,6 +122,7 @@ impl Server {
             identity: config.identity(),
             source,
             protocol: config.protocol,
+            alias_map: config.alias_map.as_deref().and_then(alias_map::named),
             bound: config.timeout,
             max_in_flight: config.max_in_flight,
             in_flight: Semaphore::new(config.max_in_flight as usize),
@@ -210,7 +214,10 @@ impl Server {
                 progress,
             };
             match send(&prepared.connection, &ask).await {
-                Sent::Yes(outcome) => return kept(outcome, &prepared.entry, keep),
+                Sent::Yes(outcome) => {
+                    let outcome = prepared.entry.incoming(outcome);
+                    return kept(outcome, &prepared.entry, keep);
+                }
                 // The child had gone without our having heard of it; a new one is as good.
                 Sent::Not(_) if again => again = false,
                 Sent::Not(failure) => return Outcome::Failed(failure),
@@ -241,6 +248,7 @@ impl Server {
         let Value::Object(arguments) = arguments else {
             unreachable!("it was made an object above")
         };
+        let arguments = entry.outgoing(arguments).map_err(|problems| invalid(call, &problems))?;
         Ok(Prepared { connection, entry, arguments })
     }
 
@@ -339,8 +347,9 @@ impl Server {
             Source::Unusable(reason) => Err(Failure::new("unavailable", reason, Some(false))),
             Source::BuiltIn(server) => connect::built_in(&target, server).await,
             Source::Configured(resolved) => {
-                let (connection, era) = connect::configured(&target, resolved).await?;
+                let (mut connection, era) = connect::configured(&target, resolved).await?;
                 self.remember(era);
+                connection.alias_map = self.alias_map;
                 Ok(connection)
             }
         }

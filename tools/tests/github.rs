@@ -4,16 +4,14 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 use windlass_emulators::GithubEmulator;
-use windlass_emulators::github::{Action, NewIssue};
+use windlass_emulators::github::{Action, Comment, Deployment, Issue, LineComment, NewIssue, Pull};
 use windlass_tools::contract::Surroundings;
 use windlass_tools::{GithubConfig, github};
 
-use crate::harness::{Client, DEADLINE, Request, but_created, request};
-
-const KEY: &str = "exec_1/step#0~0";
+use crate::harness::{Client, DEADLINE, Request, request};
 
 /// Issues, contents and pull requests: each tool, its retry class, and whether it may undo or delete.
-pub(crate) const TOOLS: [(&str, &str, bool); 32] = [
+pub(crate) const TOOLS: [(&str, &str, bool); 36] = [
     ("addIssueComment", "keyed", false),
     ("addLabels", "idempotent", false),
     ("addReaction", "idempotent", false),
@@ -21,14 +19,18 @@ pub(crate) const TOOLS: [(&str, &str, bool); 32] = [
     ("compareCommits", "read", false),
     // It can reset a branch.
     ("createBranch", "idempotent", true),
+    ("createDeployment", "keyed", false),
+    ("createDeploymentStatus", "idempotent", false),
     ("createIssue", "keyed", false),
     ("createPullRequest", "idempotent", false),
+    ("createRelease", "idempotent", false),
     ("createReview", "keyed", false),
     ("deleteBranch", "idempotent", true),
     ("getBranch", "read", false),
     ("getCommit", "read", false),
     ("getFileContents", "read", false),
     ("getIssue", "read", false),
+    ("getLatestRelease", "read", false),
     ("getPRDiff", "read", false),
     ("getPRFiles", "read", false),
     ("getPullRequest", "read", false),
@@ -97,6 +99,91 @@ pub(crate) async fn start_with_branch() -> (GithubEmulator, Client) {
     client.ok(branch("x")).await;
     emulator.push("octo/hello", "x", "a.txt", "a\n").unwrap();
     (emulator, client)
+}
+
+/// Opens a pull request from a branch into main as somebody else would, and returns its number.
+pub(crate) fn add_pull(emulator: &GithubEmulator, branch: &str, user: &str) -> u64 {
+    let issue = NewIssue {
+        title: "Fix it".into(),
+        body: "Fixes it.".into(),
+        user: user.into(),
+        ..NewIssue::default()
+    };
+    let number = emulator.add_issue("octo/hello", issue);
+    let (head_sha, base_sha) = (head(emulator, branch), head(emulator, "main"));
+    let pull = Pull {
+        head: branch.to_owned(),
+        base: "main".to_owned(),
+        draft: false,
+        merged: false,
+        maintainer_can_modify: false,
+        requested_reviewers: Vec::new(),
+        requested_teams: Vec::new(),
+        head_sha,
+        base_sha,
+        merged_ms: None,
+        merge_commit: None,
+        reviews: Vec::new(),
+        line_comments: Vec::new(),
+        unknown_looks: 0,
+        blocked: None,
+        huge: false,
+    };
+    change_issue(emulator, number, |issue| issue.pull = Some(pull));
+    number
+}
+
+/// Changes an issue or pull request by hand.
+pub(crate) fn change_issue(
+    emulator: &GithubEmulator,
+    number: u64,
+    change: impl FnOnce(&mut Issue),
+) {
+    let found = emulator.change("octo/hello", |repository| {
+        change(repository.issues.get_mut(&number).unwrap());
+    });
+    found.unwrap();
+}
+
+/// Changes a pull request by hand.
+pub(crate) fn change_pull(emulator: &GithubEmulator, number: u64, change: impl FnOnce(&mut Pull)) {
+    change_issue(emulator, number, |issue| change(issue.pull.as_mut().unwrap()));
+}
+
+pub(crate) fn comment(id: u64, body: &str) -> Comment {
+    let (body, user) = (body.to_owned(), "eve".to_owned());
+    Comment { id, body, user, created_ms: 1000, updated_ms: 1000, reactions: Vec::new() }
+}
+
+pub(crate) fn line_comment(id: u64, path: &str, line: u64) -> LineComment {
+    LineComment {
+        id,
+        review: None,
+        in_reply_to: None,
+        path: path.to_owned(),
+        line,
+        start_line: None,
+        side: "RIGHT".to_owned(),
+        body: "Why?".to_owned(),
+        user: "eve".to_owned(),
+        created_ms: 1000,
+    }
+}
+
+pub(crate) fn deployment(id: u64, sha: &str) -> Deployment {
+    Deployment {
+        id,
+        sha: sha.to_owned(),
+        git_ref: "main".to_owned(),
+        task: "deploy".to_owned(),
+        environment: "production".to_owned(),
+        description: None,
+        payload: json!({}),
+        production: true,
+        transient: false,
+        created_ms: 1000,
+        statuses: Vec::new(),
+    }
 }
 
 pub(crate) fn head(emulator: &GithubEmulator, branch: &str) -> String {
@@ -394,407 +481,4 @@ async fn a_repository_that_moved_is_followed_with_a_warning() {
     let answer = client.ok(request("getRepository", json!({}))).await;
     assert_eq!(answer["full_name"], "octo/greeter");
     assert!(emulator.state().requests.iter().all(|request| request.authorized));
-}
-
-// -- branches -----------------------------------------------------------------
-
-#[tokio::test]
-async fn a_branch_is_created_from_a_branch_a_tag_or_a_commit() {
-    let (emulator, client) = start().await;
-    let first = head(&emulator, "main");
-    emulator.change("octo/hello", |repository| {
-        let sha = repository.branch("main").unwrap().to_owned();
-        repository.refs.insert("refs/tags/v1".to_owned(), sha);
-    });
-    emulator.push("octo/hello", "main", "b.txt", "b\n").unwrap();
-    for (name, from, expected) in [
-        ("a", "main", head(&emulator, "main")),
-        ("b", "v1", first.clone()),
-        ("c", &first[..10], first.clone()),
-        ("d", "refs/heads/main", head(&emulator, "main")),
-    ] {
-        let answer =
-            client.ok(request("createBranch", json!({ "branch": name, "from": from }))).await;
-        assert_eq!(
-            (&answer["sha"], &answer["created"]),
-            (&json!(expected), &json!(true)),
-            "{from}"
-        );
-        assert_eq!(answer["base_sha"], answer["sha"]);
-        assert_eq!(answer["ref"], format!("refs/heads/{name}"));
-        assert!(answer["url"].as_str().unwrap().ends_with(&format!("/git/refs/heads/{name}")));
-        assert_eq!(head(&emulator, name), expected);
-    }
-    let error =
-        client.error(request("createBranch", json!({ "branch": "e", "from": "nowhere" }))).await;
-    assert_eq!(error["code"], "not_found");
-    let error =
-        client.error(request("createBranch", json!({ "branch": "e", "from": "0123456789" }))).await;
-    assert_eq!(error["code"], "not_found");
-}
-
-#[tokio::test]
-async fn a_branch_that_exists_is_reused() {
-    let (emulator, client) = start().await;
-    let first = client.ok(branch("fix/issue-7")).await;
-    let second = client.ok(branch("fix/issue-7")).await;
-    assert_eq!((&first["created"], &second["created"]), (&json!(true), &json!(false)));
-    assert_eq!(but_created(first.clone()), but_created(second));
-    // A branch that holds the base and more is reused too.
-    let ahead = emulator.push("octo/hello", "fix/issue-7", "a.txt", "a\n").unwrap();
-    let third = client.ok(branch("fix/issue-7")).await;
-    assert_eq!((&third["sha"], &third["base_sha"]), (&json!(ahead), &first["base_sha"]));
-    assert_eq!(emulator.state().count("ref_created"), 1);
-}
-
-#[tokio::test]
-async fn a_branch_based_on_something_else_is_a_conflict_until_it_is_reset() {
-    let (emulator, client) = start_with_branch().await;
-    emulator.push("octo/hello", "main", "b.txt", "b\n").unwrap();
-    let error = client.error(branch("x")).await;
-    assert_eq!((&error["code"], &error["retryable"]), (&json!("conflict"), &json!(false)));
-    assert!(error["hint"].as_str().unwrap().contains("if_exists=reset"));
-    let reset = || request("createBranch", json!({ "branch": "x", "if_exists": "reset" }));
-    let answer = client.ok(reset()).await;
-    assert_eq!(
-        (&answer["sha"], &answer["created"]),
-        (&json!(head(&emulator, "main")), &json!(false))
-    );
-    assert_eq!(head(&emulator, "x"), head(&emulator, "main"));
-    assert_eq!(client.ok(reset()).await, answer);
-    let main =
-        request("createBranch", json!({ "branch": "main", "from": "x~", "if_exists": "reset" }));
-    assert_eq!(client.error(main).await["code"], "invalid_argument");
-}
-
-#[tokio::test]
-async fn a_later_attempt_to_reset_a_branch_keeps_what_was_pushed_since() {
-    let (emulator, client) = start_with_branch().await;
-    let moved = emulator.push("octo/hello", "main", "b.txt", "b\n").unwrap();
-    let given = json!({ "branch": "x", "if_exists": "reset" });
-    let reset = |attempt| request("createBranch", given.clone()).attempt(KEY, attempt);
-    emulator.faults().add(Action::DropAfterWork.on("PATCH", "/git/refs"));
-    client.call(reset(1)).await.ok();
-    assert_eq!(head(&emulator, "x"), moved);
-    let found = client.ok(reset(2)).await;
-    assert_eq!((&found["sha"], &found["created"]), (&json!(moved), &json!(false)));
-    let pushed = emulator.push("octo/hello", "x", "c.txt", "c\n").unwrap();
-    let error = client.error(reset(3)).await;
-    assert_eq!((&error["code"], &error["retryable"]), (&json!("conflict"), &json!(false)));
-    assert!(error["hint"].as_str().unwrap().contains("by hand"), "{error}");
-    assert_eq!(head(&emulator, "x"), pushed);
-}
-
-#[tokio::test]
-async fn the_default_branch_is_never_reset() {
-    let (emulator, client) = start_with_branch().await;
-    let before = head(&emulator, "main");
-    let given = json!({ "branch": "main", "from": "x", "if_exists": "reset" });
-    assert_eq!(client.error(request("createBranch", given)).await["code"], "guardrail");
-    assert_eq!(head(&emulator, "main"), before);
-}
-
-#[tokio::test]
-async fn a_branch_that_must_be_new_is_a_conflict_unless_an_earlier_attempt_made_it() {
-    let (emulator, client) = start().await;
-    let strict = || request("createBranch", json!({ "branch": "x", "if_exists": "fail" }));
-    emulator.faults().add(Action::DropAfterWork.on("POST", "/git/refs"));
-    assert_eq!(client.error(strict().attempt(KEY, 1)).await["code"], "outcome_unknown");
-    assert_eq!(client.ok(strict().attempt(KEY, 2)).await["created"], false);
-    assert_eq!(client.error(strict().attempt("exec_2/step#0~0", 1)).await["code"], "conflict");
-    assert_eq!(emulator.state().count("ref_created"), 1);
-}
-
-#[tokio::test]
-async fn a_branch_whose_answer_was_lost_is_found_also_after_its_base_moved() {
-    let (emulator, client) = start().await;
-    let base = head(&emulator, "main");
-    emulator.faults().add(Action::DropAfterWork.on("POST", "/git/refs"));
-    assert_eq!(client.error(branch("x").attempt(KEY, 1)).await["code"], "outcome_unknown");
-    emulator.push("octo/hello", "main", "b.txt", "b\n").unwrap();
-    let answer = client.ok(branch("x").attempt(KEY, 2)).await;
-    assert_eq!((&answer["sha"], &answer["base_sha"]), (&json!(base), &json!(base)));
-    assert_eq!(emulator.state().count("ref_created"), 1);
-}
-
-// -- commits ------------------------------------------------------------------
-
-#[tokio::test]
-async fn several_files_change_in_one_commit() {
-    let (emulator, client) = start().await;
-    client.ok(branch("x")).await;
-    emulator.push("octo/hello", "x", "old.txt", "old\n").unwrap();
-    let files = json!([
-        { "path": "src/a.txt", "content": "hä\n" },
-        { "path": "logo.bin", "content_base64": "AAH/" },
-        { "path": "run.sh", "content": "#!/bin/sh\n", "mode": "100755" },
-        { "path": "old.txt", "delete": "true" },
-    ]);
-    let given = json!({ "branch": "x", "message": "Change much", "files": files });
-    let answer = client.ok(request("commitFileChanges", given).attempt(KEY, 1)).await;
-    assert_eq!((&answer["files_changed"], &answer["created"]), (&json!(4), &json!(true)));
-    let state = emulator.state();
-    let repository = &state.repositories["octo/hello"];
-    let history = repository.history("x");
-    assert_eq!(answer["commit_sha"], history[0].sha);
-    assert_eq!(answer["tree_sha"], history[0].tree);
-    assert_eq!(history[0].message, format!("Change much\n\nWindlass-Execution: {KEY}"));
-    assert_eq!(history.len(), 3);
-    assert_eq!(repository.file("x", "src/a.txt").as_deref(), Some("hä\n"));
-    assert_eq!(repository.file("x", "old.txt"), None);
-    let tree = &repository.trees[&history[0].tree];
-    assert_eq!(repository.blobs[&tree["logo.bin"].sha], [0, 1, 255]);
-    assert_eq!(tree["run.sh"].mode, "100755");
-
-    // A file that is changed keeps its mode.
-    let files = json!([{ "path": "run.sh", "content": "#!/bin/sh\ntrue\n" }]);
-    client
-        .ok(request("commitFileChanges", json!({ "branch": "x", "message": "m", "files": files })))
-        .await;
-    let state = emulator.state();
-    let repository = &state.repositories["octo/hello"];
-    assert_eq!(repository.trees[&repository.history("x")[0].tree]["run.sh"].mode, "100755");
-}
-
-#[tokio::test]
-async fn a_commit_that_changes_nothing_is_not_made() {
-    let (emulator, client) = start().await;
-    client.ok(branch("x")).await;
-    let first = client.ok(commit("x", "a\n")).await;
-    let second = client.ok(commit("x", "a\n")).await;
-    assert_eq!((&second["created"], &second["commit_sha"]), (&json!(false), &first["commit_sha"]));
-    let gone =
-        json!({ "branch": "x", "message": "m", "files": [{ "path": "gone", "delete": true }] });
-    let third = client.ok(request("commitFileChanges", gone)).await;
-    assert_eq!(
-        (&third["created"], third["warnings"].as_array().map(Vec::len)),
-        (&json!(false), Some(2))
-    );
-    assert_eq!(emulator.state().count("commit_created"), 1);
-}
-
-#[tokio::test]
-async fn a_commit_can_bring_its_branch_with_it() {
-    let (emulator, client) = start().await;
-    let error = client.error(commit("new", "a\n")).await;
-    assert_eq!(error["code"], "not_found");
-    let files = json!([{ "path": "a", "content": "a" }]);
-    let given =
-        json!({ "branch": "new", "message": "m", "files": files, "create_branch_from": "main" });
-    emulator.faults().add(Action::DropAfterWork.on("POST", "/git/refs"));
-    let call = || request("commitFileChanges", given.clone());
-    assert_eq!(client.error(call().attempt(KEY, 1)).await["code"], "outcome_unknown");
-    let answer = client.ok(call().attempt(KEY, 2)).await;
-    assert_eq!(
-        (&answer["created"], &answer["commit_sha"]),
-        (&json!(false), &json!(head(&emulator, "new")))
-    );
-    assert_eq!(emulator.state().repositories["octo/hello"].history("new").len(), 2);
-}
-
-#[tokio::test]
-async fn a_branch_that_is_elsewhere_than_expected_is_a_conflict() {
-    let (emulator, client) = start().await;
-    client.ok(branch("x")).await;
-    let expected = head(&emulator, "x");
-    let files = json!([{ "path": "a", "content": "a" }]);
-    let given =
-        json!({ "branch": "x", "message": "m", "files": files, "expectedHeadSha": expected });
-    assert_eq!(
-        client.ok(request("commitFileChanges", given.clone()).attempt(KEY, 1)).await["created"],
-        true
-    );
-    // The second attempt finds its own commit, although the branch moved by it.
-    assert_eq!(
-        client.ok(request("commitFileChanges", given.clone()).attempt(KEY, 2)).await["created"],
-        false
-    );
-    let error = client.error(request("commitFileChanges", given)).await;
-    assert_eq!(error["code"], "conflict");
-}
-
-#[tokio::test]
-async fn a_commit_is_rebuilt_when_somebody_pushed_meanwhile() {
-    let (emulator, client) = start().await;
-    client.ok(branch("x")).await;
-    emulator.faults().add(Action::PauseBeforeWork.on("PATCH", "/git/refs"));
-    let (answer, ()) = tokio::join!(client.call(commit("x", "a\n").attempt(KEY, 1)), async {
-        assert!(emulator.faults().wait_until_held(1, DEADLINE).await);
-        emulator.push("octo/hello", "x", "theirs.txt", "theirs\n").unwrap();
-        emulator.faults().release();
-    });
-    assert_eq!(answer.unwrap()["created"], true);
-    let state = emulator.state();
-    let repository = &state.repositories["octo/hello"];
-    assert_eq!(repository.file("x", "theirs.txt").as_deref(), Some("theirs\n"));
-    assert_eq!(repository.file("x", "src/a.txt").as_deref(), Some("a\n"));
-    assert_eq!(repository.history("x").len(), 3);
-}
-
-#[tokio::test]
-async fn files_that_cannot_be_committed_are_refused_before_anything_is_sent() {
-    let (emulator, client) = start().await;
-    for files in [
-        json!([]),
-        json!([{ "path": "a" }]),
-        json!([{ "path": "a", "content": "a", "delete": true }]),
-        json!([{ "path": "../a", "content": "a" }]),
-        json!([{ "path": "/a", "content": "a" }]),
-        json!([{ "path": ".git/config", "content": "a" }]),
-        json!([{ "path": "a", "content": "a" }, { "path": "a", "content": "b" }]),
-        json!([{ "path": "a", "content_base64": "%%%" }]),
-        json!([{ "path": "a", "contents": "a" }]),
-    ] {
-        let given = json!({ "branch": "x", "message": "m", "files": files });
-        let error = client.error(request("commitFileChanges", given)).await;
-        assert_eq!(error["code"], "invalid_argument", "{files}");
-    }
-    assert!(emulator.state().requests.is_empty());
-}
-
-// -- pull requests ------------------------------------------------------------
-
-#[tokio::test]
-async fn a_pull_request_is_opened_with_all_that_belongs_to_it() {
-    let (emulator, client) = start_with_branch().await;
-    emulator.change("octo/hello", |repository| repository.milestones.insert(1, "v1".into()));
-    let more = json!({
-        "labels": "bug, urgent", "assignees": ["octo"], "reviewers": ["octo"], "draft": true, "milestone": "1",
-    });
-    let answer = client.ok(pull("x", more).attempt(KEY, 1)).await;
-    assert_eq!((&answer["number"], &answer["created"]), (&json!(8), &json!(true)));
-    assert_eq!((&answer["state"], &answer["draft"]), (&json!("open"), &json!(true)));
-    assert_eq!(answer["head"], json!({ "ref": "x", "sha": head(&emulator, "x") }));
-    assert_eq!((&answer["base"]["ref"], &answer["warnings"]), (&json!("main"), &json!([])));
-    let state = emulator.state();
-    let issue = &state.repositories["octo/hello"].issues[&8];
-    assert_eq!(
-        (issue.labels.as_slice(), issue.milestone),
-        (["bug".to_owned(), "urgent".to_owned()].as_slice(), Some(1))
-    );
-    assert_eq!(issue.pull.as_ref().unwrap().requested_reviewers, ["octo"]);
-    let body = issue.body.as_deref().unwrap();
-    assert!(
-        body.starts_with("Closes #7\n\n<!-- windlass:key=") && body.ends_with(" -->"),
-        "{body}"
-    );
-}
-
-#[tokio::test]
-async fn an_open_pull_request_for_the_same_branches_is_returned() {
-    let (emulator, client) = start_with_branch().await;
-    let first = client.ok(pull("x", json!({}))).await;
-    let second = client.ok(pull("octo:x", json!({ "title": "Other" }))).await;
-    assert_eq!((&first["created"], &second["created"]), (&json!(true), &json!(false)));
-    assert_eq!(but_created(first), but_created(second));
-    let updated = client.ok(pull("x", json!({ "title": "Other", "update_existing": true }))).await;
-    assert_eq!((&updated["title"], &updated["created"]), (&json!("Other"), &json!(false)));
-    assert_eq!(emulator.state().count("pull_created"), 1);
-}
-
-#[tokio::test]
-async fn without_commits_a_pull_request_is_refused_and_says_why() {
-    let (emulator, client) = start().await;
-    client.ok(branch("x")).await;
-    let error = client.error(pull("x", json!({}))).await;
-    assert_eq!(
-        (&error["code"], &error["provider"]["reason"]),
-        (&json!("failed_precondition"), &json!("no_changes"))
-    );
-    assert!(error["hint"].as_str().unwrap().contains("if_no_commits=empty_commit"));
-    assert_eq!(emulator.state().count("commit_created"), 0);
-}
-
-#[tokio::test]
-async fn without_commits_an_empty_one_can_be_put_on_head() {
-    let (emulator, client) = start().await;
-    client.ok(branch("x")).await;
-    let before = head(&emulator, "x");
-    let answer =
-        client.ok(pull("x", json!({ "if_no_commits": "empty_commit" })).attempt(KEY, 1)).await;
-    assert_eq!(answer["created"], true);
-    let state = emulator.state();
-    let repository = &state.repositories["octo/hello"];
-    let history = repository.history("x");
-    assert_eq!((history.len(), &history[0].parents), (2, &vec![before]));
-    assert_eq!(history[0].tree, history[1].tree);
-    assert!(history[0].message.ends_with(&format!("Windlass-Execution: {KEY}")));
-    assert_eq!(repository.history("main").len(), 1);
-}
-
-#[tokio::test]
-async fn an_empty_commit_is_put_on_no_branch_that_others_rely_on() {
-    let (emulator, client) = start().await;
-    client.ok(branch("x")).await;
-    for (head, base) in [("main", "x"), ("x", "x")] {
-        let more = json!({ "base": base, "if_no_commits": "empty_commit" });
-        assert_eq!(client.error(pull(head, more)).await["code"], "failed_precondition");
-    }
-    // A branch with commits of its own gets none.
-    emulator.push("octo/hello", "x", "a.txt", "a\n").unwrap();
-    client.ok(pull("x", json!({ "if_no_commits": "empty_commit" }))).await;
-    assert_eq!(emulator.state().count("commit_created"), 0);
-}
-
-#[tokio::test]
-async fn a_refusal_for_another_reason_brings_no_empty_commit() {
-    let (emulator, client) = start_with_branch().await;
-    emulator.faults().add(Action::Refuse { status: 422 }.on("POST", "/pulls"));
-    let error = client.error(pull("x", json!({ "if_no_commits": "empty_commit" }))).await;
-    assert_eq!(
-        (&error["code"], &error["provider"]["status"]),
-        (&json!("invalid_argument"), &json!(422))
-    );
-    assert_eq!(emulator.state().count("commit_created"), 0);
-}
-
-#[tokio::test]
-async fn a_branch_that_is_not_there_is_githubs_refusal() {
-    let (_emulator, client) = start().await;
-    let error = client.error(pull("nowhere", json!({ "if_no_commits": "empty_commit" }))).await;
-    assert_eq!(error["code"], "invalid_argument");
-    assert!(error["message"].as_str().unwrap().contains("head (invalid)"), "{error}");
-}
-
-#[tokio::test]
-async fn a_reviewer_that_cannot_be_asked_is_a_warning() {
-    let (emulator, client) = start_with_branch().await;
-    let answer =
-        client.ok(pull("x", json!({ "reviewers": ["stranger"], "labels": ["bug"] }))).await;
-    assert_eq!(answer["created"], true);
-    let warning = answer["warnings"][0].as_str().unwrap();
-    assert!(warning.starts_with("reviewers not set:"), "{warning}");
-    assert_eq!(emulator.state().count("label_added"), 1);
-}
-
-#[tokio::test]
-async fn labels_that_failed_for_now_are_added_by_the_next_attempt() {
-    let (emulator, client) = start_with_branch().await;
-    emulator.faults().add(Action::BadGatewayBeforeWork.on("POST", "/labels"));
-    let call = || pull("x", json!({ "labels": ["bug"] }));
-    assert_eq!(client.error(call().attempt(KEY, 1)).await["code"], "unavailable");
-    assert_eq!(client.ok(call().attempt(KEY, 2)).await["created"], false);
-    assert_eq!(
-        (emulator.state().count("pull_created"), emulator.state().count("label_added")),
-        (1, 1)
-    );
-}
-
-#[tokio::test]
-async fn a_pull_request_that_was_closed_meanwhile_is_not_opened_again() {
-    let (emulator, client) = start_with_branch().await;
-    emulator.faults().add(Action::DropAfterWork.on("POST", "/pulls"));
-    assert_eq!(client.error(pull("x", json!({})).attempt(KEY, 1)).await["code"], "outcome_unknown");
-    emulator.change("octo/hello", |repository| {
-        repository.issues.get_mut(&8).unwrap().state = "closed".into()
-    });
-    let answer = client.ok(pull("x", json!({})).attempt(KEY, 2)).await;
-    assert_eq!(
-        (&answer["number"], &answer["state"], &answer["created"]),
-        (&json!(8), &json!("closed"), &json!(false))
-    );
-    assert_eq!(emulator.state().count("pull_created"), 1);
-    // Another execution opens its own.
-    let other = client.ok(pull("x", json!({})).attempt("exec_2/step#0~0", 2)).await;
-    assert_eq!((&other["number"], &other["created"]), (&json!(9), &json!(true)));
 }

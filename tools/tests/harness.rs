@@ -29,6 +29,12 @@ pub(crate) fn request(tool: &'static str, arguments: Value) -> Request {
 }
 
 impl Request {
+    /// With one argument more, or another value of it.
+    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
+        self.arguments[name] = value;
+        self
+    }
+
     /// As the worker sends it: with a key and the number of the attempt.
     pub(crate) fn attempt(mut self, key: &str, attempt: u64) -> Self {
         self.meta.insert(IDEMPOTENCY_KEY.to_owned(), key.into());

@@ -17,7 +17,17 @@ mod github_actions;
 #[cfg(feature = "github")]
 mod github_auth;
 #[cfg(feature = "github")]
+mod github_contents;
+#[cfg(feature = "github")]
+mod github_deployments;
+#[cfg(feature = "github")]
+mod github_goldens;
+#[cfg(feature = "github")]
+mod github_issues;
+#[cfg(feature = "github")]
 mod github_once;
+#[cfg(feature = "github")]
+mod github_pulls;
 mod golden;
 mod harness;
 #[cfg(feature = "notify")]

@@ -13,7 +13,9 @@ pub(super) fn fits(pattern: &str, path: &str) -> bool {
 
 fn parts(pattern: &[&str], path: &[&str]) -> bool {
     match (pattern, path) {
-        ([], []) | (["**"], _) => true,
+        ([], []) => true,
+        // What is in a directory, not the directory itself.
+        (["**"], path) => !path.is_empty(),
         (["**", rest @ ..], _) => (0..=path.len()).any(|index| parts(rest, &path[index..])),
         ([first, rest @ ..], [name, below @ ..]) => part(first, name) && parts(rest, below),
         _ => false,
@@ -40,6 +42,7 @@ mod tests {
             ("*.lock", "lock.rs", false),
             ("dist/**", "dist/a/b.js", true),
             ("dist/**", "src/dist/a.js", false),
+            ("dist/**", "dist", false),
             ("**/dist/**", "src/dist/a.js", true),
             ("**/*.min.js", "a.min.js", true),
             ("src/*.rs", "src/main.rs", true),

@@ -48,7 +48,7 @@ impl Handler<'_> {
             .collect();
         let total = found.len();
         let (items, link) = self.cut(found);
-        let body = json!({ "total_count": total, "incomplete_results": false, "items": items });
+        let body = json!({ "total_count": total, "incomplete_results": false, "search_type": "lexical", "items": items });
         let mut reply = ok(body);
         reply.headers.extend(link);
         Ok(reply)

@@ -154,11 +154,7 @@ async fn unknown(repository: &Repository, labels: &[String]) -> Result<Vec<Strin
     Ok(unknown)
 }
 
-async fn create(
-    repository: &Repository,
-    name: &str,
-    color: Option<&str>,
-) -> Result<(), ToolError> {
+async fn create(repository: &Repository, name: &str, color: Option<&str>) -> Result<(), ToolError> {
     let mut body = json!({ "name": name });
     if let Some(color) = color {
         body["color"] = color.trim_start_matches('#').into();

@@ -80,10 +80,7 @@ async fn get_diff(github: &Github, call: &Call) -> Answer {
 }
 
 /// The whole diff. Of one that is too large GitHub still tells the patches of single files.
-async fn whole(
-    repository: &Repository,
-    number: u64,
-) -> Result<(String, Vec<String>), ToolError> {
+async fn whole(repository: &Repository, number: u64) -> Result<(String, Vec<String>), ToolError> {
     match repository.text(&format!("/pulls/{number}"), DIFF).await {
         Ok(diff) => return Ok((diff, Vec::new())),
         Err(error) if error.status() == Some(406) => {}
