@@ -116,7 +116,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Accept(arguments) => accept::run(&session, &arguments).await,
         Command::Tools(arguments) => tools::run(&session, &arguments).await,
         Command::Serve(arguments) => serve::run(&session, arguments).await,
-        Command::Demo => demo::run(&session).await,
+        Command::Demo(arguments) => demo::run(&session, arguments).await,
         Command::Schema => Ok(schema::run()),
         Command::Config => Ok(settings(&session)),
         Command::Worker => worker::run(),
