@@ -279,6 +279,8 @@ impl Server {
                 complain(arguments["text"].as_str().unwrap_or_default());
                 text("complained")
             }
+            "look" => self.look(params),
+            "limited" => self.limited(params),
             "ask" => structured(self.ask()),
             "recite" => return Some(self.recite()),
             "mint" => structured(
@@ -358,6 +360,42 @@ impl Server {
             Some(message) => Err((-32_050, message.to_owned())),
             None => Ok(part["result"].clone()),
         }
+    }
+
+    /// Is done when it was looked at `looks` times.
+    fn look(&self, params: &Value) -> Value {
+        self.record("look", params);
+        let (seen, wanted) = (self.recorded("look", params), count(&params["arguments"], "looks"));
+        if wanted <= seen {
+            return structured(json!({ "done": true, "success": true, "seen": seen }));
+        }
+        structured(json!({
+            "done": false, "success": null, "message": format!("{seen} of {wanted}"),
+            "retry_after_ms": count(&params["arguments"], "ms"),
+        }))
+    }
+
+    /// Refuses the first calls because there were too many.
+    fn limited(&self, params: &Value) -> Value {
+        self.record("limited", params);
+        if count(&params["arguments"], "times") < self.recorded("limited", params) {
+            return structured(json!({ "meta": params["_meta"] }));
+        }
+        json!({
+            "isError": true, "content": [{ "type": "text", "text": "too many calls" }],
+            "structuredContent": { "error": {
+                "code": "rate_limited", "message": "too many calls", "retryable": true,
+                "retry_after_ms": count(&params["arguments"], "ms"),
+            } },
+        })
+    }
+
+    /// How often a call is in the ledger with this key.
+    fn recorded(&self, name: &str, params: &Value) -> usize {
+        let ledger = self.ledger.as_ref().expect("what counts needs a ledger");
+        let text = std::fs::read_to_string(ledger).expect("the ledger can be read");
+        let key = params["_meta"]["dev.windlass/idempotency_key"].as_str().unwrap_or("-");
+        text.lines().filter(|line| line.starts_with(&format!("{name} {key} "))).count()
     }
 
     fn record(&self, name: &str, params: &Value) {
@@ -457,6 +495,9 @@ fn tools() -> Vec<Value> {
     keyed["inputSchema"]["required"] = json!(["idempotency_key"]);
     keyed["_meta"] = json!({ "dev.windlass/retry_class": "keyed" });
     let number = |name: &str| json!({ name: { "type": "integer" } });
+    let pause = |name: &str| json!({ name: { "type": "integer" }, "ms": { "type": "integer" } });
+    let mut look = tool("look", "Looks once.", &pause("looks"), &read);
+    look["_meta"] = json!({ "dev.windlass/pollable": true });
     vec![
         echo,
         keyed,
@@ -482,6 +523,8 @@ fn tools() -> Vec<Value> {
         tool("ask", "Asks the client.", &none, &read),
         tool("recite", "Says what it is told to say.", &none, &none),
         mint,
+        look,
+        tool("limited", "Refuses at first.", &pause("times"), &none),
     ]
 }
 

@@ -7,6 +7,7 @@ mod differences;
 mod drifts;
 mod error;
 mod fixes;
+mod left;
 mod look;
 mod plan;
 mod saved;
@@ -31,6 +32,7 @@ pub use self::{
     drifts::{Look, ToolDrift, WorkflowDrift},
     error::Error,
     fixes::fix,
+    left::{ArtifactView, SpentView, SumsBy, UsageView},
     plan::{
         Asked, Basis, Blocked, Handler, Locked, MAX_PLAN_LIFETIME_MS, MayRun, Plan, PlanRequest,
         Read, Stopped, Stub, Truncated, Waited, Why, Write,

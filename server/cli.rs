@@ -3,6 +3,7 @@
 mod accept;
 mod answer;
 mod arguments;
+mod artifacts;
 mod ask;
 mod cancel;
 mod demo;
@@ -26,8 +27,10 @@ mod signals;
 mod status;
 mod steps;
 mod terminal;
+mod tool_server;
 mod tools;
 mod tree;
+mod usage;
 mod validate;
 mod worker;
 
@@ -89,6 +92,9 @@ fn runtime(command: &Command) -> std::io::Result<Runtime> {
         Command::Serve(serve) if serve.http.is_some() => {
             Builder::new_multi_thread().enable_all().build()
         }
+        Command::ToolServer(alone) if alone.http.is_some() => {
+            Builder::new_multi_thread().enable_all().build()
+        }
         _ => Builder::new_current_thread().enable_all().build(),
     }
 }
@@ -116,6 +122,10 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Accept(arguments) => accept::run(&session, &arguments).await,
         Command::Tools(arguments) => tools::run(&session, &arguments).await,
         Command::Serve(arguments) => serve::run(&session, arguments).await,
+        Command::ToolServer(arguments) => tool_server::run(&session, arguments).await,
+        Command::Usage(arguments) => usage::run(&session, &arguments).await,
+        Command::Artifacts(arguments) => artifacts::list(&session, &arguments).await,
+        Command::Artifact(arguments) => artifacts::write(&session, &arguments).await,
         Command::Demo(arguments) => demo::run(&session, arguments).await,
         Command::Schema => Ok(schema::run()),
         Command::Config => Ok(settings(&session)),

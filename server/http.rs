@@ -1,5 +1,6 @@
 //! The door for programs over HTTP: MCP, health.
 
+mod alone;
 mod guard;
 mod health;
 
@@ -15,9 +16,12 @@ use axum::{
     routing::get,
     serve::{Listener, ListenerExt},
 };
-use rmcp::transport::{
-    StreamableHttpServerConfig, StreamableHttpService,
-    streamable_http_server::session::local::LocalSessionManager,
+use rmcp::{
+    ServerHandler,
+    transport::{
+        StreamableHttpServerConfig, StreamableHttpService,
+        streamable_http_server::session::local::LocalSessionManager,
+    },
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -25,6 +29,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub use self::alone::Alone;
 use self::guard::{Hosts, Token};
 use crate::{
     app::App,
@@ -84,14 +89,17 @@ pub async fn serve(
 
 /// Refuses what would let anyone run workflows.
 fn check(options: &Options) -> anyhow::Result<()> {
-    match &options.token {
+    check_address(options.addr, options.token.as_deref())
+}
+
+fn check_address(addr: SocketAddr, token: Option<&str>) -> anyhow::Result<()> {
+    match token {
         Some(token) if token.trim().is_empty() => bail!(
             "the HTTP token is empty: put a long random text into WINDLASS_HTTP_TOKEN (or the variable that `http.token_env` names)"
         ),
-        None if !options.addr.ip().is_loopback() => bail!(
-            "will not listen on {} without a token: whoever reaches it could run workflows. Put a long random text into \
-             WINDLASS_HTTP_TOKEN (or the variable that `http.token_env` names), or listen on 127.0.0.1",
-            options.addr
+        None if !addr.ip().is_loopback() => bail!(
+            "will not listen on {addr} without a token: whoever reaches it could run workflows. Put a long random text into \
+             WINDLASS_HTTP_TOKEN (or the variable that `http.token_env` names), or listen on 127.0.0.1"
         ),
         Some(_) | None => Ok(()),
     }
@@ -105,7 +113,8 @@ fn router(
     sessions: &CancellationToken,
 ) -> Router {
     let hosts = hosts(&options.allowed_hosts, address.ip());
-    let service = mcp_service(app.clone(), options, &hosts, address, shutdown, sessions);
+    let handler = Mcp::new(app.clone(), options.mcp.clone(), shutdown.clone());
+    let service = service(handler, &hosts, &options.allowed_origins, address, sessions);
     let mut mcp = Router::new().nest_service("/mcp", service);
     if let Some(token) = &options.token {
         mcp = mcp.route_layer(middleware::from_fn_with_state(Token::new(token), guard::token));
@@ -117,24 +126,22 @@ fn router(
     Router::new().route("/healthz", get(health::alive)).merge(ready).merge(mcp)
 }
 
-fn mcp_service(
-    app: App,
-    options: &Options,
+fn service<H: ServerHandler + Clone>(
+    handler: H,
     hosts: &[String],
+    allowed_origins: &[String],
     address: SocketAddr,
-    shutdown: &CancellationToken,
     sessions: &CancellationToken,
-) -> StreamableHttpService<Mcp, LocalSessionManager> {
+) -> StreamableHttpService<H, LocalSessionManager> {
     let config = StreamableHttpServerConfig::default()
         .with_allowed_hosts(hosts)
-        .with_allowed_origins(origins(&options.allowed_origins, address))
+        .with_allowed_origins(origins(allowed_origins, address))
         .enforce_origin_validation()
         .with_max_request_body_bytes(MAX_BODY_BYTES)
         .with_cancellation_token(sessions.clone());
     let mut manager = LocalSessionManager::default();
     manager.session_config.keep_alive = Some(SESSION_KEEP_ALIVE);
-    let mcp = Mcp::new(app, options.mcp.clone(), shutdown.clone());
-    StreamableHttpService::new(move || Ok(mcp.clone()), Arc::new(manager), config)
+    StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(manager), config)
 }
 
 /// Without this, the last bytes of an answer wait for the client to acknowledge the ones before: 40 ms on every call.

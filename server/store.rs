@@ -2,17 +2,21 @@
 //!
 //! Every statement the product runs is in this module. A method is one transaction.
 
+mod artifacts;
 mod child;
 pub(crate) mod db;
 mod execution;
 mod lease;
 mod lock;
+mod looks;
+mod memos;
 mod notify;
 mod open;
 mod plans;
 mod record;
 pub mod request;
 mod turn;
+mod usages;
 mod workflows;
 
 use std::{
@@ -28,6 +32,7 @@ use serde_json::Value;
 use windlass_engine::{Answer, Event, Resolution, StepError};
 
 pub use self::{
+    artifacts::ArtifactRow,
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
     lease::{Claim, Loaded},
@@ -35,6 +40,7 @@ pub use self::{
     plans::PlanRow,
     request::{Answered, RequestRow, Said},
     turn::{Commit, Committed, is_for_event, is_for_lock},
+    usages::{SpentBy, SpentRow, UsageRow},
     workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},
 };
 use self::{
@@ -47,7 +53,7 @@ use crate::clock::Moment;
 const INLINE_LIMIT: usize = 64 * 1024;
 
 /// The newest engine this release can drive; executions that need a newer one are left alone.
-pub const ENGINE: i64 = 2;
+pub const ENGINE: i64 = 3;
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! The tool servers that workflows call: connections out, over MCP.
 
 mod afu9;
+mod alone;
 mod answer;
 mod built_in;
 mod catalogue;
@@ -11,6 +12,8 @@ mod connect;
 mod connection;
 mod environment;
 mod failure;
+mod files;
+mod host;
 mod http;
 mod lines;
 mod look;
@@ -29,12 +32,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use windlass_engine::ToolName;
+use windlass_tools::contract::{self, Aliases, Host};
 
 use server::Server;
 
+pub use alone::{OverStdio, SHIPPED, Visit, visit};
 pub use built_in::BuiltIn;
 pub use config::{ConfigError, Protocol, ServerConfig, Transport, read_mcp_config};
 pub use configured::{configured, credentials};
+pub use host::Hosted;
 
 /// No shutdown takes longer.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -55,6 +61,8 @@ struct Inner {
 pub struct Settings {
     /// Where `${VAR}` is looked up, and what children inherit a few variables of.
     pub environment: BTreeMap<String, String>,
+    /// Keeps the files that tools answer with; without it they are named and gone.
+    pub files: Option<Arc<dyn Host>>,
     /// Remembers over restarts which protocol each server speaks, where that is wanted.
     pub eras: Option<Arc<dyn EraMemory>>,
     /// Bound on starting a server and agreeing on a protocol with it; `npx` may have to download one first.
@@ -127,6 +135,8 @@ pub struct Call {
 pub enum Outcome {
     /// The tool did it; its structured result, or its text (as JSON where it is JSON).
     Succeeded(Value),
+    /// The tool looked, and is not done: it wants to be called again. What it said.
+    NotDone(Value),
     /// The tool was not called, or says that it failed.
     Failed(Failure),
     /// The call may or may not have happened.
@@ -180,6 +190,11 @@ pub struct ToolInfo {
     pub annotations: Value,
     /// Whether it may be called again.
     pub retry_class: RetryClass,
+    /// Whether one call is one look, after which it may want to be called again.
+    pub pollable: bool,
+    /// Other names of it and of its arguments, where it publishes them: then arguments are made to fit it.
+    #[serde(skip)]
+    pub aliases: Option<Aliases>,
 }
 
 /// What a running tool says of its progress.
@@ -232,6 +247,26 @@ fn did_you_mean(nearest: &[String]) -> String {
     }
 }
 
+impl ToolInfo {
+    /// Other names of its arguments, each with its own one.
+    #[must_use]
+    pub fn other_names(&self) -> BTreeMap<String, String> {
+        let arguments = self.aliases.iter().flat_map(|aliases| &aliases.arguments);
+        let pairs = arguments
+            .flat_map(|(own, others)| others.iter().map(|other| (other.clone(), own.clone())));
+        pairs.collect()
+    }
+
+    /// The schema of what may be written for it; of its arguments' types as they are made to fit, where they are.
+    #[must_use]
+    pub fn accepted_schema(&self) -> Value {
+        match self.aliases {
+            Some(_) => contract::widened(&self.input_schema),
+            None => self.input_schema.clone(),
+        }
+    }
+}
+
 impl Default for Settings {
     /// The process's own environment, and no memory beyond its life.
     fn default() -> Settings {
@@ -240,6 +275,7 @@ impl Default for Settings {
         };
         Settings {
             environment: std::env::vars_os().filter_map(readable).collect(),
+            files: None,
             eras: None,
             connect_timeout: Duration::from_secs(60),
             first_backoff: Duration::from_millis(250),

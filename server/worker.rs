@@ -3,6 +3,7 @@
 mod drive;
 mod hear;
 mod leases;
+mod looks;
 mod outgoing;
 
 use std::{

@@ -13,6 +13,7 @@ macro_rules! on_both {
 }
 
 mod crashes;
+mod looks;
 mod pull_request;
 mod replicas;
 mod worker;

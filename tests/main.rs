@@ -20,6 +20,7 @@ mod scale;
 mod schema;
 mod sdk;
 mod secrets;
+mod services;
 mod store;
 mod tidy;
 mod tool_servers;

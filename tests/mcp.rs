@@ -636,7 +636,11 @@ fn workflows_and_executions_are_resources() {
     let templates = client.ask("resources/templates/list", json!({}));
     let templates = templates["resourceTemplates"].as_array().unwrap();
     let uris: Vec<_> = templates.iter().map(|template| &template["uriTemplate"]).collect();
-    let known = ["workflow://definitions/{name}", "workflow://executions/{execution_id}"];
+    let known = [
+        "workflow://definitions/{name}",
+        "workflow://executions/{execution_id}",
+        "workflow://artifacts/{artifact_id}",
+    ];
     assert_eq!(uris, known);
 
     let mut read = |uri: &str| client.request("resources/read", json!({ "uri": uri }));

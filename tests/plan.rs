@@ -499,6 +499,22 @@ steps:
 }
 
 #[test]
+fn a_tool_that_is_not_done_is_looked_at_once_and_supposed_to_be_done() {
+    let project = with_fake(Project::new()).with_workflow(
+        "it",
+        "name: it\nsteps:\n  \
+         - { name: wait, tool: fake.look, params: { looks: 3, ms: 3600000 }, expect: result.success }\n  \
+         - { name: note, if: steps.wait.done, tool: fake.append, params: { text: \"${steps.wait.message}\" } }\n",
+    );
+    let plan = planned(&project, &["it"]);
+    assert_eq!(called(&project), ["look"]);
+    assert_eq!(plan["writes"][0]["params"], json!({ "text": "1 of 3" }), "{plan:#}");
+    assert_eq!(plan["writes"][0]["estimated"], true);
+    let stub = entry(&plan, "stubs", "wait");
+    assert_eq!((&stub["from"], &stub["why"]), (&json!("last_look"), &json!("not_done")));
+}
+
+#[test]
 fn what_a_tool_that_reads_marks_write_only_is_hidden() {
     let project = with_fake(Project::new()).with_workflow(
         "it",

@@ -150,7 +150,7 @@ async fn no_answer_of_a_tool_gives_a_secret_away() {
             let params = json!({ "key": "${secrets.KEY}" });
             let outcome = way.call("recite", params, &[slot("/key", 0, "KEY")]).await;
             let shown = match &outcome {
-                Outcome::Succeeded(result) => result.to_string(),
+                Outcome::Succeeded(result) | Outcome::NotDone(result) => result.to_string(),
                 Outcome::Failed(failure) | Outcome::Uncertain { failure, .. } => {
                     format!("{} {}", failure.code, failure.message)
                 }

@@ -3,6 +3,7 @@
 mod broken;
 mod opening;
 mod plans;
+mod services;
 mod workflows;
 
 use std::collections::BTreeSet;
@@ -185,6 +186,7 @@ impl Driven {
             events: &turn.events,
             children: &[],
             cancels: &[],
+            looks: &[],
             held_up: None,
             at: self.at,
             signals_done: self.signals_done,

@@ -4,6 +4,8 @@
 //! every effect so that a test can say "once", and can be told over
 //! `/_emulator/…` what shall go wrong, also by another process.
 
+mod blobs;
+mod patches;
 mod routes;
 mod shapes;
 mod state;
@@ -26,10 +28,13 @@ use tokio::task::JoinHandle;
 
 use self::routes::{Addresses, Reply, Request};
 use crate::clock;
+use crate::openapi::{self, Exchange};
 use crate::wire::{Knife, WireListener};
 
 pub use self::state::{
-    Comment, Commit, Effect, Issue, Label, Pull, Repository, RequestRecord, State, Tree, TreeEntry,
+    Actions, App, AppToken, Check, Comment, Commit, Deployment, DeploymentStatus, Effect, Issue,
+    Job, Label, LineComment, PlannedJob, Progress, Pull, Reaction, Release, Repository,
+    RequestRecord, Review, Run, Started, State, Status, Tree, TreeEntry, Workflow,
 };
 pub use crate::faults::{Action, Fault, Faults};
 
@@ -67,6 +72,7 @@ struct Inner {
     link_base: Mutex<Option<String>>,
     faults: Faults,
     base: String,
+    blobs: String,
     stop: watch::Receiver<bool>,
 }
 
@@ -81,7 +87,9 @@ impl GithubEmulator {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let shared = Arc::new(Inner::new(address, stopped));
+        let blobs = TcpListener::bind((address.ip(), 0)).await?;
+        let shared = Arc::new(Inner::new(address, blobs.local_addr()?, stopped));
+        tokio::spawn(blobs::serve(blobs, Arc::clone(&shared)));
         let server = tokio::spawn(serve(WireListener(listener), Arc::clone(&shared)));
         Ok(Self { address, shared, stop, server: Some(server) })
     }
@@ -140,6 +148,19 @@ impl GithubEmulator {
         self.shared.state().repository_mut(full_name).map(change)
     }
 
+    /// Makes a GitHub App known, with an installation for each of these owners.
+    pub fn install_app(&self, id: u64, slug: &str, installations: &[(&str, u64)]) {
+        let installations = installations.iter().map(|(owner, id)| ((*owner).to_owned(), *id));
+        let installations = installations.collect();
+        self.shared.state().app =
+            App { id, slug: slug.to_owned(), installations, tokens: Vec::new() };
+    }
+
+    /// Takes back every token that the App was given.
+    pub fn revoke_app_tokens(&self) {
+        self.shared.state().app.tokens.iter_mut().for_each(|token| token.revoked = true);
+    }
+
     /// Makes `Link` headers point to another host, as GitHub Enterprise behind a proxy does.
     pub fn set_link_host(&self, base: Option<String>) {
         *self.shared.link_base.lock().unwrap_or_else(PoisonError::into_inner) = base;
@@ -160,12 +181,18 @@ impl GithubEmulator {
 impl Drop for GithubEmulator {
     fn drop(&mut self) {
         _ = self.stop.send(true);
+        // In a test this is the last chance to say that the double is not like GitHub.
+        let violations = self.shared.state().violations.join("\n");
+        if cfg!(debug_assertions) && !std::thread::panicking() {
+            assert!(violations.is_empty(), "{violations}");
+        }
     }
 }
 
 impl Inner {
-    fn new(address: SocketAddr, stop: watch::Receiver<bool>) -> Self {
+    fn new(address: SocketAddr, blobs: SocketAddr, stop: watch::Receiver<bool>) -> Self {
         Self {
+            blobs: format!("http://{blobs}"),
             state: Mutex::new(seeded()),
             link_base: Mutex::default(),
             faults: Faults::default(),
@@ -180,7 +207,7 @@ impl Inner {
 
     fn addresses(&self) -> Addresses {
         let link_base = self.link_base.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Addresses { base: self.base.clone(), link_base }
+        Addresses { base: self.base.clone(), link_base, blobs: self.blobs.clone() }
     }
 
     /// Holds a request until it is released or the double stops.
@@ -253,7 +280,8 @@ async fn respond(
         return admin(&shared, &parts.method, &path, &bytes);
     }
     let id = record(&shared, &parts.method, &path, &parts.headers);
-    let request = Request::new(id, parts.method, path, authorized(&parts.headers), &bytes);
+    let request = Request::new(id, parts.method, path, token(&parts.headers), &bytes);
+    let request = Request { accept: text(&parts.headers, "accept").unwrap_or_default(), ..request };
     let reply = with_faults(&shared, &knife, &request).await;
     let status = reply.as_ref().map(|reply| reply.status.as_u16());
     note_status(&shared, &request.id, status);
@@ -262,7 +290,11 @@ async fn respond(
 
 /// Answers a request, or nothing when its connection was cut.
 async fn with_faults(shared: &Inner, knife: &Knife, request: &Request) -> Option<Reply> {
-    let work = || routes::answer(&mut shared.state(), &shared.addresses(), request);
+    let work = || {
+        let mut state = shared.state();
+        let reply = routes::answer(&mut state, &shared.addresses(), request);
+        described(&mut state, request, reply)
+    };
     let Some(action) = shared.faults.strike(request.method.as_str(), &request.path) else {
         return Some(work());
     };
@@ -307,6 +339,27 @@ async fn with_faults(shared: &Inner, knife: &Knife, request: &Request) -> Option
     }
 }
 
+/// The answer, if GitHub's own description allows it. If not, the request fails, and so does the test.
+fn described(state: &mut State, request: &Request, reply: Reply) -> Reply {
+    // A diff or a file as it is: nothing is described of those.
+    let is_json =
+        |(name, value): &(&str, String)| *name != "content-type" || value.contains("json");
+    if !reply.headers.iter().all(is_json) {
+        return reply;
+    }
+    let violation = openapi::violation(&Exchange {
+        method: request.method.as_str(),
+        segments: &request.segments,
+        sent: &request.body,
+        status: reply.status.as_u16(),
+        answered: &reply.body,
+    });
+    let Some(violation) = violation else { return reply };
+    tracing::error!("{violation}");
+    state.violations.push(violation.clone());
+    routes::refusal(StatusCode::INTERNAL_SERVER_ERROR, &violation)
+}
+
 fn bad_gateway() -> Reply {
     routes::refusal(StatusCode::BAD_GATEWAY, "Server Error")
 }
@@ -330,7 +383,7 @@ fn rate_limited(reset_in_s: u64) -> Reply {
 }
 
 impl Request {
-    fn new(id: String, method: Method, path: String, authorized: bool, body: &Bytes) -> Self {
+    fn new(id: String, method: Method, path: String, token: Option<String>, body: &Bytes) -> Self {
         let (route, query) = path.split_once('?').unwrap_or((&path, ""));
         let segments = route.split('/').filter(|part| !part.is_empty()).map(decode).collect();
         let pair = |pair: &str| {
@@ -339,7 +392,7 @@ impl Request {
         };
         let query = query.split('&').filter(|part| !part.is_empty()).map(pair).collect();
         let body = serde_json::from_slice(body).unwrap_or(Value::Null);
-        Self { id, method, segments, query, authorized, body, path }
+        Self { id, method, segments, query, token, body, path, accept: String::new() }
     }
 }
 
@@ -364,11 +417,11 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-/// Whether a request names credentials: a scheme alone is none.
-fn authorized(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let credentials = value.and_then(|value| value.trim().split_once(' '));
-    credentials.is_some_and(|(_, token)| !token.trim().is_empty())
+/// The credentials of a request: a scheme alone is none.
+fn token(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (_, token) = value.trim().split_once(' ')?;
+    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
 /// A header's values as text.
@@ -379,7 +432,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 fn record(shared: &Inner, method: &Method, path: &str, headers: &HeaderMap) -> String {
-    let authorized = authorized(headers);
+    let authorized = token(headers).is_some();
     let mut state = shared.state();
     let id = format!("E0:{:06X}", state.requests.len() + 1);
     state.requests.push(RequestRecord {
@@ -402,7 +455,12 @@ fn note_status(shared: &Inner, id: &str, status: Option<u16>) {
 }
 
 fn write(id: &str, reply: Reply) -> Response {
-    let body = if reply.body.is_null() { String::new() } else { reply.body.to_string() };
+    let body = match reply.body {
+        Value::Null => String::new(),
+        // A text is no JSON: a diff, say.
+        Value::String(text) => text,
+        body => body.to_string(),
+    };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = reply.status;
     let reset = (clock::now_ms() / 1000 + 3600).to_string();

@@ -9,6 +9,7 @@ pub mod ecs;
 mod faults;
 pub mod github;
 pub mod logs;
+mod openapi;
 mod wire;
 
 pub use aws::AwsEmulator;

@@ -199,6 +199,12 @@ pub(crate) fn moment(text: &str) -> Option<i64> {
     chrono::DateTime::parse_from_rfc3339(text.trim()).ok().map(|at| at.timestamp_millis())
 }
 
+/// Milliseconds since 1970 as an RFC 3339 time in UTC.
+#[must_use]
+pub fn moment_text(milliseconds: i64) -> String {
+    functions::rfc3339(milliseconds)
+}
+
 /// A condition without the `${ }` around it, if it has one.
 fn bare(text: &str) -> Result<&str, Error> {
     if !text.contains("${") {

@@ -249,7 +249,9 @@ async fn names(servers: &ToolServers, server: &str) -> Vec<String> {
 
 fn schemas(info: ToolInfo) -> ToolSchemas {
     ToolSchemas {
-        input: info.input_schema,
+        aliases: info.other_names(),
+        // What Windlass makes fit as it calls the tool is no mistake.
+        input: info.accepted_schema(),
         output: info.output_schema,
         read_only: info.retry_class == RetryClass::Read,
     }

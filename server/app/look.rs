@@ -44,6 +44,14 @@ impl App {
             let params = view.params.filter(|_| result.is_none());
             steps.push(notes.add(StepView { params, result, ..view }));
         }
+        let usage = self.spent(&row.id).await?;
+        if usage.is_some() {
+            for (path, spent) in self.spent_by_steps(&row.id).await? {
+                let step = steps.iter_mut().find(|step: &&mut StepView| step.name == path);
+                step.into_iter().for_each(|step| step.usage = Some(spent.clone()));
+            }
+        }
+        let artifacts = self.shown_artifacts(&row.id).await?;
         let cancel = notes.cancel.take();
         let output = if row.status == "completed" { self.output(&row).await? } else { None };
         let mut requests = Vec::new();
@@ -60,6 +68,8 @@ impl App {
             requests,
             steps,
             more_steps,
+            usage,
+            artifacts,
             input: serde_json::from_str(&row.input).unwrap_or_default(),
             execution_id: row.id,
             workflow: row.workflow,

@@ -6,7 +6,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use windlass_engine::Problem;
 
-use super::drifts::WorkflowDrift;
+use super::{
+    drifts::WorkflowDrift,
+    left::{ArtifactView, UsageView},
+};
 use crate::store::{is_for_event, is_for_lock};
 
 /// Who asks.
@@ -67,6 +70,12 @@ pub struct Execution {
     /// How many instances and iterations are left out of `steps`, because there are so many.
     #[serde(skip_serializing_if = "is_none")]
     pub more_steps: usize,
+    /// What its calls of language models took, and those of executions that its steps are; `None` without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageView>,
+    /// The first files that it left behind.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ArtifactView>,
     /// What it was given.
     pub input: Value,
     /// Who started it.
@@ -212,6 +221,9 @@ pub struct StepView {
     /// The event it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
+    /// What it waits for beside that, in words: a tool that is not done, or a limit on calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     /// Who settled it by hand, or answered what it asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled_by: Option<String>,
@@ -221,6 +233,9 @@ pub struct StepView {
     /// How many of its instances that have begun stand how; those that `steps` leaves out are counted, too.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub instances: BTreeMap<String, usize>,
+    /// What its calls of language models took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageView>,
     /// What its tool was given; only where the caller asked for results and there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub params: Option<Value>,

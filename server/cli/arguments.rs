@@ -98,6 +98,14 @@ pub(super) enum Command {
     Tools(Tools),
     /// Serve workflows over MCP, on standard input and output or over HTTP
     Serve(Serve),
+    /// Serve one of the tool servers that ship, alone, over MCP
+    ToolServer(ToolServer),
+    /// Show what calls of language models took
+    Usage(Usage),
+    /// List the files that an execution left behind
+    Artifacts(Artifacts),
+    /// Write a file that an execution left behind
+    Artifact(Artifact),
     /// Show it all in a few seconds: no account, database or network needed
     Demo(Demo),
     /// Print the JSON Schema of workflow files, for editors
@@ -364,6 +372,48 @@ pub(super) struct Serve {
     /// Offer what the protocol's conformance suite asks for
     #[arg(long, hide = true)]
     pub(super) conformance_fixtures: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ToolServer {
+    /// agent, demo, deploy, documents, github, notify or observability
+    pub(super) name: String,
+    /// Serve over HTTP at this address (127.0.0.1:7322 without one); on other addresses than loopback a token is needed
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:7322")]
+    pub(super) http: Option<std::net::SocketAddr>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Usage {
+    /// What the sums are made by
+    #[arg(long, value_enum, default_value = "workflow")]
+    pub(super) by: UsageBy,
+    /// How many days back, today included
+    #[arg(long, value_name = "DAYS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub(super) days: u32,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum UsageBy {
+    Workflow,
+    Day,
+    Model,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Artifacts {
+    /// The execution, as in exec_…
+    #[arg(value_name = "EXECUTION")]
+    pub(super) id: String,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Artifact {
+    /// The file, as in art_…
+    pub(super) id: String,
+    /// Where to write it; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: PathBuf,
 }
 
 impl ValueEnum for ToolNames {

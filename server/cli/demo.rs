@@ -112,7 +112,7 @@ impl Stage {
         let outcome = tool_servers.call(call(), &progress).await;
         tool_servers.shutdown().await;
         match outcome {
-            Outcome::Succeeded(answer) => Ok(answer),
+            Outcome::Succeeded(answer) | Outcome::NotDone(answer) => Ok(answer),
             Outcome::Failed(failure) | Outcome::Uncertain { failure, repeatable: _ } => {
                 Err(Failure::ours(format!("the run failed: {}", failure.message))
                     .help(format!("everything is still in {}", self.folder.display())))

@@ -55,7 +55,9 @@ fn filter(arguments: &Arguments) -> EnvFilter {
 
 fn usual(command: &Command) -> &'static str {
     match command {
-        Command::Serve(_) | Command::Worker => "warn,windlass=info,rmcp=warn,octocrab=off",
+        Command::Serve(_) | Command::ToolServer(_) | Command::Worker => {
+            "warn,windlass=info,rmcp=warn,octocrab=off"
+        }
         // What rmcp warns of is said by whoever it happened to.
         _ => "warn,rmcp=off,octocrab=off",
     }

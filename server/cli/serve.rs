@@ -80,7 +80,7 @@ async fn over_http(
 }
 
 /// Whoever may reach the address may run workflows, so beyond this machine they must show a token.
-fn token(config: &Config, address: SocketAddr) -> Result<Option<String>, Failure> {
+pub(super) fn token(config: &Config, address: SocketAddr) -> Result<Option<String>, Failure> {
     let variable = &config.http.token_env;
     let token = std::env::var(variable).ok().filter(|token| !token.is_empty());
     if token.is_none() && !address.ip().is_loopback() {
@@ -92,12 +92,12 @@ fn token(config: &Config, address: SocketAddr) -> Result<Option<String>, Failure
 }
 
 /// Asks the server to end in order when a signal comes, and gives up on order at the second signal.
-async fn cancelled_when_interrupted(stop: &CancellationToken) {
+pub(super) async fn cancelled_when_interrupted(stop: &CancellationToken) {
     signals::interrupted().await;
     stop.cancel();
     signals::interrupted().await;
 }
 
-fn announce(address: SocketAddr) {
+pub(super) fn announce(address: SocketAddr) {
     tracing::info!(http.address = %address, "serving MCP at http://{address}/mcp");
 }

@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use super::{
     arguments::Status,
+    artifacts,
     failure::{Exit, Failure},
     list, requests,
     session::Session,
     steps,
     terminal::{self, red, yellow},
-    tree,
+    tree, usage,
 };
 use crate::{
-    app::{App, Detail, Error, Execution},
+    app::{App, Detail, Error, Execution, UsageView},
     clock,
     host::Drive,
 };
@@ -76,7 +77,22 @@ pub(super) fn show(session: &Session, execution: &Execution) {
     if let Some(output) = &execution.output {
         terminal::say(&format!("{}\n{}", terminal::bold("output"), terminal::pretty(output)));
     }
+    execution.usage.iter().for_each(|spent| terminal::say(&usage(spent)));
+    let (artifacts, now) = (&execution.artifacts, clock::now());
+    let rows: Vec<_> = artifacts.iter().map(|artifact| artifacts::row(artifact, now)).collect();
+    terminal::columns(&rows).iter().for_each(|line| terminal::say(line));
     explain(execution);
+}
+
+fn usage(spent: &UsageView) -> String {
+    format!(
+        "{} {} calls of language models, {} tokens sent and {} answered: {}",
+        terminal::bold("usage"),
+        spent.calls,
+        spent.prompt_tokens,
+        spent.completion_tokens,
+        usage::cost(spent)
+    )
 }
 
 /// Says why it failed or what it waits for, and what to do about it.

@@ -108,6 +108,9 @@ fn waits(step: &StepView, now: i64) -> String {
         ..=0 => "now".to_owned(),
         left => format!("in {}", duration(left)),
     });
+    if let (Some(waits), Some(time)) = (&step.waits, &in_time) {
+        return format!("{waits} ({time})");
+    }
     match (&step.event, &step.error, in_time) {
         (Some(event), _, Some(time)) => format!("for the event {event}; gives up {time}"),
         (Some(event), _, None) => format!("for the event {event}"),
@@ -242,6 +245,9 @@ mod tests {
         };
         assert_eq!(said(&step, 0), "again in 12.0 s: busy");
         assert_eq!(said(&step, 12_000), "again now: busy");
+        let waits = Some("rate limited until noon".to_owned());
+        let limited = StepView { waits, ..step.clone() };
+        assert_eq!(said(&limited, 0), "rate limited until noon (in 12.0 s)");
         let wait = StepView { error: None, kind: "wait".into(), ..step.clone() };
         assert_eq!(said(&wait, 0), "goes on in 12.0 s");
         let event = StepView { event: Some("paid".into()), ..wait };

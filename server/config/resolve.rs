@@ -46,6 +46,7 @@ pub(super) fn resolve(config: Config) -> Result<Config, Error> {
                 (name.clone(), source)
             })
             .collect(),
+        agent: config.agent.rooted(&config.project),
         observability: config.observability.rooted(&config.project),
         data_dir,
         database,

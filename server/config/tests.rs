@@ -114,7 +114,7 @@ fn every_setting_has_a_variable_of_its_own() {
         },
         deploy: DeployConfig::default(),
         observability: ObservabilityConfig::default(),
-        agent: AgentConfig::default(),
+        agent: AgentConfig::default().rooted(root),
         notify: NotifyConfig::default(),
         documents: DocumentsConfig::default(),
         http: HttpSettings {

@@ -1,6 +1,6 @@
 //! What callers are told: the application's answers as tool results, bounded in size and with advice.
 
-use rmcp::model::{CallToolResult, ContentBlock};
+use rmcp::model::{CallToolResult, ContentBlock, Resource};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     steps::{self, RESULT_BYTES, shorten},
 };
 use crate::{
-    app::{self, Execution, ExecutionList, RequestView, StepView, WorkflowView},
+    app::{self, ArtifactView, Execution, ExecutionList, RequestView, StepView, WorkflowView},
     config::ToolNames,
 };
 
@@ -87,7 +87,17 @@ pub(crate) fn status(
         steps::put(&mut answer, names, execution, projection)?;
     }
     answer.insert("next".into(), next(names, execution).into());
-    Ok(CallToolResult::structured(Value::Object(answer)))
+    let mut result = CallToolResult::structured(Value::Object(answer));
+    result.content.extend(execution.artifacts.iter().map(link));
+    Ok(result)
+}
+
+/// Where a file is read that an execution left behind.
+fn link(artifact: &ArtifactView) -> ContentBlock {
+    let mut link =
+        Resource::new(&artifact.resource_uri, &artifact.name).with_mime_type(&artifact.mime);
+    link.size = Some(artifact.bytes);
+    ContentBlock::resource_link(link)
 }
 
 /// What `workflow.status` answers when nothing is newer than what the caller knows.
@@ -296,6 +306,9 @@ fn head(names: ToolNames, execution: &Execution) -> Map<String, Value> {
         head.insert("waiting_for".into(), waiting_for.into());
     }
     requests::put(&mut head, &execution.requests);
+    if let Some(usage) = &execution.usage {
+        head.insert("usage".into(), json!(usage));
+    }
     if let Some(cancel) = &execution.cancel {
         head.insert("cancel".into(), json!(cancel));
     }

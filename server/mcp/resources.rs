@@ -1,5 +1,6 @@
 //! Workflows and executions as resources, for clients that let people attach them.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rmcp::{
     ErrorData,
     model::{
@@ -16,6 +17,7 @@ use crate::app::{self, Caller, Detail, Look, WorkflowView};
 
 const DEFINITIONS: &str = "workflow://definitions/";
 const EXECUTIONS: &str = "workflow://executions/";
+const ARTIFACTS: &str = "workflow://artifacts/";
 const SCHEMA: &str = "workflow://schema";
 const JSON: &str = "application/json";
 const JSON_SCHEMA: &str = "application/schema+json";
@@ -56,7 +58,7 @@ fn resource(workflow: &WorkflowView) -> Resource {
     resource
 }
 
-/// The two kinds there are.
+/// The kinds there are.
 pub(crate) fn templates() -> ListResourceTemplatesResult {
     let resource_templates = vec![
         ResourceTemplate::new(format!("{DEFINITIONS}{{name}}"), "workflow")
@@ -67,6 +69,9 @@ pub(crate) fn templates() -> ListResourceTemplatesResult {
             .with_title("An execution")
             .with_description("How an execution stands, with everything its steps returned")
             .with_mime_type(JSON),
+        ResourceTemplate::new(format!("{ARTIFACTS}{{artifact_id}}"), "artifact")
+            .with_title("A file")
+            .with_description("A file that an execution left behind: a long text, an image"),
     ];
     ListResourceTemplatesResult { resource_templates, ..Default::default() }
         .with_ttl_ms(3_600_000)
@@ -90,12 +95,42 @@ pub(crate) async fn read(mcp: &Mcp, uri: &str) -> Result<ReadResourceResult, Err
     } else if let Some(execution_id) = uri.strip_prefix(EXECUTIONS) {
         let execution = mcp.app().status(execution_id, Detail::Results).await;
         contents(uri, &execution.map_err(|error| not_found(uri, &error))?)
+    } else if let Some(id) = uri.strip_prefix(ARTIFACTS) {
+        artifact(mcp, uri, id).await
     } else {
         let message = format!(
-            "there is no resource {uri:?}; there are {SCHEMA}, {DEFINITIONS}{{name}} and {EXECUTIONS}{{execution_id}}"
+            "there is no resource {uri:?}; there are {SCHEMA}, {DEFINITIONS}{{name}}, {EXECUTIONS}{{execution_id}} and \
+             {ARTIFACTS}{{artifact_id}}"
         );
         Err(ErrorData::resource_not_found(message, Some(json!({ "uri": uri }))))
     }
+}
+
+async fn artifact(mcp: &Mcp, uri: &str, id: &str) -> Result<ReadResourceResult, ErrorData> {
+    let found = mcp.app().artifact(id).await.map_err(|error| not_found(uri, &error))?;
+    let Some((artifact, content)) = found else {
+        let message = format!(
+            "there is no artifact {id:?} in this workspace; workflow.status links to those of an execution"
+        );
+        return Err(ErrorData::resource_not_found(message, Some(json!({ "uri": uri }))));
+    };
+    let contents = match String::from_utf8(content) {
+        Ok(text) if is_text(&artifact.mime) => ResourceContents::text(text, uri),
+        Ok(text) => ResourceContents::blob(STANDARD.encode(text), uri),
+        Err(bytes) => ResourceContents::blob(STANDARD.encode(bytes.as_bytes()), uri),
+    };
+    let result = ReadResourceResult::new(vec![contents.with_mime_type(artifact.mime)]);
+    // It never changes.
+    Ok(result.with_ttl_ms(3_600_000).with_cache_scope(CacheScope::Private))
+}
+
+fn is_text(mime: &str) -> bool {
+    let kind = mime.split(';').next().unwrap_or_default().trim();
+    let texts = ["application/json", "application/xml", "application/yaml", "application/x-ndjson"];
+    kind.starts_with("text/")
+        || kind.ends_with("+json")
+        || kind.ends_with("+xml")
+        || texts.contains(&kind)
 }
 
 fn contents(uri: &str, value: &impl Serialize) -> Result<ReadResourceResult, ErrorData> {

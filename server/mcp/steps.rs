@@ -128,6 +128,9 @@ fn row(step: &StepView, now: i64) -> Map<String, Value> {
     if let Some(due_at) = step.due_at {
         row.insert("due_in_seconds".into(), ((due_at - now).max(0) / 1_000).into());
     }
+    if let Some(waits) = &step.waits {
+        row.insert("waits".into(), waits.clone().into());
+    }
     if let Some(event) = &step.event {
         row.insert("event".into(), event.clone().into());
     }
@@ -139,6 +142,9 @@ fn row(step: &StepView, now: i64) -> Map<String, Value> {
     }
     if let Some(by) = &step.settled_by {
         row.insert("settled_by".into(), by.clone().into());
+    }
+    if let Some(usage) = &step.usage {
+        row.insert("usage".into(), json!(usage));
     }
     if let Some(error) = &step.error {
         row.insert("error".into(), preview(error, PREVIEW_BYTES));

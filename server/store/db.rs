@@ -42,6 +42,7 @@ pub(crate) enum Sql {
 pub(crate) enum Arg<'a> {
     Int(Option<i64>),
     Text(Option<Cow<'a, str>>),
+    Bytes(&'a [u8]),
 }
 
 /// A row type that reads from either database; `derive(sqlx::FromRow)` gives it.
@@ -206,6 +207,7 @@ fn sqlite<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Sqlite, SqliteArgument
     args.iter().fold(sqlx::query(text), |query, arg| match arg {
         Arg::Int(int) => query.bind(*int),
         Arg::Text(text) => query.bind(text.as_deref()),
+        Arg::Bytes(bytes) => query.bind(*bytes),
     })
 }
 
@@ -216,6 +218,7 @@ fn postgres<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Postgres, PgArgument
         // Postgres keeps no U+0000. In JSON it is an escape; anywhere else it is nobody's intent.
         Arg::Text(Some(text)) if text.contains('\0') => query.bind(text.replace('\0', "\u{fffd}")),
         Arg::Text(text) => query.bind(text.as_deref()),
+        Arg::Bytes(bytes) => query.bind(*bytes),
     })
 }
 
@@ -238,6 +241,11 @@ impl From<Option<i64>> for Arg<'_> {
 impl From<bool> for Arg<'_> {
     fn from(truth: bool) -> Self {
         Arg::Int(Some(i64::from(truth)))
+    }
+}
+impl<'a> From<&'a [u8]> for Arg<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Arg::Bytes(bytes)
     }
 }
 impl<'a> From<&'a str> for Arg<'a> {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use windlass_engine::Look;
+
 use super::{
     ENGINE, Error, Result, Signal, Store,
     db::{Sql, args},
@@ -45,6 +47,8 @@ pub struct Loaded {
     pub depth: i64,
     /// The topmost of those; itself where there is none.
     pub root_id: String,
+    /// What was seen last of steps whose tools were not done.
+    pub looks: Vec<(String, Look)>,
     /// Signals that the history does not take into account yet, numbered.
     pub signals: Vec<(i64, Signal)>,
     /// The number of the last signal that it does.
@@ -228,6 +232,7 @@ impl Store {
             links: row.links,
             depth: row.depth,
             root_id: row.root_id,
+            looks: self.looks(id).await?,
             signals: self.signals(id, row.signals_done).await?,
             signals_done: row.signals_done,
         })

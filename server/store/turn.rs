@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use windlass_engine::{Event, Request, RequestKind, State, Status, Workflow};
+use windlass_engine::{Event, Look, Request, RequestKind, State, Status, Workflow};
 
 use super::{
     ENGINE, Error, NewChild, Result, Signal, Store, child,
@@ -10,6 +10,7 @@ use super::{
     execution::{insert_signals, put_signals},
     lease::{Claim, LEASE_MS},
     lock::Desk,
+    looks,
     record::{self, Record},
 };
 
@@ -25,6 +26,8 @@ pub struct Commit<'t> {
     pub children: &'t [NewChild],
     /// The executions below this one that are told to stop.
     pub cancels: &'t [String],
+    /// What was seen of steps whose tools are not done.
+    pub looks: &'t [(String, Look)],
     /// Whether a person or a lock is waited for, where that has changed since the last commit: the execution above
     /// hears of it.
     pub held_up: Option<bool>,
@@ -93,6 +96,7 @@ impl Store {
             at: commit.at,
         };
         record::write(&mut tx, claim.last_seq, &record).await?;
+        looks::write(&mut tx, &claim.execution_id, commit.looks).await?;
         let workspace = &self.workspace;
         let due = effects.write(&mut tx, workspace, &happened, signals_in, commit.at).await?;
         tx.commit().await?;

@@ -7,14 +7,14 @@ use std::{
 };
 
 use rmcp::model::{ErrorCode, ErrorData, Tool};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     Failure, Outcome,
     answer::{self, Answer},
-    catalogue::Entry,
     failure::{self, Teller},
     http::{self, Trouble},
+    mcp_call::Ask,
     pipe::{LONGEST_MESSAGE, TOO_LARGE, UNREADABLE},
 };
 
@@ -65,16 +65,13 @@ impl Afu9 {
     }
 
     /// Calls a tool. Dropped, it closes the request, which is all the cancelling this protocol knows.
-    pub(super) async fn call(
-        &self,
-        entry: &Entry,
-        arguments: Map<String, Value>,
-        meta: Map<String, Value>,
-    ) -> Outcome {
-        let params = json!({ "tool": entry.wire_name, "arguments": arguments, "_meta": meta });
+    pub(super) async fn call(&self, ask: &Ask<'_>) -> Outcome {
+        let entry = ask.entry;
+        let params =
+            json!({ "tool": entry.wire_name, "arguments": ask.arguments, "_meta": ask.meta });
         match self.ask("tools/call", params).await {
             Ok(result) => match Answer::of_json(result) {
-                Some(answer) => answer::outcome(answer, entry),
+                Some(answer) => answer::outcome(ask.files.keep(answer).await, entry),
                 None => failure::of_rpc_error(
                     &malformed("its result is no object"),
                     entry,

@@ -45,11 +45,19 @@ pub(super) fn outcome(answer: Answer, entry: &Entry) -> Outcome {
     let structured =
         answer.structured.filter(|result| !result.is_null() || entry.info.output_schema.is_some());
     match structured {
-        None => Outcome::Succeeded(plain(answer.content)),
+        None => seen(plain(answer.content), entry),
         Some(result) => match entry.output_problems(&result).as_slice() {
-            [] => Outcome::Succeeded(result),
+            [] => seen(result, entry),
             problems => Outcome::unusable(invalid_result(entry, problems), entry),
         },
+    }
+}
+
+/// A tool that looks once may say that it is not done.
+fn seen(result: Value, entry: &Entry) -> Outcome {
+    match entry.info.pollable && result.get("done") == Some(&Value::Bool(false)) {
+        true => Outcome::NotDone(result),
+        false => Outcome::Succeeded(result),
     }
 }
 

@@ -9,10 +9,11 @@ use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use rmcp::model::Tool;
 use serde_json::{Map, Value};
 
-use super::{RetryClass, ToolInfo, write_only};
+use windlass_tools::contract::{self, ALIASES, Aliases, POLLABLE, RETRY_CLASS};
+
+use super::{Failure, RetryClass, ToolInfo, write_only};
 use crate::secrets;
 
-const RETRY_CLASS: &str = "dev.windlass/retry_class";
 /// Under these names tools take an idempotency key as an argument.
 const KEY_PROPERTIES: &[&str] = &["idempotency_key", "idempotencyKey"];
 /// How many problems of one value are told.
@@ -25,6 +26,8 @@ pub(super) struct Catalogue {
     pub(super) tools: Arc<Vec<ToolInfo>>,
     entries: Vec<Arc<Entry>>,
     exact: HashMap<String, usize>,
+    /// By the other names that tools publish; nothing where two tools share one.
+    others: HashMap<String, Option<usize>>,
     /// By folded name; nothing where two tools share one.
     folded: HashMap<String, Option<usize>>,
 }
@@ -43,24 +46,31 @@ impl Catalogue {
         let entries: Vec<Arc<Entry>> =
             tools.into_iter().map(|tool| Arc::new(Entry::new(server, tool))).collect();
         let mut exact = HashMap::new();
+        let mut others = HashMap::new();
         let mut folded = HashMap::new();
         for (index, entry) in entries.iter().enumerate() {
             exact.insert(entry.wire_name.clone(), index);
+            for other in entry.info.aliases.iter().flat_map(|aliases| &aliases.names) {
+                let shared = |known: &mut Option<usize>| *known = known.filter(|it| *it == index);
+                others.entry(other.clone()).and_modify(shared).or_insert(Some(index));
+            }
             folded
                 .entry(fold(&entry.wire_name))
                 .and_modify(|shared| *shared = None)
                 .or_insert(Some(index));
         }
         let tools = entries.iter().map(|entry| entry.info.clone()).collect();
-        Catalogue { tools: Arc::new(tools), entries, exact, folded }
+        Catalogue { tools: Arc::new(tools), entries, exact, others, folded }
     }
 
-    /// The tool of that name, or of the only name that differs in nothing but case, dots, dashes and underscores.
+    /// The tool of that name; or that says it is also called so; or of the only name that differs in nothing but case,
+    /// dots, dashes and underscores.
     pub(super) fn find(&self, name: &str) -> Option<&Arc<Entry>> {
         let index = self
             .exact
             .get(name)
             .copied()
+            .or_else(|| self.others.get(name).copied().flatten())
             .or_else(|| self.folded.get(&fold(name)).copied().flatten())?;
         self.entries.get(index)
     }
@@ -74,15 +84,22 @@ impl Catalogue {
 impl Entry {
     fn new(server: &str, tool: Tool) -> Entry {
         let retry_class = retry_class(&tool);
+        // What may not be called again is not looked at by being called.
+        let pollable = says_pollable(&tool) && retry_class != RetryClass::Unsafe;
         let description = tool.description.as_deref().or(tool.title.as_deref()).unwrap_or_default();
         let info = ToolInfo {
             name: format!("{server}.{}", tool.name),
             description: description.to_owned(),
             input_schema: Value::Object((*tool.input_schema).clone()),
-            output_schema: tool.output_schema.map(|schema| Value::Object((*schema).clone())),
+            output_schema: tool
+                .output_schema
+                .as_ref()
+                .map(|schema| Value::Object((**schema).clone())),
             // Plain data with text keys: it is always JSON.
             annotations: serde_json::to_value(&tool.annotations).unwrap_or_default(),
             retry_class,
+            pollable,
+            aliases: aliases(&tool),
         };
         let wire_name = tool.name.into_owned();
         Entry { wire_name, info, input: OnceLock::new(), output: OnceLock::new() }
@@ -94,6 +111,16 @@ impl Entry {
             RetryClass::Read | RetryClass::Idempotent | RetryClass::Keyed => true,
             RetryClass::Unsafe => false,
         }
+    }
+
+    /// Arguments under the tool's own names and of its own types, where it publishes the others.
+    pub(super) fn fit(&self, arguments: Map<String, Value>) -> Result<Map<String, Value>, Failure> {
+        let Some(aliases) = &self.info.aliases else { return Ok(arguments) };
+        let fitted = contract::fit(&self.info.name, &self.info.input_schema, aliases, arguments);
+        fitted.map_err(|error| {
+            let hint = error.hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            Failure::new("invalid_argument", format!("{}{hint}", error.message), Some(false))
+        })
     }
 
     /// Sets the tool's own argument for an idempotency key, where it has one that is not given.
@@ -118,6 +145,11 @@ impl Entry {
     }
 }
 
+/// What cannot be read is as good as nothing.
+fn aliases(tool: &Tool) -> Option<Aliases> {
+    serde_json::from_value(tool.meta.as_ref()?.get(ALIASES)?.clone()).ok()
+}
+
 fn retry_class(tool: &Tool) -> RetryClass {
     let told = tool.meta.as_ref().and_then(|meta| meta.get(RETRY_CLASS));
     if let Some(class) = told.and_then(|class| serde_json::from_value(class.clone()).ok()) {
@@ -132,6 +164,10 @@ fn retry_class(tool: &Tool) -> RetryClass {
     } else {
         RetryClass::Unsafe
     }
+}
+
+fn says_pollable(tool: &Tool) -> bool {
+    tool.meta.as_ref().and_then(|meta| meta.get(POLLABLE)) == Some(&Value::Bool(true))
 }
 
 /// The names that are most like one that does not exist, the likest first.

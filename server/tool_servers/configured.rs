@@ -7,11 +7,14 @@ use std::{
 };
 
 use anyhow::Context;
-use serde::Serialize;
+use rmcp::ServerHandler;
 use serde_json::json;
-use windlass_tools::contract::Surroundings;
+use windlass_tools::contract::{Host, Surroundings};
 
-use super::{BuiltIn, Era, EraMemory, ServerConfig, Settings, ToolServers, read_mcp_config};
+use super::{
+    BuiltIn, Era, EraMemory, Hosted, SHIPPED, ServerConfig, Settings, ToolServers, Visit, alone,
+    read_mcp_config,
+};
 use crate::{config::Config, secrets, store::Store};
 
 /// Every tool server of a configuration: its own entries, those of the `mcpServers` files, and those that ship.
@@ -36,8 +39,10 @@ pub async fn configured(config: &Config, store: &Store) -> anyhow::Result<ToolSe
         servers.insert(name.clone(), ServerConfig::parse(name, entry)?);
     }
     let eras = Arc::new(Eras { known: Mutex::new(known_eras(store).await), store: store.clone() });
-    let settings = Settings { eras: Some(eras), ..Settings::default() };
-    let around = Surroundings { environment: settings.environment.clone(), host: None };
+    let host: Arc<dyn Host> = Arc::new(Hosted::new(store.clone()));
+    let files = Some(Arc::clone(&host));
+    let settings = Settings { eras: Some(eras), files, ..Settings::default() };
+    let around = Surroundings { environment: settings.environment.clone(), host: Some(host) };
     let built_in = built_in(config, &around);
     for server in built_in.iter().filter(|server| servers.contains_key(server.name())) {
         tracing::info!(
@@ -78,28 +83,25 @@ fn variables(text: &str) -> impl Iterator<Item = &str> {
 /// The tool servers that ship. The variables that a configuration names hold the secrets, so that it identifies a
 /// server as it is.
 fn built_in(config: &Config, around: &Surroundings) -> Vec<BuiltIn> {
-    let Config { github, deploy, observability, agent, notify, documents, .. } = config;
-    vec![
-        BuiltIn::new("demo", "", windlass_tools::demo()),
-        BuiltIn::new("github", &settings(github), windlass_tools::github(github.clone(), around)),
-        BuiltIn::new("deploy", &settings(deploy), windlass_tools::deploy(deploy.clone(), around)),
-        BuiltIn::new(
-            "observability",
-            &settings(observability),
-            windlass_tools::observability(observability.clone(), around),
-        ),
-        BuiltIn::new("agent", &settings(agent), windlass_tools::agent(agent.clone(), around)),
-        BuiltIn::new("notify", &settings(notify), windlass_tools::notify(notify.clone(), around)),
-        BuiltIn::new(
-            "documents",
-            &settings(documents),
-            windlass_tools::documents(documents.clone(), around),
-        ),
-    ]
+    let server = |name: &&'static str| {
+        let make = Make { name, settings: alone::settings(name, config) };
+        alone::visit(name, config, around, make)
+    };
+    SHIPPED.iter().filter_map(server).collect()
 }
 
-fn settings(config: &impl Serialize) -> String {
-    serde_json::to_string(config).unwrap_or_default()
+/// Makes what runs inside this process of a tool server.
+struct Make {
+    name: &'static str,
+    settings: String,
+}
+
+impl Visit for Make {
+    type Seen = BuiltIn;
+
+    fn see(self, handler: impl ServerHandler + Clone) -> BuiltIn {
+        BuiltIn::new(self.name, &self.settings, handler)
+    }
 }
 
 /// The variables that the tool servers that ship read.

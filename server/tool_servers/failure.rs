@@ -66,7 +66,7 @@ impl Outcome {
     /// The same, with the message of its failure passed through `change`.
     pub(super) fn told(self, change: impl Fn(&str) -> String) -> Outcome {
         match self {
-            Outcome::Succeeded(value) => Outcome::Succeeded(value),
+            Outcome::Succeeded(_) | Outcome::NotDone(_) => self,
             Outcome::Failed(failure) => Outcome::Failed(failure.told(change)),
             Outcome::Uncertain { failure, repeatable } => {
                 Outcome::Uncertain { failure: failure.told(change), repeatable }
@@ -159,7 +159,7 @@ mod tests {
                 assert!(!repeatable && failure.message.contains("no"), "{failure:?}");
                 (failure.code, true)
             }
-            Outcome::Succeeded(value) => panic!("no failure: {value}"),
+            Outcome::Succeeded(value) | Outcome::NotDone(value) => panic!("no failure: {value}"),
         }
     }
 

@@ -76,6 +76,7 @@ fn scrubbed(outcome: Outcome) -> Outcome {
     };
     match outcome {
         Outcome::Succeeded(result) => Outcome::Succeeded(known.value(result)),
+        Outcome::NotDone(said) => Outcome::NotDone(known.value(said)),
         Outcome::Failed(failed) => Outcome::Failed(failure(failed)),
         Outcome::Uncertain { failure: seen, repeatable } => {
             Outcome::Uncertain { failure: failure(seen), repeatable }

@@ -24,6 +24,7 @@ use super::{
     connect::http_error,
     connection::Mcp,
     failure::{self, Teller},
+    files::Files,
     http,
 };
 
@@ -47,6 +48,8 @@ pub(super) struct Ask<'a> {
     pub(super) cancel: &'a CancellationToken,
     pub(super) shutdown: &'a CancellationToken,
     pub(super) may_send: Option<&'a MaySend>,
+    /// Where the files go that it answers with.
+    pub(super) files: Files<'a>,
     pub(super) progress: &'a (dyn Fn(ToolProgress) + Send + Sync),
 }
 
@@ -136,14 +139,15 @@ impl Mcp {
     async fn result(&self, ask: &Ask<'_>, result: ServerResult) -> Outcome {
         match result {
             ServerResult::CallToolResult(result) => {
-                answer::outcome(Answer::of_result(result), ask.entry)
+                let answer = ask.files.keep(Answer::of_result(result)).await;
+                answer::outcome(answer, ask.entry)
             }
             ServerResult::CreateTaskResult(created) => self.follow(ask, created.task).await,
             ServerResult::InputRequiredResult(required) => {
                 needs_input(ask, required.input_requests.as_ref())
             }
             other => match serde_json::to_value(&other).ok().and_then(Answer::of_json) {
-                Some(answer) => answer::outcome(answer, ask.entry),
+                Some(answer) => answer::outcome(ask.files.keep(answer).await, ask.entry),
                 None => Outcome::unusable(
                     Failure::new(
                         "invalid_result",
@@ -270,7 +274,7 @@ impl Mcp {
         match got.task.payload {
             TaskPayload::Completed { result } => {
                 let answer = Answer::of_json(Value::Object(result)).unwrap_or_default();
-                Some(answer::outcome(answer, ask.entry))
+                Some(answer::outcome(ask.files.keep(answer).await, ask.entry))
             }
             TaskPayload::Failed { error } => Some(task_error(ask, error, self.teller())),
             TaskPayload::Cancelled => Some(Outcome::Failed(Failure::new(

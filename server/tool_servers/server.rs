@@ -25,6 +25,7 @@ use super::{
     connect::{self, Target},
     connection::{Connection, Wire},
     environment::{self, Resolved},
+    files::Files,
     mcp_call::{self, Ask, Sent},
     redact::Redactor,
     write_only,
@@ -198,6 +199,11 @@ impl Server {
                 cancel: &call.cancel,
                 shutdown: &self.shutdown,
                 may_send: call.may_send.as_ref(),
+                files: Files {
+                    host: self.settings.files.as_ref(),
+                    key: &call.idempotency_key,
+                    tool: &prepared.entry.info.name,
+                },
                 progress,
             };
             match send(&prepared.connection, &ask).await {
@@ -218,9 +224,10 @@ impl Server {
             let error = self.unknown_tool(&call.tool.tool, nearest);
             Failure::new("unknown_tool", error.to_string(), Some(false))
         })?;
-        let Value::Object(mut arguments) = call.params.clone() else {
+        let Value::Object(arguments) = call.params.clone() else {
             return Err(invalid(call, &["at /: params must be an object".to_owned()]));
         };
+        let mut arguments = entry.fit(arguments)?;
         entry.fill_key(&mut arguments, &call.idempotency_key);
         let arguments = Value::Object(arguments);
         match entry.input_problems(&arguments).as_slice() {
@@ -441,7 +448,7 @@ async fn send(connection: &Connection, ask: &Ask<'_>) -> Sent {
     match &connection.wire {
         Wire::Mcp(mcp) => mcp.call(ask).await,
         Wire::Afu9(server) => {
-            let call = server.call(ask.entry, ask.arguments.clone(), ask.meta.clone());
+            let call = server.call(ask);
             Sent::Yes(tokio::select! {
                 biased;
                 outcome = call => outcome,
@@ -454,9 +461,15 @@ async fn send(connection: &Connection, ask: &Ask<'_>) -> Sent {
 
 /// The outcome without what the tool says is not to be read again.
 fn kept(outcome: Outcome, entry: &Entry, keep: Keep<'_>) -> Outcome {
-    let Outcome::Succeeded(result) = outcome else { return outcome };
-    let places = write_only::places(&result, entry);
-    Outcome::Succeeded(if places.is_empty() { result } else { keep(result, &places) })
+    let hidden = |result: Value| {
+        let places = write_only::places(&result, entry);
+        if places.is_empty() { result } else { keep(result, &places) }
+    };
+    match outcome {
+        Outcome::Succeeded(result) => Outcome::Succeeded(hidden(result)),
+        Outcome::NotDone(said) => Outcome::NotDone(hidden(said)),
+        Outcome::Failed(_) | Outcome::Uncertain { .. } => outcome,
+    }
 }
 
 fn meta(call: &Call) -> Map<String, Value> {

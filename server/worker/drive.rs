@@ -16,13 +16,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use windlass_engine::{
-    Call, Child, Event, INTERRUPTED, OnUncertain, State, StepError, ToolName, UnexpectedEvent,
-    Workflow, advance, is_too_deep,
+    Call, Child, Event, INTERRUPTED, Look, OnUncertain, State, StepError, ToolName,
+    UnexpectedEvent, Workflow, advance, is_too_deep,
 };
 
 use super::{
     DRAIN, SET_ASIDE_MS, Shared, hear,
     leases::{FRESH, Held, Renewal},
+    looks,
 };
 use crate::{
     bell::Ring,
@@ -54,6 +55,8 @@ pub(super) struct Drive {
     /// Signals were taken note of that no commit has written yet.
     heard: bool,
     happened: Vec<Event>,
+    /// What was seen of tools that are not done, and that the state does not know yet.
+    looked: Vec<(String, Look)>,
     to_call: Vec<Call>,
     wake_at: Option<i64>,
     out: JoinSet<(String, Outcome)>,
@@ -67,6 +70,14 @@ pub(super) struct Drive {
     _held: Held,
     renewals: watch::Receiver<Renewal>,
     rings: broadcast::Receiver<Ring>,
+}
+
+/// What a turn writes.
+struct Written<'w> {
+    events: &'w [Event],
+    children: &'w [NewChild],
+    cancels: &'w [String],
+    looks: &'w [(String, Look)],
 }
 
 /// Why a drive ended early.
@@ -142,7 +153,8 @@ impl Drive {
             return Err(Error::Elsewhere(loaded.tool_servers));
         }
         let workflow = shared.revisions.read(&loaded.revision, &loaded.document)?;
-        let state = fold(&shared.store, &workflow, &claim, &loaded).await?;
+        let mut state = fold(&shared.store, &workflow, &claim, &loaded).await?;
+        looks::keep(&mut state, &workflow, loaded.looks);
         let lease = (claimed_at, held);
         let family = Family {
             root_id: loaded.root_id,
@@ -182,6 +194,7 @@ impl Drive {
             signals_done,
             heard: false,
             happened: Vec::new(),
+            looked: Vec::new(),
             to_call: Vec::new(),
             wake_at: None,
             out: JoinSet::new(),
@@ -217,7 +230,7 @@ impl Drive {
         }
         loop {
             let due = self.wake_at.is_some_and(|at| at <= self.shared.store.now());
-            let changed = self.heard || !self.happened.is_empty();
+            let changed = self.heard || !self.happened.is_empty() || !self.looked.is_empty();
             if (changed || due || self.out.is_empty()) && self.turn().await? {
                 return Ok(());
             }
@@ -230,15 +243,24 @@ impl Drive {
     /// Decides, commits, acts. Whether the lease was given back: there is nothing left to do here.
     async fn turn(&mut self) -> Result<bool, Error> {
         let now = self.shared.store.now();
-        let happened = mem::take(&mut self.happened);
+        let (mut happened, looked) = (mem::take(&mut self.happened), mem::take(&mut self.looked));
+        happened.extend(looks::begun(&mut self.state, &self.workflow, &looked));
         let id = self.claim.execution_id.clone();
         let turn = advance(&self.workflow, &mut self.state, &id, happened, now)?;
+        let looks = looks::keep(&mut self.state, &self.workflow, looked);
         let release = self.out.is_empty() && turn.calls.is_empty() && !turn.is_unfinished;
         self.wake_at = turn.wake_at;
         let children = self.prepare(&turn.children, now).await?;
         let stops = self.to_stop(&turn.cancels);
-        if release || self.heard || !turn.events.is_empty() || !stops.is_empty() {
-            self.commit(&turn.events, &children, &stops, now, release).await?;
+        let is_news = !turn.events.is_empty() || !stops.is_empty() || !looks.is_empty();
+        if release || self.heard || is_news {
+            let written = Written {
+                events: &turn.events,
+                children: &children,
+                cancels: &stops,
+                looks: &looks,
+            };
+            self.commit(written, now, release).await?;
         }
         self.stopped.extend(stops);
         self.call(turn.calls).await?;
@@ -269,14 +291,8 @@ impl Drive {
     }
 
     /// Writes a turn; sends it again for as long as the database does not take it.
-    async fn commit(
-        &mut self,
-        events: &[Event],
-        children: &[NewChild],
-        cancels: &[String],
-        at: i64,
-        release: bool,
-    ) -> Result<(), Error> {
+    async fn commit(&mut self, written: Written<'_>, at: i64, release: bool) -> Result<(), Error> {
+        let Written { events, children, cancels, looks } = written;
         let is_held_up = self.state.is_held_up();
         let commit = Commit {
             workflow: &self.workflow,
@@ -284,6 +300,7 @@ impl Drive {
             events,
             children,
             cancels,
+            looks,
             held_up: (is_held_up != self.is_held_up).then_some(is_held_up),
             at,
             signals_done: self.signals_done,
@@ -462,6 +479,11 @@ impl Drive {
         let Ok((step, outcome)) = ended else { return };
         self.cancels.remove(&step);
         let says_so = self.says_repeatable(&step);
+        if let Outcome::NotDone(said) = &outcome {
+            let look = looks::look(&self.state, &step, said, self.shared.store.now());
+            self.looked.push((step, look));
+            return;
+        }
         self.happened.push(match outcome {
             Outcome::Uncertain { failure, .. } if says_so => {
                 event(step, Outcome::Uncertain { failure, repeatable: true })
@@ -479,12 +501,15 @@ impl Drive {
         // Nothing of it may still act when the lease is given back.
         self.out.shutdown().await;
         let now = self.shared.store.now();
-        let events = mem::take(&mut self.happened);
+        let (mut events, looked) = (mem::take(&mut self.happened), mem::take(&mut self.looked));
+        events.extend(looks::begun(&mut self.state, &self.workflow, &looked));
         for event in &events {
             self.state.apply(&self.workflow, event, now)?;
         }
+        let looks = looks::keep(&mut self.state, &self.workflow, looked);
         self.wake_at = Some(now);
-        self.commit(&events, &[], &[], now, true).await
+        let written = Written { events: &events, children: &[], cancels: &[], looks: &looks };
+        self.commit(written, now, true).await
     }
 
     /// What to make of calls that were out when the process that made them ended.
@@ -567,7 +592,9 @@ fn event(step: String, outcome: Outcome) -> Event {
         Outcome::Succeeded(output) if is_too_deep(&output) => {
             Event::AttemptFailed { step, error: super::too_deep() }
         }
-        Outcome::Succeeded(output) => Event::AttemptSucceeded { step, output },
+        Outcome::Succeeded(output) | Outcome::NotDone(output) => {
+            Event::AttemptSucceeded { step, output }
+        }
         // It was not made, so making it is no repetition; a lease that is lost is noticed by the commit.
         Outcome::Failed(failure) if failure.code == "lease_lost" => {
             let error = StepError { code: INTERRUPTED.to_owned(), ..step_error(failure) };

@@ -171,6 +171,7 @@ fn scrubbed(outcome: Outcome, minted: &Minted) -> Outcome {
     };
     match outcome {
         Outcome::Succeeded(result) => Outcome::Succeeded(known.value(own.value(result))),
+        Outcome::NotDone(said) => Outcome::NotDone(known.value(own.value(said))),
         Outcome::Failed(failed) => Outcome::Failed(failure(failed)),
         Outcome::Uncertain { failure: seen, repeatable } => {
             Outcome::Uncertain { failure: failure(seen), repeatable }

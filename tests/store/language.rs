@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use windlass::store::{Answered, Beginning, ChildOutcome, NewChild, Said, request};
-use windlass_engine::{Answer, Child};
+use windlass_engine::{Answer, Child, Look};
 
 use super::*;
 
@@ -76,6 +76,7 @@ impl Driven {
             events: &turn.events,
             children,
             cancels: &[],
+            looks: &[],
             held_up: None,
             at: self.at,
             signals_done: self.signals_done,
@@ -448,6 +449,40 @@ on_both! {
         assert!(store.execution("exec_below").await.unwrap().is_none());
     }
 
+    async fn what_was_seen_of_a_tool_that_is_not_done_is_one_row_that_the_next_worker_finds(database) {
+        let store = database.open().await;
+        let document = json!({ "name": "w", "steps": [{ "name": "a", "tool": "x.y" }] });
+        let mut driven = begin_with(&store, "exec_polled", &document, true).await;
+        let event = Event::PollingStarted { step: "a".into(), at: store.now() };
+        let turn = driven.advance(store.now(), vec![event]);
+        driven.commits(&store, &[], &turn).await;
+        for count in [1, 2] {
+            let look = Look { at: store.now() - 1, count, said: Some("nul \u{0} ☃".into()) };
+            let looks = [("a".to_owned(), look.clone())];
+            let commit = Commit {
+                workflow: &driven.workflow,
+                state: &driven.state,
+                events: &[],
+                children: &[],
+                cancels: &[],
+                looks: &looks,
+                held_up: None,
+                at: driven.at,
+                signals_done: 0,
+                wake_at: Some(look.at),
+                release: true,
+            };
+            let committed = store.commit(&driven.claim, &commit).await.unwrap();
+            assert_eq!(committed.last_seq, driven.claim.last_seq, "no event tells of it");
+            driven.claim = store.claim("worker_next", &[]).await.unwrap().expect("it is due");
+            assert_eq!(store.load(&driven.claim).await.unwrap().looks, looks);
+        }
+        assert_eq!(database.number("SELECT COUNT(*) FROM looks".to_owned()).await, 1);
+        let turn = driven.advance(store.now(), vec![succeeded("a", json!({}))]);
+        driven.commits(&store, &[], &turn).await;
+        assert_eq!(store.looks("exec_polled").await.unwrap(), [], "nobody waits any more");
+    }
+
     async fn those_below_are_told_to_stop_with_the_commit_that_decides_it(database) {
         let store = database.open().await;
         let (mut above, mut below) = family(&store, None, &asking()).await;
@@ -461,6 +496,7 @@ on_both! {
             events: &turn.events,
             children: &[],
             cancels: &stopped,
+            looks: &[],
             held_up: None,
             at: above.at,
             signals_done: 0,

@@ -21,7 +21,8 @@ use rmcp::{
 };
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use windlass::tool_servers::{BuiltIn, ServerConfig, ToolServers};
+use windlass::tool_servers::{BuiltIn, ServerConfig, Settings, ToolServers};
+use windlass_tools::contract::{Forgetful, Host};
 
 use super::harness::{Fake, call, failure, settings, silent, succeeded, tool, uncertain, until};
 
@@ -68,7 +69,7 @@ impl ServerHandler for Double {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let mut names = vec!["echo", "task", "long_task", "task_asks", "asks", "slow"];
+        let mut names = vec!["echo", "task", "long_task", "task_asks", "asks", "slow", "draw"];
         if self.0.grown.load(Ordering::SeqCst) {
             names.push("grown");
         }
@@ -84,6 +85,13 @@ impl ServerHandler for Double {
         match request.name.as_ref() {
             "task" | "long_task" | "task_asks" => {
                 Ok(CreateTaskResult::new(working(request.name.as_ref())).into())
+            }
+            "draw" => {
+                let blocks = vec![
+                    ContentBlock::text("a picture"),
+                    ContentBlock::image(PICTURE.repeat(100_000), "image/png"),
+                ];
+                Ok(CallToolResult::success(blocks).into())
             }
             "asks" => Ok(InputRequiredResult::from_input_requests(questions()).into()),
             "slow" => {
@@ -176,6 +184,30 @@ fn object(value: Value) -> JsonObject {
         Value::Object(object) => object,
         other => panic!("no object: {other}"),
     }
+}
+
+/// Three bytes in base64.
+const PICTURE: &str = "AAEC";
+
+#[tokio::test]
+async fn bytes_that_a_tool_answers_become_a_file_and_stand_in_no_result() {
+    let host = Arc::new(Forgetful::default());
+    let settings = Settings { files: Some(host.clone()), ..settings() };
+    let built_in = vec![BuiltIn::new("own", "", Double::default())];
+    let servers = ToolServers::new([].into(), built_in, settings);
+    let result = succeeded(servers.call(call("own.draw", json!({})), silent()).await);
+    assert!(result.to_string().len() < 1_000, "the bytes are in the result");
+    assert_eq!(result["content"][0]["text"], "a picture");
+    let picture = &result["content"][1];
+    assert_eq!((&picture["mime"], &picture["bytes"]), (&json!("image/png"), &json!(300_000)));
+    let id = picture["artifact_id"].as_str().unwrap();
+    let (artifact, bytes) = host.artifact(id).await.unwrap().unwrap();
+    assert_eq!(bytes, [0, 1, 2].repeat(100_000));
+    assert_eq!(artifact.execution_id.as_deref(), Some("exec_1"));
+    // The next attempt leads to the same file.
+    let again = succeeded(servers.call(call("own.draw", json!({})), silent()).await);
+    assert_eq!(again, result);
+    servers.shutdown().await;
 }
 
 fn servers(double: &Double) -> ToolServers {

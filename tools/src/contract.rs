@@ -1,6 +1,8 @@
 //! What all shipped tool servers share: how a tool is described, called and answers.
 
+mod cap;
 mod error;
+mod fit;
 mod host;
 mod input;
 pub mod lock;
@@ -19,9 +21,10 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub use self::error::{Code, Provider, ToolError};
+pub use self::fit::{Aliases, fit, widened};
 pub use self::host::{
-    Artifact, Asked, Forgetful, Host, NewArtifact, Service, Spent, SpentOn, Surroundings, Usage,
-    no_host,
+    Artifact, Asked, Forgetful, Host, MAX_ARTIFACT_BYTES, NewArtifact, Service, Spent, SpentOn,
+    Surroundings, Usage, no_host,
 };
 pub use self::server::{Learned, Server};
 
@@ -169,19 +172,31 @@ impl Call {
 
     /// The execution that this call is for, when the caller is Windlass.
     pub fn execution_id(&self) -> Option<&str> {
-        self.idempotency_key.as_deref()?.split_once('/').map(|(id, _)| id)
+        execution_of(self.idempotency_key.as_deref()?)
     }
 
     /// The path of the step that this call is for, when the caller is Windlass.
     pub fn step(&self) -> Option<&str> {
-        let (_, rest) = self.idempotency_key.as_deref()?.split_once('/')?;
-        Some(rest.rsplit_once('#').map_or(rest, |(path, _)| path))
+        step_of(self.idempotency_key.as_deref()?)
     }
 
     /// The key, when an earlier attempt may have left something to find by it.
     pub fn key_to_look_up(&self) -> Option<&str> {
         self.idempotency_key.as_deref().filter(|_| 1 < self.attempt)
     }
+}
+
+/// The execution that an idempotency key of Windlass begins with.
+#[must_use]
+pub fn execution_of(key: &str) -> Option<&str> {
+    key.split_once('/').map(|(id, _)| id)
+}
+
+/// The path of the step in an idempotency key of Windlass.
+#[must_use]
+pub fn step_of(key: &str) -> Option<&str> {
+    let (_, rest) = key.split_once('/')?;
+    Some(rest.rsplit_once('#').map_or(rest, |(path, _)| path))
 }
 
 impl Progress {

@@ -136,6 +136,8 @@ fn tool(
         open_world,
         retry_class,
         aliases,
+        // Whoever asks for a long text to see what becomes of it gets all of it.
+        max_bytes: usize::MAX,
         ..ToolSpec::default()
     };
     Tool { spec, run }

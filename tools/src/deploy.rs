@@ -61,7 +61,9 @@ pub fn deploy(config: DeployConfig, around: &Surroundings) -> impl ServerHandler
     let secrets = secrets(&config, around);
     let host = around.host.clone().unwrap_or_else(|| Arc::new(Forgetful::default()));
     let state = Deploy { config, around: around.clone(), host };
-    let server = Server::new(NAME, instructions, state, tools(production)).redacting(secrets);
+    let server = Server::new(NAME, instructions, state, tools(production))
+        .redacting(secrets)
+        .hosted(around.host.clone());
     if read_only { server.read_only() } else { server }
 }
 

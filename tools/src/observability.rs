@@ -1,11 +1,14 @@
 //! The `observability` tool server: logs, metrics, alarms and health checks, made small enough to read.
 
+#[cfg(feature = "cloudwatch-metrics")]
+mod alarms;
 #[cfg(any(feature = "cloudwatch-logs", feature = "cloudwatch-metrics"))]
 mod aws;
 mod certificate;
 mod check_http;
 mod filter;
 mod guard;
+mod health_report;
 mod http;
 mod lines;
 mod logs;
@@ -14,7 +17,11 @@ mod logs_groups;
 mod logs_search;
 mod logs_summarize;
 mod mask;
+mod metrics;
+mod metrics_query;
 pub mod patterns;
+#[cfg(feature = "cloudwatch-metrics")]
+mod service_health;
 mod settings;
 mod time;
 
@@ -89,11 +96,21 @@ pub fn observability(
     let state = Observability::new(config, around);
     let secrets = state.secrets();
     let tools = vec![
+        #[cfg(feature = "cloudwatch-metrics")]
+        alarms::history_tool(),
+        #[cfg(feature = "cloudwatch-metrics")]
+        alarms::tool(),
+        #[cfg(feature = "cloudwatch-metrics")]
+        service_health::tool(),
         check_http::tool(),
+        health_report::tool(),
+        metrics_query::tool(),
         logs_compare::tool(),
         logs_groups::tool(),
         logs_search::tool(),
         logs_summarize::tool(),
     ];
-    Server::new("observability", instructions, state, tools).redacting(secrets)
+    Server::new("observability", instructions, state, tools)
+        .redacting(secrets)
+        .hosted(around.host.clone())
 }

@@ -1,6 +1,6 @@
 //! A real MCP client at the other end of a tool server, in one process.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonschema::validator_for;
 use rmcp::model::{CallToolRequestParams, CallToolResult, RequestMetaObject, Tool};
@@ -33,7 +33,7 @@ impl Request {
     pub(crate) fn attempt(mut self, key: &str, attempt: u64) -> Self {
         self.meta.insert(IDEMPOTENCY_KEY.to_owned(), key.into());
         self.meta.insert(ATTEMPT.to_owned(), attempt.into());
-        self.meta.insert(FIRST_STARTED_AT.to_owned(), 1_795_255_505_000_i64.into());
+        self.meta.insert(FIRST_STARTED_AT.to_owned(), now_ms().into());
         self
     }
 }
@@ -103,8 +103,42 @@ impl Client {
     }
 }
 
+/// Milliseconds since 1970: tools look for what an earlier attempt did from then on.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// An answer without what tells a first from a repeated call.
 pub(crate) fn but_created(mut answer: Value) -> Value {
     answer["created"] = json!(null);
     answer
+}
+
+/// Checks an answer against the golden one that is committed, whose shape it must have. With `WINDLASS_GOLDEN=write` it
+/// becomes the golden one.
+pub(crate) fn golden(server: &str, tool: &str, answer: &Value) {
+    let file = format!("{}/tests/golden/{server}/{tool}.json", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var("WINDLASS_GOLDEN").is_ok_and(|word| word == "write") {
+        std::fs::create_dir_all(std::path::Path::new(&file).parent().unwrap()).unwrap();
+        let text = serde_json::to_string_pretty(answer).unwrap();
+        std::fs::write(&file, text + "\n").unwrap();
+    }
+    let text = std::fs::read_to_string(&file).expect("a golden answer, see WINDLASS_GOLDEN");
+    let golden: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(shape(answer), shape(&golden), "{file}");
+}
+
+/// The names and types in a value.
+fn shape(value: &Value) -> Value {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(_) => "boolean".into(),
+        Value::Number(_) => "number".into(),
+        Value::String(_) => "string".into(),
+        Value::Array(items) => items.iter().map(shape).collect(),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| (name.clone(), shape(value))).collect()
+        }
+    }
 }

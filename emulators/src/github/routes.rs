@@ -1,9 +1,19 @@
 //! GitHub's rules: what each route does to the state, and what it answers.
 
+mod actions;
+mod apps;
+mod checks;
+mod comments;
 mod commits;
+mod contents;
+mod deployments;
 mod git;
 mod issues;
+mod labels;
+mod merges;
 mod pulls;
+mod reviews;
+mod search;
 
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -15,6 +25,7 @@ use crate::clock;
 const DOCUMENTATION: &str = "https://docs.github.com/rest";
 const DEFAULT_PER_PAGE: usize = 30;
 const MAX_PER_PAGE: usize = 100;
+const LONGEST_BODY: usize = 65_536;
 
 /// A request, taken apart.
 pub(super) struct Request {
@@ -24,8 +35,11 @@ pub(super) struct Request {
     pub(super) segments: Vec<String>,
     pub(super) path: String,
     pub(super) query: Vec<(String, String)>,
-    pub(super) authorized: bool,
+    /// The credentials, without their scheme.
+    pub(super) token: Option<String>,
     pub(super) body: Value,
+    /// The media type that is wanted.
+    pub(super) accept: String,
 }
 
 /// What is answered.
@@ -40,6 +54,8 @@ pub(super) struct Addresses {
     pub(super) base: String,
     /// The host of `Link` headers, which on GitHub Enterprise may differ from ours.
     pub(super) link_base: Option<String>,
+    /// Another host, which keeps what is too large for this one.
+    pub(super) blobs: String,
 }
 
 pub(super) type Outcome = Result<Reply, Reply>;
@@ -54,10 +70,16 @@ pub(super) struct Handler<'a> {
 
 /// Answers a request and changes the state as GitHub would.
 pub(super) fn answer(state: &mut State, addresses: &Addresses, request: &Request) -> Reply {
-    if !request.authorized {
-        return refusal(StatusCode::UNAUTHORIZED, "Requires authentication");
+    if let Err(refused) = apps::check(state, request) {
+        return refused;
+    }
+    if let Some(outcome) = apps::answer(state, addresses, request) {
+        return outcome.unwrap_or_else(|refused| refused);
     }
     let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
+    if let Some(outcome) = search::answer(state, addresses, request) {
+        return outcome.unwrap_or_else(|refused| refused);
+    }
     let ["repos", owner, name, rest @ ..] = segments.as_slice() else { return not_found() };
     let full_name = format!("{owner}/{name}");
     if let Some(moved) = moved(state, addresses, request, &full_name) {
@@ -91,9 +113,18 @@ fn moved(
 type Routes = fn(&mut Handler<'_>, &[&str]) -> Option<Outcome>;
 
 /// Every family there is.
-const FAMILIES: [Routes; 5] = [
+const FAMILIES: [Routes; 13] = [
     |handler, rest| handler.repository_routes(rest),
+    |handler, rest| handler.action_routes(rest),
+    // Before those of commits, whose names may have slashes.
+    |handler, rest| handler.check_routes(rest),
+    |handler, rest| handler.comment_routes(rest),
     |handler, rest| handler.issue_routes(rest),
+    |handler, rest| handler.label_routes(rest),
+    |handler, rest| handler.content_routes(rest),
+    |handler, rest| handler.deployment_routes(rest),
+    |handler, rest| handler.review_routes(rest),
+    |handler, rest| handler.merge_routes(rest),
     |handler, rest| handler.git_routes(rest),
     |handler, rest| handler.commit_routes(rest),
     |handler, rest| handler.pull_routes(rest),
@@ -145,6 +176,21 @@ impl Handler<'_> {
     pub(super) fn required(&self, resource: &str, key: &str) -> Result<String, Reply> {
         let found = self.text(key).filter(|text| !text.is_empty()).map(str::to_owned);
         found.ok_or_else(|| invalid(resource, key, "missing_field"))
+    }
+
+    /// A body that is not longer than GitHub takes.
+    pub(super) fn body_text(&self, resource: &str) -> Result<Option<String>, Reply> {
+        match self.text("body") {
+            Some(body) if LONGEST_BODY < body.chars().count() => {
+                Err(custom(resource, "body is too long (maximum is 65536 characters)"))
+            }
+            body => Ok(body.map(str::to_owned)),
+        }
+    }
+
+    /// Whether something that last changed then is recent enough for `since`.
+    pub(super) fn is_since(&self, ms: u64) -> bool {
+        self.query("since").is_none_or(|since| since <= clock::timestamp(ms).as_str())
     }
 
     pub(super) fn texts(&self, key: &str) -> Vec<String> {
@@ -238,6 +284,10 @@ pub(super) fn ok(body: Value) -> Reply {
 
 pub(super) fn created(body: Value) -> Reply {
     Reply { status: StatusCode::CREATED, ..ok(body) }
+}
+
+pub(super) fn no_content() -> Reply {
+    Reply { status: StatusCode::NO_CONTENT, ..ok(Value::Null) }
 }
 
 /// An answer that says no.

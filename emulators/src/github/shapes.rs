@@ -1,11 +1,15 @@
 //! Writes state as GitHub writes it: complete objects in the shapes of its OpenAPI description.
 
+mod deployments;
+mod reviews;
+
 use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
 
+use super::patches::patch;
 use super::state::{
     Comment, Commit, Comparison, Issue, Pull, Repository, Tree, TreeEntry, tree_sha,
 };
@@ -78,7 +82,7 @@ impl Shapes<'_> {
         format!("{}/repos/{}{rest}", self.base, self.repository.full_name())
     }
 
-    fn html(self, rest: &str) -> String {
+    pub(super) fn html(self, rest: &str) -> String {
         format!("{}/{}{rest}", self.base, self.repository.full_name())
     }
 
@@ -163,7 +167,7 @@ impl Shapes<'_> {
         issue.labels.iter().map(|name| self.label(name)).collect()
     }
 
-    fn milestone(self, number: Option<u64>) -> Value {
+    pub(super) fn milestone(self, number: Option<u64>) -> Value {
         let Some((number, title)) =
             number.and_then(|n| self.repository.milestones.get_key_value(&n))
         else {
@@ -216,8 +220,15 @@ impl Shapes<'_> {
         });
         extend(&mut shape, object(more));
         // GitHub writes null for an open issue, which its own description does not allow.
-        if issue.closed_ms.is_some() {
+        if let Some(reason) = &issue.state_reason {
+            shape["state_reason"] = reason.as_str().into();
+        } else if issue.closed_ms.is_some() {
             shape["state_reason"] = "completed".into();
+        }
+        if let Some(kind) = &issue.kind {
+            shape["type"] = json!({
+                "id": 1, "node_id": node_id("IssueType", kind), "name": kind, "description": null,
+            });
         }
         if issue.pull.is_some() {
             let html = self.html(&format!("/pull/{}", issue.number));
@@ -237,7 +248,7 @@ impl Shapes<'_> {
             "url": address, "html_url": html,
             "issue_url": self.api(&format!("/issues/{}", issue.number)),
             "body": comment.body, "user": self.user(&comment.user), "author_association": "MEMBER",
-            "created_at": timestamp(comment.created_ms), "updated_at": timestamp(comment.created_ms),
+            "created_at": timestamp(comment.created_ms), "updated_at": timestamp(comment.updated_ms),
             "performed_via_github_app": null, "reactions": reactions(&address),
         })
     }
@@ -257,8 +268,8 @@ impl Shapes<'_> {
             "review_comments_url": format!("{address}/comments"),
             "review_comment_url": self.api("/pulls/comments{/number}"),
             "comments_url": format!("{issue_address}/comments"), "statuses_url": statuses,
-            "merged_at": null, "merge_commit_sha": null, "draft": pull.draft, "auto_merge": null,
-            "requested_reviewers": self.users(&pull.requested_reviewers), "requested_teams": [],
+            "merged_at": pull.merged_ms.map(timestamp), "merge_commit_sha": pull.merge_commit, "draft": pull.draft, "auto_merge": null,
+            "requested_reviewers": self.users(&pull.requested_reviewers), "requested_teams": pull.requested_teams.iter().map(|slug| self.team(slug)).collect::<Vec<_>>(),
             "head": self.side(&pull.head, &pull.head_sha), "base": self.side(&pull.base, &pull.base_sha),
             "_links": {
                 "self": { "href": address }, "html": { "href": html }, "issue": { "href": issue_address },
@@ -275,17 +286,42 @@ impl Shapes<'_> {
     /// A pull request as its own route answers it.
     pub(super) fn full_pull(self, issue: &Issue, pull: &Pull) -> Value {
         let comparison = self.repository.compare(&pull.base_sha, &pull.head_sha);
-        let files = self.changed_files(&comparison);
+        let files = self.pull_files(pull);
         let sum = |key: &str| files.iter().filter_map(|file| file[key].as_u64()).sum::<u64>();
+        let (mergeable, state) = self.mergeable(pull);
         let mut shape = self.pull(issue, pull);
         let more = json!({
-            "merged": pull.merged, "mergeable": true, "rebaseable": true, "mergeable_state": "clean",
-            "merged_by": null, "comments": issue.comments.len(), "review_comments": 0,
+            "merged": pull.merged, "mergeable": mergeable, "rebaseable": mergeable, "mergeable_state": state,
+            "merged_by": pull.merged.then(|| self.user(super::state::CALLER)), "comments": issue.comments.len(), "review_comments": pull.line_comments.len(),
             "maintainer_can_modify": pull.maintainer_can_modify, "commits": comparison.ahead.len(),
             "additions": sum("additions"), "deletions": sum("deletions"), "changed_files": files.len(),
         });
         extend(&mut shape, object(more));
         shape
+    }
+
+    /// Whether a pull request can be merged, as far as anybody knows yet, and in what state it is.
+    fn mergeable(self, pull: &Pull) -> (Option<bool>, &'static str) {
+        let conflicts = self.repository.merged(pull).is_none();
+        match () {
+            () if pull.merged || 0 < pull.unknown_looks => (None, "unknown"),
+            () if conflicts => (Some(false), "dirty"),
+            () if pull.draft => (Some(true), "draft"),
+            () if pull.blocked.is_some() => (Some(true), "blocked"),
+            () => (Some(true), "clean"),
+        }
+    }
+
+    fn team(self, slug: &str) -> Value {
+        let address = format!("{}/organizations/1/team/{slug}", self.base);
+        json!({
+            "id": 1, "node_id": node_id("Team", slug), "name": slug, "slug": slug, "description": null,
+            "privacy": "closed", "notification_setting": "notifications_enabled", "permission": "push",
+            "url": address, "html_url": format!("{}/orgs/{}/teams/{slug}", self.base, self.repository.owner),
+            "members_url": format!("{address}/members{{/member}}"),
+            "repositories_url": format!("{address}/repos"), "parent": null, "type": "organization",
+            "organization_id": 1,
+        })
     }
 
     fn side(self, branch: &str, sha: &str) -> Value {
@@ -308,7 +344,7 @@ impl Shapes<'_> {
         json!({
             "name": name, "commit": self.commit(commit),
             "_links": { "self": address, "html": self.html(&format!("/tree/{name}")) },
-            "protected": false,
+            "protected": self.repository.protected.contains(name),
             "protection": {
                 "enabled": false,
                 "required_status_checks": { "enforcement_level": "off", "contexts": [], "checks": [] },
@@ -458,41 +494,37 @@ impl Shapes<'_> {
         new: Option<&TreeEntry>,
         head: &str,
     ) -> Value {
-        let lines = |entry: Option<&TreeEntry>| {
+        let text = |entry: Option<&TreeEntry>| {
             let content = entry.and_then(|entry| self.repository.blobs.get(&entry.sha));
-            let text = content
-                .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
-                .unwrap_or_default();
-            text.lines().map(str::to_owned).collect::<Vec<_>>()
+            content.map(|bytes| String::from_utf8(bytes.clone())).unwrap_or(Ok(String::new()))
         };
-        let (before, after) = (lines(old), lines(new));
-        let (additions, deletions) = (missing(&after, &before), missing(&before, &after));
+        // What is not text has no patch.
+        let patch = match (text(old), text(new)) {
+            (Ok(before), Ok(after)) => patch(&before, &after),
+            _ => None,
+        };
+        let count = |mark: char| {
+            let lines = patch.iter().flat_map(|patch| patch.lines());
+            lines.filter(|line| line.starts_with(mark)).count()
+        };
+        let (additions, deletions) = (count('+'), count('-'));
         let status = match (old, new) {
             (None, _) => "added",
             (Some(_), None) => "removed",
             (Some(_), Some(_)) => "modified",
         };
-        json!({
+        let mut shape = json!({
             "sha": new.or(old).map(|entry| &entry.sha), "filename": path, "status": status,
             "additions": additions, "deletions": deletions, "changes": additions + deletions,
             "blob_url": self.html(&format!("/blob/{head}/{path}")),
             "raw_url": self.html(&format!("/raw/{head}/{path}")),
             "contents_url": self.api(&format!("/contents/{path}?ref={head}")),
-        })
-    }
-}
-
-/// How many lines of one text the other lacks; moved lines count as neither.
-fn missing(of: &[String], from: &[String]) -> usize {
-    let mut left: Vec<_> = from.iter().collect();
-    let mut count = 0;
-    for line in of {
-        match left.iter().position(|other| *other == line) {
-            Some(index) => drop(left.swap_remove(index)),
-            None => count += 1,
+        });
+        if let Some(patch) = patch {
+            shape["patch"] = patch.into();
         }
+        shape
     }
-    count
 }
 
 /// Every directory of a tree with the files below it, their paths relative to it.
@@ -518,7 +550,7 @@ fn reactions(address: &str) -> Value {
     })
 }
 
-fn node_id(kind: &str, id: &str) -> String {
+pub(super) fn node_id(kind: &str, id: &str) -> String {
     BASE64_STANDARD.encode(format!("{kind}:{id}"))
 }
 

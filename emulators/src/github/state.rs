@@ -1,11 +1,23 @@
 //! What the double remembers: repositories with their git objects, issues and pull requests.
 
+mod actions;
+mod apps;
+mod deployments;
+mod reviews;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::clock;
+
+pub use self::actions::{
+    Actions, Check, Job, PlannedJob, Progress, Run, Started, Status, Workflow,
+};
+pub use self::apps::{App, AppToken};
+pub use self::deployments::{Deployment, DeploymentStatus, Release};
+pub use self::reviews::{LineComment, Reaction, Review};
 
 /// Who the double says every authenticated caller is.
 pub(super) const CALLER: &str = "windlass-bot";
@@ -17,8 +29,13 @@ pub struct State {
     pub repositories: BTreeMap<String, Repository>,
     /// Old names of repositories that were renamed, with their new ones.
     pub renamed: BTreeMap<String, String>,
+    /// The GitHub App that it knows.
+    pub app: App,
     /// Every effect, oldest first.
     pub ledger: Vec<Effect>,
+    /// What GitHub's own description does not allow of what was sent or answered. A double that is dropped with any
+    /// of these fails its test.
+    pub violations: Vec<String>,
     /// Every request, oldest first.
     pub requests: Vec<RequestRecord>,
     #[serde(skip)]
@@ -94,6 +111,16 @@ pub struct Repository {
     pub milestones: BTreeMap<u64, String>,
     /// Logins that may be asked for a review or assigned.
     pub collaborators: BTreeSet<String>,
+    /// Its workflows with their runs, and what is said about its commits.
+    pub actions: Actions,
+    /// Branches that are protected.
+    pub protected: BTreeSet<String>,
+    /// Whether its issues are switched off.
+    pub without_issues: bool,
+    /// Its releases, oldest first.
+    pub releases: Vec<Release>,
+    /// What was deployed where, oldest first.
+    pub deployments: Vec<Deployment>,
 }
 
 /// The files of a commit, whole: paths with their directories.
@@ -141,6 +168,12 @@ pub struct Issue {
     pub author_association: String,
     /// Its labels.
     pub labels: Vec<String>,
+    /// Why it was closed or opened again.
+    pub state_reason: Option<String>,
+    /// Its type, where the organization has types.
+    pub kind: Option<String>,
+    /// How people reacted to it.
+    pub reactions: Vec<Reaction>,
     /// Who is to work on it.
     pub assignees: Vec<String>,
     /// Its milestone's number.
@@ -168,6 +201,10 @@ pub struct Comment {
     pub user: String,
     /// When it was written, in milliseconds since 1970.
     pub created_ms: u64,
+    /// When it was last edited, in milliseconds since 1970.
+    pub updated_ms: u64,
+    /// How people reacted to it.
+    pub reactions: Vec<Reaction>,
 }
 
 /// What a pull request has more than an issue.
@@ -191,6 +228,20 @@ pub struct Pull {
     pub head_sha: String,
     /// The base's sha when it was opened.
     pub base_sha: String,
+    /// When it was merged, in milliseconds since 1970.
+    pub merged_ms: Option<u64>,
+    /// The commit that its merge made.
+    pub merge_commit: Option<String>,
+    /// Its reviews, oldest first.
+    pub reviews: Vec<Review>,
+    /// Comments on its lines, oldest first.
+    pub line_comments: Vec<LineComment>,
+    /// How many more looks find that nobody knows yet whether it can be merged.
+    pub unknown_looks: u32,
+    /// Why a rule of the repository forbids to merge it.
+    pub blocked: Option<String>,
+    /// Whether its diff is too large to be shown as a whole.
+    pub huge: bool,
 }
 
 /// A label.
@@ -264,6 +315,11 @@ impl Repository {
             labels: BTreeMap::new(),
             milestones: BTreeMap::new(),
             collaborators: BTreeSet::from([owner.to_owned(), CALLER.to_owned()]),
+            actions: Actions::default(),
+            protected: BTreeSet::new(),
+            without_issues: false,
+            releases: Vec::new(),
+            deployments: Vec::new(),
         };
         repository.seed();
         repository

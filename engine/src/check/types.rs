@@ -15,6 +15,8 @@ mod scope;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -69,6 +71,8 @@ pub struct ToolSchemas {
     pub output: Option<Value>,
     /// Whether it changes nothing.
     pub read_only: bool,
+    /// Other names of its arguments, each with the name that the schema knows.
+    pub aliases: BTreeMap<String, String>,
 }
 
 /// What a check found.
@@ -319,7 +323,8 @@ impl<'c> Checker<'c> {
             Lookup::Known(schemas) => {
                 let taker = format!("`{tool}`");
                 let schema = Place::new(&schemas.input, self.effort);
-                findings.add(params::check(scope, params.branch(), schema, &inside, &taker));
+                let taker = params::Taker { name: &taker, aliases: Some(&schemas.aliases) };
+                findings.add(params::check(scope, params.branch(), schema, &inside, taker));
             }
             Lookup::UnknownTool { nearest } => {
                 findings.problems.push(unknown_tool(tool, &place, nearest));
@@ -347,7 +352,8 @@ impl<'c> Checker<'c> {
         if let Some(schema) = own.or_else(|| self.tools.workflow(name)) {
             let taker = format!("workflow `{name}`");
             let schema = Place::filled(schema, self.effort);
-            return findings.add(params::check(scope, params.branch(), schema, &inside, &taker));
+            let taker = params::Taker { name: &taker, aliases: None };
+            return findings.add(params::check(scope, params.branch(), schema, &inside, taker));
         }
         let place = format!("{pointer}/workflow");
         let known = self.tools.workflows();

@@ -461,7 +461,7 @@ fn slug(arguments: Arguments<'_>, _: &Scope<'_>) -> Outcome<Value> {
 }
 
 /// Milliseconds since 1970 as RFC 3339 in UTC.
-fn rfc3339(milliseconds: i64) -> String {
+pub(crate) fn rfc3339(milliseconds: i64) -> String {
     let (days, rest) = (milliseconds.div_euclid(86_400_000), milliseconds.rem_euclid(86_400_000));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1_000 % 60);

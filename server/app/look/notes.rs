@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use windlass_engine::{Event, Kind, Step, Workflow};
+use windlass_engine::{Again, Event, Kind, Look, Step, Workflow, expr::moment_text};
 
 use super::{App, Error, StepView};
 use crate::{
@@ -22,8 +22,16 @@ pub(super) struct Notes {
 struct Note {
     due_at: Option<i64>,
     event: Option<String>,
+    /// Why it is called again, where that is no failure.
+    again: Option<Pause>,
     settled_by: Option<String>,
     execution_id: Option<String>,
+}
+
+/// Why the tool of a step is called again later, where that is no failure.
+enum Pause {
+    Polled(Look),
+    RateLimited,
 }
 
 impl App {
@@ -39,6 +47,11 @@ impl App {
         for event in store.events_of(&row.id, &worth_reading(row, workflow, rows)).await? {
             notes.learn(event);
         }
+        if notes.steps.values().any(|note| matches!(note.again, Some(Pause::Polled(_)))) {
+            for (step, look) in store.looks(&row.id).await? {
+                notes.looked(&step, look);
+            }
+        }
         if workflow.children().next().is_some() {
             for (step, id) in store.children(&row.id).await? {
                 notes.of(step).execution_id = Some(id);
@@ -52,7 +65,7 @@ impl App {
 fn worth_reading(row: &ExecutionRow, workflow: &Workflow, rows: &[StepRow]) -> Vec<&'static str> {
     let mut kinds = Vec::new();
     if rows.iter().any(|step| step.status == "waiting") {
-        kinds.extend(["call_scheduled", "wait_started"]);
+        kinds.extend(["call_scheduled", "wait_started", "polling_started"]);
     }
     // A step that was settled by hand has had an error before; one that was refused has one since.
     if rows.iter().any(|step| step.error.is_some()) {
@@ -78,7 +91,16 @@ impl Notes {
 
     fn learn(&mut self, event: Event) {
         match event {
-            Event::CallScheduled { step, at, .. } => self.of(step).due_at = Some(at),
+            Event::CallScheduled { step, again, at } => {
+                let note = self.of(step);
+                note.due_at = Some(at);
+                note.again = (again == Again::RateLimited).then_some(Pause::RateLimited);
+            }
+            Event::PollingStarted { step, at } => {
+                let look = Look { at, count: 1, said: None };
+                let note = self.of(step);
+                (note.due_at, note.again) = (Some(at), Some(Pause::Polled(look)));
+            }
             Event::WaitStarted { step, until, event } => {
                 let note = self.of(step);
                 (note.due_at, note.event) = (Some(until), event);
@@ -95,16 +117,37 @@ impl Notes {
         }
     }
 
+    /// What was seen last of a step whose tool is not done.
+    fn looked(&mut self, step: &str, look: Look) {
+        let Some(note) = self.steps.get_mut(step) else { return };
+        if let Some(Pause::Polled(_)) = note.again {
+            (note.due_at, note.again) = (Some(look.at), Some(Pause::Polled(look)));
+        }
+    }
+
     /// The step with what is known of it.
     pub(super) fn add(&mut self, step: StepView) -> StepView {
         let Some(note) = self.steps.remove(&step.name) else { return step };
         let waits = step.status == "waiting";
         StepView {
+            waits: note.again.as_ref().filter(|_| waits).map(|pause| said(pause, note.due_at)),
             due_at: note.due_at.filter(|_| waits),
             event: note.event.filter(|_| waits),
             settled_by: note.settled_by,
             execution_id: note.execution_id,
             ..step
+        }
+    }
+}
+
+fn said(pause: &Pause, due_at: Option<i64>) -> String {
+    let due = due_at.map(moment_text).unwrap_or_default();
+    match pause {
+        Pause::RateLimited => format!("rate limited until {due}"),
+        Pause::Polled(Look { count, said, .. }) => {
+            let times = if *count == 1 { "once".to_owned() } else { format!("{count} times") };
+            let said = said.as_ref().map(|said| format!(": {said}")).unwrap_or_default();
+            format!("looked {times}, not done yet{said}; looks again at {due}")
         }
     }
 }

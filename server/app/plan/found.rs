@@ -183,6 +183,8 @@ pub enum Basis {
     Unknown,
     /// It was really read, but a part of it is secret and was hidden.
     Hidden,
+    /// It was really read and not done yet; that it will be is supposed.
+    LastLook,
 }
 
 /// Why a result was supposed.
@@ -199,6 +201,8 @@ pub enum Why {
     Unreachable,
     /// A person, or somebody who sends an event, has the word.
     Outside,
+    /// It would be waited for until it is done.
+    NotDone,
 }
 
 /// What runs when an execution ends badly.

@@ -15,6 +15,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Code, ToolError};
 
+/// The longest content of an artifact.
+pub const MAX_ARTIFACT_BYTES: usize = 16 * 1024 * 1024;
+
 /// A service of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
@@ -26,6 +29,18 @@ pub enum Service {
     Artifact,
     /// What was spent on models.
     Usage,
+}
+
+impl Service {
+    /// What it is, in a sentence that says who needs it.
+    pub(super) fn what(self) -> &'static str {
+        match self {
+            Self::Lock => "locks that outlive a process",
+            Self::Memo => "a memory that outlives a process",
+            Self::Artifact => "a place for files beside executions",
+            Self::Usage => "an account of what models cost",
+        }
+    }
 }
 
 /// A host at work.
@@ -76,7 +91,7 @@ pub struct NewArtifact {
     pub name: String,
     /// The media type.
     pub mime: String,
-    /// The content; 16 MiB at most.
+    /// The content; [`MAX_ARTIFACT_BYTES`] at most.
     pub bytes: Vec<u8>,
 }
 

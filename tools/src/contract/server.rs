@@ -8,19 +8,23 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
 
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, Implementation,
-    JsonObject, ListToolsResult, MetaObject, PaginatedRequestParams, ServerCapabilities,
-    ServerConfig, ToolAnnotations,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock,
+    Implementation, JsonObject, ListToolsResult, MetaObject, PaginatedRequestParams, Resource,
+    ServerCapabilities, ServerConfig, ToolAnnotations,
 };
 use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::Value;
 
+use jsonschema::Validator;
+
+use super::cap::Cap;
+use super::fit::Aliases;
 use super::input::{Input, nearest};
 use super::text::redact_value;
 use super::{
-    ATTEMPT, Answer, Call, Code, FIRST_STARTED_AT, IDEMPOTENCY_KEY, Progress, RETRY_CLASS,
-    RetryClass, Running, Tool, ToolError, ToolSpec,
+    ALIASES, ATTEMPT, Answer, Artifact, Call, Code, FIRST_STARTED_AT, Host, IDEMPOTENCY_KEY,
+    POLLABLE, Progress, RETRY_CLASS, RetryClass, Running, Service, Tool, ToolError, ToolSpec,
 };
 
 const LIST_TTL_MS: u64 = 60_000;
@@ -33,9 +37,19 @@ struct Inner<S> {
     instructions: &'static str,
     state: Arc<S>,
     tools: BTreeMap<&'static str, Prepared<S>>,
-    /// Tools that exist but that the configuration switches off.
-    withheld: Vec<&'static str>,
+    /// The other names of tools, each with the own one.
+    others: BTreeMap<String, &'static str>,
+    read_only: bool,
+    host: Option<Arc<dyn Host>>,
     secrets: Secrets,
+}
+
+/// Why a tool that exists is not offered.
+enum Withheld {
+    /// The configuration switches it off.
+    ReadOnly,
+    /// It cannot do without this service, and there is no host.
+    NoHost(Service),
 }
 
 /// What is done about credentials in results.
@@ -78,7 +92,11 @@ impl fmt::Debug for Learned {
 struct Prepared<S> {
     definition: rmcp::model::Tool,
     input: Input,
+    output: Option<Validator>,
+    output_schema: Value,
     retry_class: RetryClass,
+    needs: &'static [Service],
+    max_bytes: usize,
     run: fn(Arc<S>, Call) -> Running,
 }
 
@@ -102,27 +120,37 @@ impl<S: Send + Sync + 'static> Server<S> {
         state: S,
         tools: Vec<Tool<S>>,
     ) -> Self {
-        let tools = tools.into_iter().map(|tool| (tool.spec.name, prepare(tool))).collect();
-        let (withheld, secrets) = (Vec::new(), Secrets::Kept);
+        let tools: BTreeMap<_, _> =
+            tools.into_iter().map(|tool| (tool.spec.name, prepare(tool))).collect();
+        let mut others = BTreeMap::new();
+        for (name, (_, aliases)) in &tools {
+            others.extend(aliases.names.iter().map(|other| (other.clone(), *name)));
+        }
+        others.retain(|other, _| !tools.contains_key(other.as_str()));
+        let tools = tools.into_iter().map(|(name, (tool, _))| (name, tool)).collect();
         Self(Arc::new(Inner {
             name,
             instructions,
             state: Arc::new(state),
             tools,
-            withheld,
-            secrets,
+            others,
+            read_only: false,
+            host: None,
+            secrets: Secrets::Kept,
         }))
     }
 
     /// Lists and calls only tools that change nothing.
     #[must_use]
     pub fn read_only(self) -> Self {
-        self.rebuild(|inner| {
-            let writes = |tool: &Prepared<S>| tool.retry_class != RetryClass::Read;
-            let names = inner.tools.iter().filter(|(_, tool)| writes(tool)).map(|(name, _)| *name);
-            inner.withheld = names.collect();
-            inner.tools.retain(|_, tool| !writes(tool));
-        })
+        self.rebuild(|inner| inner.read_only = true)
+    }
+
+    /// Puts the server into a host. Without one, tools that need one are not offered, and what is cut from results is
+    /// kept nowhere. Every constructor calls it with [`Surroundings::host`](super::Surroundings::host).
+    #[must_use]
+    pub fn hosted(self, host: Option<Arc<dyn Host>>) -> Self {
+        self.rebuild(|inner| inner.host = host)
     }
 
     /// Blacks out in every answer what looks like a credential, and these secrets.
@@ -145,15 +173,37 @@ impl<S: Send + Sync + 'static> Server<S> {
         Self(inner)
     }
 
+    /// A tool by its own name, or by another one that only it has.
+    fn tool(&self, name: &str) -> Option<(&'static str, &Prepared<S>)> {
+        let own = self.0.others.get(name).copied();
+        self.0.tools.get_key_value(own.unwrap_or(name)).map(|(name, tool)| (*name, tool))
+    }
+
+    fn offered(&self) -> impl Iterator<Item = (&'static str, &Prepared<S>)> {
+        let all = self.0.tools.iter().map(|(name, tool)| (*name, tool));
+        all.filter(|(_, tool)| self.withheld(tool).is_none())
+    }
+
+    fn withheld(&self, tool: &Prepared<S>) -> Option<Withheld> {
+        if self.0.read_only && tool.retry_class != RetryClass::Read {
+            return Some(Withheld::ReadOnly);
+        }
+        let missing = tool.needs.first().filter(|_| self.0.host.is_none())?;
+        Some(Withheld::NoHost(*missing))
+    }
+
     async fn answer(
         &self,
-        request: CallToolRequestParams,
-        cx: RequestContext<RoleServer>,
+        name: &'static str,
+        tool: &Prepared<S>,
+        arguments: JsonObject,
+        cx: &RequestContext<RoleServer>,
     ) -> Answer {
-        let name = request.name.as_ref();
-        let Some(tool) = self.0.tools.get(name) else { return Err(self.switched_off(name)) };
-        let arguments = tool.input.accept(name, request.arguments.unwrap_or_default())?;
-        let call = call(tool.retry_class, arguments, &cx);
+        if let Some(why) = self.withheld(tool) {
+            return Err(self.refusal(name, &why));
+        }
+        let arguments = tool.input.accept(name, arguments)?;
+        let call = call(tool.retry_class, arguments, cx);
         tracing::debug!(tool = name, attempt = call.attempt, "a tool is called");
         tokio::select! {
             biased;
@@ -162,10 +212,38 @@ impl<S: Send + Sync + 'static> Server<S> {
         }
     }
 
-    fn switched_off(&self, name: &str) -> ToolError {
-        let message = format!("{name} is switched off: the {} server is read-only", self.0.name);
-        ToolError::new(Code::Guardrail, message)
-            .hint("set read_only = false for this server to allow it")
+    fn refusal(&self, name: &str, why: &Withheld) -> ToolError {
+        let server = self.0.name;
+        match why {
+            Withheld::ReadOnly => ToolError::new(
+                Code::Guardrail,
+                format!("{name} is switched off: the {server} server is read-only"),
+            )
+            .hint("set read_only = false for this server to allow it"),
+            Withheld::NoHost(service) => ToolError::new(
+                Code::FailedPrecondition,
+                format!(
+                    "{name} is not offered: it needs {}, which Windlass has and the {server} server alone has not",
+                    service.what()
+                ),
+            )
+            .hint(format!("call {server}.{name} from a workflow that Windlass runs")),
+        }
+    }
+
+    /// What clients are told, with what cannot be done here.
+    fn instructions(&self) -> String {
+        let mut text = self.0.instructions.to_owned();
+        let alone = |tool: &Prepared<S>| matches!(self.withheld(tool), Some(Withheld::NoHost(_)));
+        let names = self.0.tools.iter().filter(|(_, tool)| alone(tool)).map(|(name, _)| *name);
+        let names = names.collect::<Vec<_>>().join(", ");
+        if !names.is_empty() {
+            let why = format!(
+                " Not offered by this server alone: {names}. They need Windlass around it; call them from a workflow."
+            );
+            text.push_str(&why);
+        }
+        text
     }
 
     fn unknown(&self, name: &str) -> ErrorData {
@@ -176,17 +254,42 @@ impl<S: Send + Sync + 'static> Server<S> {
         ErrorData::invalid_params(message, None)
     }
 
-    fn finish(&self, answer: Answer) -> CallToolResult {
-        let Secrets::BlackedOut(secrets, learned) = &self.0.secrets else { return result(answer) };
-        let learned = learned.all();
-        let secrets: Vec<_> = secrets.iter().chain(&learned).map(String::as_str).collect();
-        result(match answer {
-            Ok(mut value) => {
-                redact_value(&mut value, &secrets);
-                Ok(value)
+    /// The answer without secrets, and no longer than it may be.
+    async fn finish(
+        &self,
+        name: &str,
+        tool: &Prepared<S>,
+        answer: Answer,
+        key: Option<&str>,
+    ) -> CallToolResult {
+        let hidden = match &self.0.secrets {
+            Secrets::Kept => None,
+            Secrets::BlackedOut(secrets, learned) => {
+                Some(secrets.iter().cloned().chain(learned.all()).collect::<Vec<_>>())
             }
-            Err(error) => Err(without_secrets(error, &secrets)),
-        })
+        };
+        let value = match (answer, &hidden) {
+            (Err(error), None) => return error.into_result(),
+            (Err(error), Some(secrets)) => {
+                return without_secrets(error, &texts(secrets)).into_result();
+            }
+            (Ok(value), None) => value,
+            (Ok(mut value), Some(secrets)) => {
+                redact_value(&mut value, &texts(secrets));
+                value
+            }
+        };
+        let cap = Cap {
+            tool: name,
+            most: tool.max_bytes,
+            schema: &tool.output_schema,
+            validator: tool.output.as_ref(),
+            host: self.0.host.as_deref().zip(key),
+        };
+        let (value, kept) = cap.apply(value).await;
+        let mut result = CallToolResult::structured(value);
+        result.content.extend(kept.into_iter().map(link));
+        result
     }
 }
 
@@ -198,7 +301,7 @@ impl<S: Send + Sync + 'static> ServerHandler for Server<S> {
                 format!("windlass-{}", self.0.name),
                 env!("CARGO_PKG_VERSION"),
             ))
-            .with_instructions(self.0.instructions)
+            .with_instructions(self.instructions())
     }
 
     async fn list_tools(
@@ -206,13 +309,14 @@ impl<S: Send + Sync + 'static> ServerHandler for Server<S> {
         _request: Option<PaginatedRequestParams>,
         _cx: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = self.0.tools.values().map(|tool| tool.definition.clone()).collect();
+        let tools = self.offered().map(|(_, tool)| tool.definition.clone()).collect();
         let list = ListToolsResult { tools, ..Default::default() };
         Ok(list.with_ttl_ms(LIST_TTL_MS).with_cache_scope(CacheScope::Private))
     }
 
     fn get_tool(&self, name: &str) -> Option<rmcp::model::Tool> {
-        self.0.tools.get(name).map(|tool| tool.definition.clone())
+        let (_, tool) = self.tool(name)?;
+        self.withheld(tool).is_none().then(|| tool.definition.clone())
     }
 
     async fn call_tool(
@@ -220,27 +324,40 @@ impl<S: Send + Sync + 'static> ServerHandler for Server<S> {
         request: CallToolRequestParams,
         cx: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let name = request.name.as_ref();
-        if !self.0.tools.contains_key(name) && !self.0.withheld.contains(&name) {
-            return Err(self.unknown(name));
-        }
-        Ok(self.finish(self.answer(request, cx).await).into())
+        let found = self.tool(request.name.as_ref());
+        let Some((name, tool)) = found else { return Err(self.unknown(&request.name)) };
+        let arguments = request.arguments.unwrap_or_default();
+        let answer = self.answer(name, tool, arguments, &cx).await;
+        Ok(self.finish(name, tool, answer, key(&cx)).await.into())
     }
 }
 
-fn prepare<S>(tool: Tool<S>) -> Prepared<S> {
+fn prepare<S>(tool: Tool<S>) -> (Prepared<S>, Aliases) {
     let Tool { spec, run } = tool;
-    let validator =
-        jsonschema::validator_for(&spec.input).expect("the input schemas that ship are valid");
-    let definition = define(&spec);
-    let input = Input { schema: spec.input, aliases: spec.aliases, validator };
-    Prepared { definition, input, retry_class: spec.retry_class, run }
+    let aliases = Aliases::of(spec.name, spec.names, &spec.input, spec.aliases);
+    let definition = define(&spec, &aliases);
+    let prepared = Prepared {
+        definition,
+        output: jsonschema::validator_for(&spec.output).ok(),
+        output_schema: spec.output,
+        input: Input::new(spec.input, aliases.clone()),
+        retry_class: spec.retry_class,
+        needs: spec.needs,
+        max_bytes: spec.max_bytes,
+        run,
+    };
+    (prepared, aliases)
 }
 
 /// The tool as it is listed.
-fn define(spec: &ToolSpec) -> rmcp::model::Tool {
+fn define(spec: &ToolSpec, aliases: &Aliases) -> rmcp::model::Tool {
     let mut meta = MetaObject::new();
     meta.insert(RETRY_CLASS.to_owned(), spec.retry_class.word().into());
+    // Without any it still says that the tool converts types by itself.
+    meta.insert(ALIASES.to_owned(), serde_json::to_value(aliases).unwrap_or_default());
+    if spec.pollable {
+        meta.insert(POLLABLE.to_owned(), true.into());
+    }
     rmcp::model::Tool::new(spec.name, spec.description, object(&spec.input))
         .with_title(spec.title)
         .with_raw_output_schema(Arc::new(object(&spec.output)))
@@ -261,7 +378,7 @@ fn object(schema: &Value) -> JsonObject {
 }
 
 fn call(retry_class: RetryClass, arguments: JsonObject, cx: &RequestContext<RoleServer>) -> Call {
-    let key = cx.meta.get(IDEMPOTENCY_KEY).and_then(Value::as_str).filter(|key| !key.is_empty());
+    let key = key(cx);
     let retry_safe = match retry_class {
         RetryClass::Read | RetryClass::Idempotent => true,
         RetryClass::Keyed => key.is_some(),
@@ -293,11 +410,20 @@ async fn caught(mut running: Running) -> Answer {
     })
 }
 
-fn result(answer: Answer) -> CallToolResult {
-    match answer {
-        Ok(value) => CallToolResult::structured(value),
-        Err(error) => error.into_result(),
-    }
+fn key(cx: &RequestContext<RoleServer>) -> Option<&str> {
+    cx.meta.get(IDEMPOTENCY_KEY).and_then(Value::as_str).filter(|key| !key.is_empty())
+}
+
+fn texts(secrets: &[String]) -> Vec<&str> {
+    secrets.iter().map(String::as_str).collect()
+}
+
+/// Where a file that was kept is read.
+fn link(artifact: Artifact) -> ContentBlock {
+    let mut link =
+        Resource::new(artifact.resource_uri, artifact.name).with_mime_type(artifact.mime);
+    link.size = Some(artifact.bytes);
+    ContentBlock::resource_link(link)
 }
 
 fn without_secrets(error: ToolError, secrets: &[&str]) -> ToolError {

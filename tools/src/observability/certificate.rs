@@ -56,3 +56,35 @@ fn moment(tag: u8, text: &str) -> Option<i64> {
     let at = NaiveDateTime::parse_from_str(&full, "%Y%m%d%H%M%S").ok()?;
     Some(at.and_utc().timestamp_millis())
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    /// Made for this test; its key is gone.
+    const CERTIFICATE: &str = "MIIBfjCCASOgAwIBAgIUAZbaThPptblNheNtut/odk/MOhYwCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJbG9jYWxob3N0MB4X\
+        DTI2MTEyMTE4MDE1NVoXDTM2MTExODE4MDE1NVowFDESMBAGA1UEAwwJbG9jYWxob3N0MFkwEwYHKoZIzj0CAQYIKoZIzj0D\
+        AQcDQgAEjFlDtzMjTXjMaR95orFpeMSAFbzT5QQWKEw60oyPKVUdW21sVhj+7Q1nq25fPmfWXkGw+bpMT/H/NC1LJukRsaNT\
+        MFEwHQYDVR0OBBYEFNoHCj4VzYi28/vZdr2SjPBq3VDNMB8GA1UdIwQYMBaAFNoHCj4VzYi28/vZdr2SjPBq3VDNMA8GA1Ud\
+        EwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSQAwRgIhAPz7kCp3nFNytHmlA6n6CgbBpArZnpx3sKlOOGBUr84IAiEAmnnXtSAG\
+        ut4dZKl2cEpmlv48nA57aHwZBr6cgOB2dmo=";
+
+    #[test]
+    fn a_certificate_says_until_when_it_holds() {
+        let der = STANDARD.decode(CERTIFICATE).unwrap();
+        assert_eq!(expires_at(&der), Some(2_110_644_115_000));
+        for end in 0..der.len() / 2 {
+            assert_eq!(expires_at(&der[..end]), None, "cut after {end}");
+        }
+    }
+
+    #[test]
+    fn years_have_two_or_four_digits() {
+        assert_eq!(moment(UTC_TIME, "700101000001Z"), Some(1_000));
+        assert_eq!(moment(GENERALIZED_TIME, "20361118180155Z"), Some(2_110_644_115_000));
+        assert_eq!(moment(UTC_TIME, "20361118180155"), None);
+    }
+}

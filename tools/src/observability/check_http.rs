@@ -215,6 +215,19 @@ async fn check_http(state: &Observability, call: &Call) -> Answer {
     }
 }
 
+/// One look at the address of an app.
+pub(super) async fn look_once(state: &Observability, url: &str) -> Answer {
+    let arguments = json!({ "url": url });
+    let arguments: Arguments = serde_json::from_value(arguments)
+        .map_err(|error| invalid(format!("the arguments do not fit: {error}")))?;
+    let look = Probe::of(state, &arguments)?.look().await?;
+    Ok(json!({
+        "ok": look.ok, "url": url, "status": look.status, "latency_ms": look.latency_ms,
+        "failure": look.failure, "message": look.message,
+        "tls_expires_at": look.tls_expires_at.map(rfc3339),
+    }))
+}
+
 /// The name under which the looks of a step are kept between its calls.
 fn memo(call: &Call) -> Option<String> {
     call.idempotency_key.as_ref().map(|key| format!("checkHttp/{key}"))
@@ -487,11 +500,12 @@ fn statuses(text: &str) -> Result<Vec<(u16, u16)>, ToolError> {
 fn is_tls(error: &reqwest::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || io.is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if error.is::<rustls::Error>() {
             return true;
         }
-        cause = error.source();
+        // An error of input and output is not the source of what it wraps, but its outside.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = wrapped.map(|inner| inner as &(dyn std::error::Error + 'static)).or(error.source());
     }
     false
 }

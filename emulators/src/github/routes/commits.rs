@@ -2,7 +2,7 @@
 
 use super::{Handler, Outcome, not_found, ok, unprocessable};
 use crate::clock;
-use crate::github::state::Commit;
+use crate::github::state::{Commit, Repository};
 
 impl Handler<'_> {
     /// The routes of commits.
@@ -20,11 +20,14 @@ impl Handler<'_> {
         let repository = self.repository();
         let start = self.query("sha").unwrap_or(&repository.default_branch);
         let sha = repository.resolve(start).ok_or_else(not_found)?;
-        let since = self.query("since").map(str::to_owned);
-        let recent = |commit: &&Commit| {
-            since.as_deref().is_none_or(|since| since <= clock::timestamp(commit.at_ms).as_str())
+        let until = self.query("until");
+        let path = self.query("path");
+        let wanted = |commit: &&Commit| {
+            self.is_since(commit.at_ms)
+                && until.is_none_or(|until| clock::timestamp(commit.at_ms).as_str() <= until)
+                && path.is_none_or(|path| repository.touches(commit, path))
         };
-        let commits = repository.walk(sha).into_iter().filter(recent);
+        let commits = repository.walk(sha).into_iter().filter(wanted);
         self.page(commits.map(|commit| self.shapes().commit(commit)).collect())
     }
 
@@ -50,5 +53,19 @@ impl Handler<'_> {
         let mut reply = ok(self.shapes().comparison(&comparison, basehead, page));
         reply.headers.extend(link);
         Ok(reply)
+    }
+}
+
+impl Repository {
+    /// Whether a commit changes a file, or one in a directory.
+    fn touches(&self, commit: &Commit, path: &str) -> bool {
+        let directory = format!("{path}/");
+        let files = |sha: Option<&String>| {
+            let tree = sha.and_then(|sha| self.commits.get(sha)).map(|own| &own.tree);
+            let entries = tree.and_then(|tree| self.trees.get(tree)).into_iter().flatten();
+            let below = entries.filter(|(own, _)| *own == path || own.starts_with(&directory));
+            below.map(|(own, entry)| (own.clone(), entry.clone())).collect::<Vec<_>>()
+        };
+        files(Some(&commit.sha)) != files(commit.parents.first())
     }
 }

@@ -5,7 +5,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::{Handler, Outcome, Reply, created, invalid, not_found, ok, refusal, unprocessable};
+use super::{
+    Handler, Outcome, Reply, created, invalid, no_content, not_found, ok, refusal, unprocessable,
+};
 use crate::github::state::{Tree, TreeEntry};
 
 impl Handler<'_> {
@@ -34,9 +36,14 @@ impl Handler<'_> {
         let branch = |name: &str| {
             let sha = self.repository().branch(name).unwrap_or_default();
             let link = shapes.api(&format!("/commits/{sha}"));
-            json!({ "name": name, "commit": { "sha": sha, "url": link }, "protected": false })
+            json!({ "name": name, "commit": { "sha": sha, "url": link }, "protected": self.repository().protected.contains(name) })
         };
-        self.page(self.repository().branches().into_iter().map(branch).collect())
+        let wanted = self.query("protected");
+        let fits = |name: &&str| {
+            let own = self.repository().protected.contains(*name).to_string();
+            wanted.is_none_or(|wanted| wanted == own)
+        };
+        self.page(self.repository().branches().into_iter().filter(fits).map(branch).collect())
     }
 
     fn get_branch(&self, name: &str) -> Outcome {
@@ -109,10 +116,13 @@ impl Handler<'_> {
 
     fn delete_ref(&mut self, name: &str) -> Outcome {
         let full = format!("refs/{name}");
+        if self.repository().protected.contains(name.trim_start_matches("heads/")) {
+            return Err(unprocessable("Cannot delete this protected branch"));
+        }
         self.change(|repository| repository.refs.remove(&full))
             .ok_or_else(|| unprocessable("Reference does not exist"))?;
         self.record("ref_deleted", &full);
-        Ok(Reply { status: StatusCode::NO_CONTENT, body: Value::Null, headers: Vec::new() })
+        Ok(no_content())
     }
 
     fn create_commit(&mut self) -> Outcome {

@@ -1,9 +1,9 @@
 //! Pull requests and reviews.
 
 use axum::http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Handler, Outcome, Reply, created, custom, invalid, merge, ok, unprocessable};
+use super::{Handler, Outcome, Reply, created, custom, invalid, merge, ok, refusal, unprocessable};
 use crate::github::state::{Issue, Pull, Repository};
 
 impl Handler<'_> {
@@ -12,7 +12,10 @@ impl Handler<'_> {
         Some(match (self.request.method.as_str(), rest) {
             ("GET", ["pulls"]) => self.list_pulls(),
             ("POST", ["pulls"]) => self.create_pull(),
-            ("GET", ["pulls", number]) => self.get_pull(number),
+            ("GET", ["pulls", number]) if self.request.accept.contains("diff") => {
+                self.get_diff(number)
+            }
+            ("GET", ["pulls", number]) => self.look_at_pull(number),
             ("PATCH", ["pulls", number]) => self.update_pull(number),
             ("POST", ["pulls", number, "requested_reviewers"]) => self.request_reviewers(number),
             _ => return None,
@@ -43,7 +46,7 @@ impl Handler<'_> {
         let owner = format!("{}:", self.repository().owner);
         let head = head.strip_prefix(&owner).unwrap_or(&head).to_owned();
         let pull = self.new_pull(&head, &base)?;
-        let body = self.text("body").map(str::to_owned);
+        let body = self.body_text("PullRequest")?;
         let number = self.open(title, body, Vec::new(), Some(pull));
         self.record("pull_created", number);
         let reply = self.get_pull(&number.to_string())?;
@@ -76,7 +79,40 @@ impl Handler<'_> {
             requested_teams: Vec::new(),
             head_sha,
             base_sha,
+            merged_ms: None,
+            merge_commit: None,
+            reviews: Vec::new(),
+            line_comments: Vec::new(),
+            unknown_looks: 0,
+            blocked: None,
+            huge: false,
         })
+    }
+
+    /// Answers a pull request, and works out meanwhile whether it can be merged.
+    fn look_at_pull(&mut self, number: &str) -> Outcome {
+        let reply = self.get_pull(number)?;
+        let number = self.pull(number)?.0.number;
+        self.change(|repository| {
+            let issue = repository.issues.get_mut(&number).expect("looked up before");
+            let pull = issue.pull.as_mut().expect("looked up as a pull request");
+            pull.unknown_looks = pull.unknown_looks.saturating_sub(1);
+        });
+        Ok(reply)
+    }
+
+    fn get_diff(&self, number: &str) -> Outcome {
+        let (_, pull) = self.pull(number)?;
+        if pull.huge {
+            let message = "Sorry, the diff exceeded the maximum number of lines (20000)";
+            let mut reply = refusal(StatusCode::NOT_ACCEPTABLE, message);
+            reply.body["errors"] =
+                json!([{ "resource": "PullRequest", "field": "diff", "code": "too_large" }]);
+            return Err(reply);
+        }
+        let headers =
+            vec![("content-type", "application/vnd.github.diff; charset=utf-8".to_owned())];
+        Ok(Reply { headers, ..ok(self.shapes().pull_diff(pull).into()) })
     }
 
     fn get_pull(&self, number: &str) -> Outcome {
@@ -86,6 +122,12 @@ impl Handler<'_> {
 
     fn update_pull(&mut self, number: &str) -> Outcome {
         let number = self.pull(number)?.0.number;
+        self.body_text("PullRequest")?;
+        if let Some(base) = self.text("base")
+            && self.repository().branch(base).is_none()
+        {
+            return Err(invalid("PullRequest", "base", "invalid"));
+        }
         let body = self.request.body.clone();
         self.change_issue(number, |issue| issue.apply(&body));
         self.record("pull_updated", number);
@@ -99,6 +141,9 @@ impl Handler<'_> {
             let text = "Reviews may only be requested from collaborators. One or more of the users or \
                         teams you specified is not a collaborator of the repository.";
             return Err(unprocessable(text));
+        }
+        if reviewers.contains(&self.pull(&number.to_string())?.0.user) {
+            return Err(unprocessable("Review cannot be requested from pull request author."));
         }
         let teams = self.texts("team_reviewers");
         self.change_issue(number, |issue| {

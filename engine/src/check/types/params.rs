@@ -1,5 +1,7 @@
 //! What a tool or a workflow is given, against its input schema.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::near::{fold, near, obvious};
@@ -29,11 +31,23 @@ struct Site<'a> {
     pointer: String,
     /// The key, for messages; empty for the params themselves.
     path: String,
-    taker: &'a str,
+    taker: Taker<'a>,
     depth: usize,
 }
 
+/// Who takes the params.
+#[derive(Clone, Copy)]
+pub(super) struct Taker<'a> {
+    /// For messages.
+    pub(super) name: &'a str,
+    /// Other names of what it takes, each with its own one.
+    pub(super) aliases: Option<&'a BTreeMap<String, String>>,
+}
+
 struct Entry<'t> {
+    /// As the document has it.
+    written: &'t str,
+    /// As the taker knows it.
     key: &'t str,
     part: Part<'t>,
 }
@@ -44,7 +58,7 @@ pub(super) fn check(
     params: Branch<'_>,
     schema: Place<'_>,
     pointer: &str,
-    taker: &str,
+    taker: Taker<'_>,
 ) -> Findings {
     let site = Site { pointer: pointer.to_owned(), path: String::new(), taker, depth: 0 };
     check_part(scope, Part::Template(params), schema, &site, true)
@@ -61,7 +75,8 @@ fn check_part(
         let why = "the schema has too many alternatives to look at".to_owned();
         return Findings { problems: Vec::new(), unchecked: vec![site.unchecked(why)] };
     }
-    if let Some(entries) = entries(part) {
+    if let Some(mut entries) = entries(part) {
+        site.name_as_taken(&mut entries);
         return match schema.types().meets(Types::OBJECT) {
             true => check_object(scope, part, &entries, schema, site, strict),
             false => wrong_type(scope, part, schema, site),
@@ -90,7 +105,7 @@ fn check_object<'t>(
     for entry in entries {
         let inner = schema.declared(entry.key).or_else(|| schema.undeclared_key(entry.key));
         if let Some(inner) = inner {
-            findings.add(check_part(scope, entry.part, inner, &site.key(entry.key), true));
+            findings.add(check_part(scope, entry.part, inner, &site.key(entry.written), true));
         }
     }
     let own_keys = schema.others() != Others::Allowed;
@@ -449,7 +464,7 @@ fn entries<'t>(part: Part<'t>) -> Option<Vec<Entry<'t>>> {
             View::Object(entries) => Some(
                 entries
                     .into_iter()
-                    .map(|(key, branch)| Entry { key, part: Part::Template(branch) })
+                    .map(|(key, branch)| Entry { written: key, key, part: Part::Template(branch) })
                     .collect(),
             ),
             View::Literal(value) => self::entries(Part::Literal(value)),
@@ -458,7 +473,11 @@ fn entries<'t>(part: Part<'t>) -> Option<Vec<Entry<'t>>> {
         Part::Literal(value) => {
             let object = value.as_object()?;
             let entries = object.iter();
-            Some(entries.map(|(key, value)| Entry { key, part: Part::Literal(value) }).collect())
+            Some(
+                entries
+                    .map(|(key, value)| Entry { written: key, key, part: Part::Literal(value) })
+                    .collect(),
+            )
         }
     }
 }
@@ -520,8 +539,8 @@ impl<'a> Site<'a> {
     /// What takes keys here.
     fn owner(&self) -> String {
         match self.path.as_str() {
-            "" => self.taker.to_owned(),
-            path => format!("`{path}` of {}", self.taker),
+            "" => self.taker.name.to_owned(),
+            path => format!("`{path}` of {}", self.taker.name),
         }
     }
 
@@ -532,8 +551,19 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// Gives the params the names that their taker uses; what is inside of them has no others.
+    fn name_as_taken<'t>(&self, entries: &mut [Entry<'t>])
+    where
+        'a: 't,
+    {
+        let Some(aliases) = self.taker.aliases.filter(|_| self.path.is_empty()) else { return };
+        for entry in entries {
+            entry.key = aliases.get(entry.written).map_or(entry.written, String::as_str);
+        }
+    }
+
     fn unchecked(&self, why: impl Into<String>) -> Unchecked {
-        let what = format!("{} of {}", self.name(), self.taker);
+        let what = format!("{} of {}", self.name(), self.taker.name);
         Unchecked { pointer: self.pointer.clone(), what, why: why.into() }
     }
 }

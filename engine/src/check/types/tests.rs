@@ -17,7 +17,14 @@ struct Known {
 impl Known {
     fn with(mut self, name: &str, input: Value, output: Value) -> Known {
         let output = Some(output).filter(|schema| !schema.is_null());
-        self.tools.insert(name.to_owned(), ToolSchemas { input, output, read_only: false });
+        let schemas = ToolSchemas { input, output, read_only: false, aliases: BTreeMap::new() };
+        self.tools.insert(name.to_owned(), schemas);
+        self
+    }
+
+    fn calling(mut self, name: &str, other: &str, own: &str) -> Known {
+        let aliases = &mut self.tools.get_mut(name).unwrap().aliases;
+        aliases.insert(other.to_owned(), own.to_owned());
         self
     }
 }
@@ -390,4 +397,28 @@ fn a_literal_is_checked_by_a_schema_that_refers_only_to_itself() {
     let findings = check(steps, &tools);
     let codes: Vec<_> = findings.problems.iter().map(|problem| problem.pointer.as_str()).collect();
     assert_eq!(codes, ["/steps/1/params/w"], "{findings:#?}");
+}
+
+#[test]
+fn a_param_may_have_another_name_that_its_tool_knows() {
+    let mut input = object(json!({ "number": { "type": "integer" } }));
+    input["additionalProperties"] = false.into();
+    let tools = Known::default().with("t.take", input, Value::Null).calling(
+        "t.take",
+        "issue_number",
+        "number",
+    );
+    let found = |params: &str| {
+        let findings =
+            check(&format!("  - {{ name: a, tool: t.take, params: {params} }}\n"), &tools);
+        let codes = findings.problems.into_iter().map(|problem| (problem.code, problem.pointer));
+        codes.collect::<Vec<_>>()
+    };
+    assert_eq!(found("{ issue_number: 7 }"), []);
+    assert_eq!(found("{ number: 7 }"), []);
+    let place = "/steps/0/params/issue_number".to_owned();
+    assert_eq!(found("{ issue_number: true }"), [("wrong_type", place)]);
+    let codes: Vec<_> =
+        found("{ isue_number: 7, issue_number: 7 }").into_iter().map(|it| it.0).collect();
+    assert_eq!(codes, ["unknown_key"]);
 }
