@@ -4,6 +4,8 @@ mod change;
 mod command;
 mod config;
 mod driver;
+#[cfg(feature = "ecs")]
+mod ecs;
 mod follow;
 mod github_workflow;
 mod http;
@@ -16,7 +18,6 @@ mod rollback;
 mod services;
 mod shapes;
 mod targets;
-mod tasks;
 mod template;
 mod webhook;
 
@@ -43,6 +44,8 @@ struct Deploy {
     around: Surroundings,
     /// Where deployments and locks are remembered; forgotten with the process where there is no program around.
     host: Arc<dyn Host>,
+    #[cfg(feature = "ecs")]
+    clients: ecs::Clients,
 }
 
 impl fmt::Debug for Deploy {
@@ -60,7 +63,13 @@ pub fn deploy(config: DeployConfig, around: &Surroundings) -> impl ServerHandler
     let (read_only, production) = (config.read_only, config.has_production());
     let secrets = secrets(&config, around);
     let host = around.host.clone().unwrap_or_else(|| Arc::new(Forgetful::default()));
-    let state = Deploy { config, around: around.clone(), host };
+    let state = Deploy {
+        config,
+        around: around.clone(),
+        host,
+        #[cfg(feature = "ecs")]
+        clients: ecs::Clients::default(),
+    };
     let server = Server::new(NAME, instructions, state, tools(production))
         .redacting(secrets)
         .hosted(around.host.clone());
@@ -73,7 +82,8 @@ fn tools(production: bool) -> Vec<Tool<Deploy>> {
     tools.extend(follow::tools());
     tools.extend(targets::tools());
     tools.extend(services::tools(production));
-    tools.extend(tasks::tools());
+    #[cfg(feature = "ecs")]
+    tools.extend(ecs::tools(production));
     tools.extend(locks::tools());
     tools
 }

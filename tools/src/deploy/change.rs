@@ -406,6 +406,9 @@ pub(super) async fn carry_out(
         Some(found) => {
             // It is known to have failed, or nobody knows whether it began.
             let again = !found.begun && !found.status.is_done();
+            if !again && !wanted.supersede {
+                refuse_running(&*driver, place, &journal.records().await?).await?;
+            }
             (
                 Record {
                     status: Status::Pending,
@@ -418,7 +421,7 @@ pub(super) async fn carry_out(
             )
         }
         None => {
-            let records = refreshed(&*driver, place, &journal).await?;
+            let records = refreshed(deploy, place, &journal).await?;
             if !wanted.supersede {
                 refuse_running(&*driver, place, &records).await?;
             }
@@ -426,8 +429,8 @@ pub(super) async fn carry_out(
         }
     };
     journal.save(&record).await?;
-    let (change, supersede) = (wanted.change, wanted.supersede);
-    let mut order = Order { place, call, record, journal: &journal, change, again, supersede };
+    let change = wanted.change;
+    let mut order = Order { place, call, record, journal: &journal, change, again };
     match driver.begin(&mut order).await {
         Ok(begun) => finish(place, &journal, order.record, begun).await,
         Err(error) => Err(failed(&journal, order.record, error).await),
@@ -493,19 +496,16 @@ async fn dry_run(
 
 /// What is remembered, with what became of those that were under way.
 async fn refreshed(
-    driver: &dyn Driver,
+    deploy: &Deploy,
     place: &Place,
     journal: &Journal<'_>,
 ) -> Result<Vec<Record>, ToolError> {
     let mut records = journal.records().await?;
     for record in records.iter_mut().filter(|record| !record.status.is_done() && record.begun) {
-        let Ok(look) = driver.look(place, record).await else { continue };
-        if look.status.is_done() {
-            super::follow::note(record, &look);
-            journal.save(record).await?;
-        }
+        // One that cannot be looked at now does not keep others from being deployed.
+        _ = super::follow::look(deploy, place, record).await;
     }
-    Ok(records)
+    journal.records().await
 }
 
 async fn refuse_running(
@@ -520,7 +520,12 @@ async fn refuse_running(
     ))
 }
 
-fn begin_record(call: &Call, place: &Place, wanted: &Wanted, records: &[Record]) -> Record {
+pub(super) fn begin_record(
+    call: &Call,
+    place: &Place,
+    wanted: &Wanted,
+    records: &[Record],
+) -> Record {
     let id = format!("{}/{}", place.name, id(call, place, records.len()));
     let before = current(records).and_then(|record| record.version.clone());
     Record {
@@ -542,7 +547,6 @@ fn begin_record(call: &Call, place: &Place, wanted: &Wanted, records: &[Record])
         finished_at: None,
         url: None,
         problem: None,
-        taken_back_by: None,
         state: Value::Null,
     }
 }

@@ -145,8 +145,6 @@ pub(super) struct Order<'a> {
     pub(super) change: Change,
     /// Whether an earlier attempt may have begun it.
     pub(super) again: bool,
-    /// Whether a running deployment may be overtaken.
-    pub(super) supersede: bool,
 }
 
 /// What is to be different. Drivers that know only versions look at the record alone.
@@ -216,6 +214,11 @@ impl Deploy {
             Kind::GithubWorkflow(settings) => {
                 Box::new(github_workflow::Driver { deploy: self, settings: settings.clone() })
             }
+            #[cfg(feature = "ecs")]
+            Kind::Ecs(settings) => {
+                Box::new(super::ecs::Driver { deploy: self, settings: settings.clone() })
+            }
+            #[cfg(not(feature = "ecs"))]
             Kind::Ecs(_) => {
                 return Err(unsupported("this build cannot deploy to ECS".to_owned()));
             }

@@ -15,6 +15,8 @@ use crate::contract::schema::{changing_arguments, changing_result, planned, text
 use crate::contract::{Answer, Call, RetryClass, Tool, ToolError, ToolSpec};
 
 const MOST_LISTED: usize = 50;
+/// In the state of a rollback: the deployment that it takes back.
+pub(super) const TAKES_BACK: &str = "takes_back";
 
 #[derive(Deserialize)]
 struct Arguments {
@@ -161,7 +163,7 @@ fn list_spec() -> ToolSpec {
 fn continue_spec() -> ToolSpec {
     let own = json!({
         "deployment_id": id(),
-        "hook_id": text("Which question is answered, as waitForDeployment named it; the open one when left out"),
+        "hook_id": text("Which question is answered, as waitForDeployment named it in awaiting_action"),
         "action": { "type": "string", "enum": ["continue", "rollback"] },
     });
     let more = json!({ "already": { "type": "boolean", "description": "True when the question was answered before" } });
@@ -173,7 +175,7 @@ fn continue_spec() -> ToolSpec {
         input: changing_arguments(arguments(
             serde_json::Map::new(),
             own,
-            &["deployment_id", "action"],
+            &["deployment_id", "hook_id", "action"],
         )),
         output: changing_result(with(deployment(), more), &required),
         destructive: true,
@@ -253,9 +255,7 @@ async fn get(deploy: &Deploy, call: &Call) -> Answer {
     let arguments: Arguments = call.parse()?;
     let Found { place, mut record } =
         find(deploy, &arguments.address, arguments.deployment_id.as_deref()).await?;
-    let driver = deploy.driver(&place)?;
-    let look = driver.look(&place, &record).await?;
-    note(&mut record, &look);
+    let look = look(deploy, &place, &mut record).await?;
     Ok(shown(&place, &record, &look))
 }
 
@@ -315,14 +315,51 @@ async fn stop(deploy: &Deploy, call: &Call) -> Answer {
 }
 
 /// Looks at a deployment and notes what it saw.
-async fn look(deploy: &Deploy, place: &Place, record: &mut Record) -> Result<Look, ToolError> {
-    let look = deploy.driver(place)?.look(place, record).await?;
+pub(super) async fn look(
+    deploy: &Deploy,
+    place: &Place,
+    record: &mut Record,
+) -> Result<Look, ToolError> {
+    let look = match record.state[TAKES_BACK].as_str() {
+        Some(original) => look_back(deploy, place, original).await?,
+        None => deploy.driver(place)?.look(place, record).await?,
+    };
     let before = record.clone();
     note(record, &look);
     if *record != before {
         deploy.journal(place).save(record).await?;
     }
     Ok(look)
+}
+
+/// Looks at a deployment that another one takes back: the end of the one is the success of the other.
+async fn look_back(deploy: &Deploy, place: &Place, original: &str) -> Result<Look, ToolError> {
+    let (driver, journal) = (deploy.driver(place)?, deploy.journal(place));
+    let records = journal.records().await?;
+    let original = driver.recall(place, &records, Some(original)).await?;
+    let mut original = original
+        .ok_or_else(|| not_found("the deployment that is taken back is not known".to_owned()))?;
+    let mut look = driver.look(place, &original).await?;
+    note(&mut original, &look);
+    journal.save(&original).await?;
+    look.status = taken_back(look.status);
+    look.state = None;
+    if look.status == Status::Succeeded {
+        (look.problem, look.diagnosis) = (None, Value::Null);
+    } else if look.status == Status::Failed {
+        let problem = "the deployment ended before it could be taken back, or could not be";
+        look.problem = Some(look.problem.unwrap_or_else(|| problem.to_owned()));
+    }
+    Ok(look)
+}
+
+/// What the status of a deployment is for the one that takes it back.
+pub(super) fn taken_back(status: Status) -> Status {
+    match status {
+        Status::RolledBack | Status::Stopped => Status::Succeeded,
+        Status::Succeeded | Status::Failed => Status::Failed,
+        Status::Pending | Status::InProgress | Status::AwaitingAction => Status::InProgress,
+    }
 }
 
 /// Takes what a look showed into the record.

@@ -9,6 +9,9 @@ use super::template::Words;
 use crate::contract::schema::text;
 use crate::contract::{Code, ToolError};
 
+/// Stands for the region that nobody names.
+const DEFAULT_REGION: &str = "default";
+
 /// The arguments that say where.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Address {
@@ -129,6 +132,11 @@ impl Deploy {
         if let Some(place) = self.service_of_arn(deployment_id) {
             return Ok(place);
         }
+        let parts: Vec<_> = deployment_id.splitn(5, '/').collect();
+        if let ["ecs", region, cluster, service, _] = parts.as_slice() {
+            let region = Some((*region).to_owned()).filter(|region| region != DEFAULT_REGION);
+            return Ok(self.service(cluster, service, &Address { region, ..Address::default() }));
+        }
         let mut parts = deployment_id.splitn(3, '/');
         match (parts.next(), parts.next(), parts.next()) {
             (Some(app), Some(environment), Some(_)) => self.configured(app, Some(environment)),
@@ -199,7 +207,7 @@ impl Deploy {
             service: service.to_owned(),
             ..Ecs::default()
         };
-        let region = ecs.region.as_deref().unwrap_or("default");
+        let region = ecs.region.as_deref().unwrap_or(DEFAULT_REGION);
         Place {
             name: format!("ecs/{region}/{}/{}", short(cluster), short(service)),
             app: None,

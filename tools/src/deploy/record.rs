@@ -88,9 +88,6 @@ pub(super) struct Record {
     pub(super) url: Option<String>,
     /// Why it failed.
     pub(super) problem: Option<String>,
-    /// The idempotency key of the call that took it back while it ran.
-    #[serde(default)]
-    pub(super) taken_back_by: Option<String>,
     /// What its driver needs to find it again.
     #[serde(default)]
     pub(super) state: Value,
@@ -247,7 +244,6 @@ mod tests {
             finished_at: None,
             url: None,
             problem: None,
-            taken_back_by: None,
             state: Value::Null,
         }
     }

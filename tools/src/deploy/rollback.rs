@@ -1,15 +1,16 @@
 //! rollbackService: takes back what runs, or returns to what ran before.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::change::{Wanted, answer, carry_out, changed_output};
+use super::change::{Wanted, answer, begin_record, carry_out, changed_output};
 use super::config::Kind;
-use super::driver::{Change, Driver, image_of};
+use super::driver::{Change, image_of};
+use super::follow::{TAKES_BACK, taken_back};
 use super::place::{self, Address, Place, arguments, invalid};
 use super::record::{Action, Journal, Record, before_current};
 use super::template::check_version;
-use super::{Deploy, locks};
+use super::{Deploy, locks, now};
 use crate::contract::schema::{changing_arguments, planned, text};
 use crate::contract::{Answer, Call, Code, RetryClass, Tool, ToolError, ToolSpec};
 
@@ -71,27 +72,38 @@ async fn roll_back(deploy: &Deploy, call: &Call) -> Answer {
     let driver = deploy.driver(&place)?;
     let journal = deploy.journal(&place);
     let records = journal.records().await?;
-    let key = call.idempotency_key.as_deref();
-    let ours = |record: &&Record| key.is_some() && record.taken_back_by.as_deref() == key;
-    if let Some(taken) = records.iter().rev().find(ours) {
-        return take_back(&*driver, &place, &journal, taken.clone(), call, false).await;
-    }
-    let known = journal.by_key(key).await?;
+    let known = journal.by_key(call.idempotency_key.as_deref()).await?;
     if let Some(known) = &known {
+        if !known.state[TAKES_BACK].is_null() {
+            return take_back(deploy, &place, &journal, known.clone(), false).await;
+        }
         // What ran before is another thing once an earlier attempt of this call went back to it.
         arguments.target_revision = arguments.target_revision.or_else(|| known.to.clone());
     }
     if arguments.target_revision.is_none()
         && known.is_none()
-        && let Some(running) = driver.running(&place, &records).await?
         && stops(&place)
+        && let Some(running) = driver.running(&place, &records).await?
     {
         locks::guard(deploy, &place, call, arguments.by.as_deref()).await?;
         if arguments.dry_run {
             let step = format!("take back the running deployment {}", running.deployment_id);
             return Ok(planned(vec![step], json!({ "deployment_id": running.deployment_id })));
         }
-        return take_back(&*driver, &place, &journal, running, call, true).await;
+        let wanted = Wanted {
+            action: Action::Rollback,
+            version: running.previous_version.clone(),
+            to: running.from.clone(),
+            change: Change::default(),
+            reason: arguments.reason,
+            by: arguments.by,
+            supersede: true,
+            dry_run: false,
+        };
+        let mut record = begin_record(call, &place, &wanted, &records);
+        record.from.clone_from(&running.to);
+        record.state = json!({ TAKES_BACK: running.deployment_id });
+        return take_back(deploy, &place, &journal, record, true).await;
     }
     let wanted = wanted(&place, &records, arguments)?;
     carry_out(deploy, call, &place, wanted).await
@@ -102,25 +114,29 @@ fn stops(place: &Place) -> bool {
     matches!(place.environment.kind, Kind::Ecs(_) | Kind::Mock(_))
 }
 
+/// Takes a running deployment back, or finds that an earlier attempt did.
 async fn take_back(
-    driver: &dyn Driver,
+    deploy: &Deploy,
     place: &Place,
     journal: &Journal<'_>,
     mut record: Record,
-    call: &Call,
     first: bool,
 ) -> Answer {
-    record.taken_back_by.clone_from(&call.idempotency_key);
     // Written first: when the answer is lost, the next attempt knows which deployment it is about.
     journal.save(&record).await?;
-    if !record.status.is_done() {
-        record.status = driver.stop(place, &mut record, true).await?;
+    if !record.begun {
+        let (driver, records) = (deploy.driver(place)?, journal.records().await?);
+        let id = record.state[TAKES_BACK].as_str();
+        if let Some(mut running) = driver.recall(place, &records, id).await? {
+            running.status = driver.stop(place, &mut running, true).await?;
+            journal.save(&running).await?;
+            record.status = taken_back(running.status);
+        }
+        record.begun = true;
+        record.finished_at = record.status.is_done().then(now);
         journal.save(&record).await?;
     }
-    let back_to = record.from.clone();
-    let details = json!({
-        "action": "rollback", "from": record.to, "to": back_to, "created": first, "images": [],
-    });
+    let details = json!({ "changed": true, "created": first, "images": [] });
     Ok(answer(place, &record, true, details))
 }
 
