@@ -49,6 +49,8 @@ fn cases() -> Vec<Case> {
         ("deploy.rollbackService", service(json!({}))),
         ("deploy.continueDeployment", json!({ "deployment_id": deployment, "action": "continue" })),
         ("deploy.stopDeployment", json!({ "deployment_id": deployment })),
+        ("deploy.runTask", service(json!({ "command": ["migrate"] }))),
+        ("deploy.stopTask", json!({ "task_arn": "${input.task_arn}" })),
     ]
 }
 
@@ -68,6 +70,12 @@ fn begin_canary(aws: &AwsEmulator, place: &str) -> Value {
     updated["service"]["currentServiceDeployment"].clone()
 }
 
+/// A one-off task that runs.
+fn begin_task(aws: &AwsEmulator, place: &str) -> Value {
+    let run = json!({ "cluster": CLUSTER, "taskDefinition": place, "startedBy": place });
+    aws.ask("ecs:RunTask", &run).unwrap()["tasks"][0]["taskArn"].clone()
+}
+
 impl World for AwsEmulator {
     fn prepare(&self, tool: &str, place: &str) -> Value {
         self.add_service(NewService::new(CLUSTER, place, "registry.example/web:v1"));
@@ -80,12 +88,23 @@ impl World for AwsEmulator {
         self.settle();
         let paused = ["deploy.continueDeployment", "deploy.stopDeployment"].contains(&tool);
         let deployment = if paused { begin_canary(self, place) } else { Value::Null };
-        json!({ "place": place, "deployment_id": deployment })
+        let task = if tool == "deploy.stopTask" { begin_task(self, place) } else { Value::Null };
+        let ecs = self.ecs();
+        let hook = ecs.deployments.last().and_then(|one| one.awaits());
+        json!({ "place": place, "deployment_id": deployment, "hook_id": hook, "task_arn": task })
     }
 
     fn changes(&self, place: &str) -> Vec<(String, String)> {
+        // A call names its service or something of it; the only one without does so by the ARN of a task.
+        let ecs = self.ecs();
+        let family = format!("/{place}:");
+        let tasks = ecs.tasks.iter().filter(|task| task.task_definition.contains(&family));
+        let tasks: Vec<_> = tasks.map(|task| task.arn.clone()).collect();
         let requests = self.requests();
-        let own = requests.iter().filter(|request| request.input.to_string().contains(place));
+        let own = requests.iter().filter(|request| {
+            let input = request.input.to_string();
+            input.contains(place) || tasks.iter().any(|arn| input.contains(arn))
+        });
         let operations = own.map(|request| request.operation.clone());
         let changing = operations.filter(|one| CHANGES.iter().any(|change| one.ends_with(change)));
         changing.map(|operation| ("POST".to_owned(), operation)).collect()
@@ -98,10 +117,15 @@ impl World for AwsEmulator {
         let deployments: Vec<_> =
             own.map(|one| json!([one.status.name(), one.awaits().is_some()])).collect();
         let definitions = ecs.task_definitions.iter().filter(|one| one.family == place);
+        let own = ecs.tasks.iter().filter(|one| {
+            !one.is_of_service() && one.task_definition.contains(&format!("/{place}:"))
+        });
+        let tasks: Vec<_> = own.map(|one| json!([one.last_status, one.stop_code])).collect();
         let definition = &ecs.services[&key].task_definition;
         json!({
             "deployments": deployments,
             "definitions": definitions.count(),
+            "tasks": tasks,
             "current": definition.rsplit(':').next(),
         })
     }

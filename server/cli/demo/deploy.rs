@@ -189,6 +189,10 @@ impl Stage {
             .env("AWS_REGION", REGION)
             .env_remove("AWS_PROFILE")
             .env_remove("AWS_SESSION_TOKEN")
+            // What somebody has set for their own Windlass is not for this one.
+            .env("WINDLASS_DATA_DIR", self.folder.join("data"))
+            .env_remove("WINDLASS_DATABASE")
+            .env_remove("WINDLASS_WORKSPACE")
             .env("WINDLASS_WORKER_IDLE_MS", WORKER_IDLE_MS.to_string())
             .env("WINDLASS_LOG", "warn")
             .kill_on_drop(true);
