@@ -158,7 +158,7 @@ impl Shapes<'_> {
         let id = known.map_or(0, |label| label.id);
         json!({
             "id": id, "node_id": node_id("Label", &id.to_string()),
-            "url": self.api(&format!("/labels/{name}")), "name": name, "description": null,
+            "url": self.api(&format!("/labels/{name}")), "name": name, "description": "",
             "color": known.map_or("ededed", |label| label.color.as_str()), "default": false,
         })
     }

@@ -202,7 +202,7 @@ impl Stage {
     fn what_next(&self) -> String {
         let (windlass, folder) = (shown(&self.windlass), shown(&self.folder));
         let lines = [
-            ("The other answer", format!("{windlass} demo deploy --answer promote")),
+            ("Either answer", format!("{windlass} demo deploy --answer promote|roll-back")),
             ("The workflow", "workflows/deploy_canary.yaml".to_owned()),
             ("What was done, step by step", format!("cd {folder} && {windlass} list executions")),
             ("Throw it away", format!("rm -r {folder}")),
