@@ -47,7 +47,10 @@ fn cases() -> Vec<Case> {
         ("deploy.updateService", service(json!({ "imageUri": "registry.example/web:v3" }))),
         ("deploy.restartService", service(json!({}))),
         ("deploy.rollbackService", service(json!({}))),
-        ("deploy.continueDeployment", json!({ "deployment_id": deployment, "action": "continue" })),
+        (
+            "deploy.continueDeployment",
+            json!({ "deployment_id": deployment, "hook_id": "${input.hook_id}", "action": "continue" }),
+        ),
         ("deploy.stopDeployment", json!({ "deployment_id": deployment })),
         ("deploy.runTask", service(json!({ "command": ["migrate"] }))),
         ("deploy.stopTask", json!({ "task_arn": "${input.task_arn}" })),
