@@ -126,7 +126,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Usage(arguments) => usage::run(&session, &arguments).await,
         Command::Artifacts(arguments) => artifacts::list(&session, &arguments).await,
         Command::Artifact(arguments) => artifacts::write(&session, &arguments).await,
-        Command::Demo => demo::run(&session).await,
+        Command::Demo(arguments) => demo::run(&session, arguments).await,
         Command::Schema => Ok(schema::run()),
         Command::Config => Ok(settings(&session)),
         Command::Worker => worker::run(),

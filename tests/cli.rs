@@ -349,6 +349,33 @@ fn the_demo_opens_a_pull_request_and_leaves_no_process_behind() {
     });
 }
 
+#[test]
+fn the_demo_of_a_canary_shows_what_is_new_in_the_log_and_does_as_it_is_told() {
+    let project = Project::new();
+    let demo =
+        |arguments: &[&str]| project.run(&[&["demo", "deploy"], arguments].concat()).expect(0);
+    let promoted = demo(&["--answer", "promote", "--json"]).json();
+    assert_eq!(promoted["deployment"]["status"], "SUCCESSFUL", "{promoted:#}");
+    assert_eq!(promoted["service"]["image"], "registry.example/web:v2-buggy", "{promoted:#}");
+    let patterns = &promoted["output"]["new_patterns"];
+    assert!(patterns.to_string().contains("PaymentError"), "{promoted:#}");
+    assert!(!patterns.to_string().contains("stock-service"), "it was there before: {promoted:#}");
+    assert_eq!(promoted["output"]["verdict"], "regressed", "{promoted:#}");
+    // Nobody sits at a terminal here: that is said, and the canary is taken back.
+    let told = demo(&[]).stdout;
+    for shown in [
+        "Nobody can be asked here",
+        "roll-back",
+        "registry.example/web:v1\n",
+        "ROLLBACK_SUCCESSFUL",
+    ] {
+        assert!(told.contains(shown), "{shown}: {told}");
+    }
+    eventually(PATIENCE, "the demo's processes to be gone", || {
+        (!works_in(&project.temporary())).then_some(())
+    });
+}
+
 /// Whether a process has its working directory below a folder.
 fn works_in(folder: &Path) -> bool {
     let folder = folder.canonicalize().unwrap();

@@ -13,6 +13,7 @@ mod harness;
 mod harness_itself;
 mod language;
 mod mcp;
+mod once;
 mod plan;
 mod saved;
 mod scale;

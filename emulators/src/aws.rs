@@ -163,6 +163,20 @@ impl AwsEmulator {
         self.world().requests.iter().filter(|record| record.operation.contains(operation)).count()
     }
 
+    /// Asks by hand what an SDK would ask, and leaves no trace in the ledger: `ask("ecs:UpdateService", …)`.
+    ///
+    /// # Errors
+    ///
+    /// What AWS refuses it with, as `code: message`.
+    pub fn ask(&self, operation: &str, input: &Value) -> Result<Value, String> {
+        let (service, operation) = operation.split_once(':').unwrap_or(("ecs", operation));
+        let service = if service == "logs" { "logs" } else { "ecs" };
+        let (id, operation) = (String::new(), operation.to_owned());
+        let request = Request { id, service, operation, input: input.clone() };
+        let answer = self.world().answer(&request);
+        answer.map_err(|refusal| format!("{}: {}", refusal.code, refusal.message))
+    }
+
     /// Lets rollouts and tasks get on by so much.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);

@@ -107,7 +107,7 @@ pub(super) enum Command {
     /// Write a file that an execution left behind
     Artifact(Artifact),
     /// Show it all in a few seconds: no account, database or network needed
-    Demo,
+    Demo(Demo),
     /// Print the JSON Schema of workflow files, for editors
     Schema,
     /// Print every setting with its default, as a windlass.toml to start from
@@ -125,6 +125,35 @@ Inputs are read by the workflow's input schema:
   labels=bug,docs           a list of texts; or JSON: labels='[\"bug\"]'
   repo.owner=octo           builds the object repo
   repo=octo/hello           the same as repo.owner=octo repo.name=hello";
+
+#[derive(Args, Debug)]
+pub(super) struct Demo {
+    /// What is shown; left out: from an issue to a pull request
+    #[command(subcommand)]
+    pub(super) what: Option<DemoOf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DemoOf {
+    /// Deploy a canary with an error in it to an emulated AWS, see what is new in its log, and decide
+    Deploy(DemoDeploy),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct DemoDeploy {
+    /// What to answer when you are asked; without it and without a terminal: roll-back
+    #[arg(long, value_name = "ANSWER")]
+    pub(super) answer: Option<Verdict>,
+}
+
+/// What is done with a canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Verdict {
+    /// Gives it all of the traffic
+    Promote,
+    /// Brings the version before again
+    RollBack,
+}
 
 #[derive(Args, Debug)]
 pub(super) struct Run {

@@ -1,5 +1,7 @@
 //! `windlass demo`: an agent's view of a whole run, against an emulated GitHub.
 
+mod deploy;
+
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder},
@@ -15,6 +17,7 @@ use windlass_emulators::GithubEmulator;
 use windlass_engine::ToolName;
 
 use super::{
+    arguments::{Demo, DemoOf},
     failure::{Exit, Failure},
     session::Session,
     terminal::{self, bold, dim, green},
@@ -51,7 +54,14 @@ struct Traces {
     pull_request_title: String,
 }
 
-pub(super) async fn run(session: &Session) -> Result<Exit, Failure> {
+pub(super) async fn run(session: &Session, arguments: Demo) -> Result<Exit, Failure> {
+    match arguments.what {
+        None => issue_to_pull_request(session).await,
+        Some(DemoOf::Deploy(arguments)) => deploy::run(session, &arguments).await,
+    }
+}
+
+async fn issue_to_pull_request(session: &Session) -> Result<Exit, Failure> {
     let stage = Stage::set().await?;
     if !session.json() {
         introduce(&stage);
@@ -85,14 +95,7 @@ fn introduce(stage: &Stage) {
 
 impl Stage {
     async fn set() -> anyhow::Result<Stage> {
-        let folder = std::env::temp_dir().join(format!("windlass-demo-{}", clock::now()));
-        // Another user of the machine must neither read it nor have put it there.
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&folder)
-            .context("cannot make a folder for the demo")?;
-        fs::write(folder.join("windlass.toml"), "data_dir = \"data\"\n")
-            .context("cannot write the demo's configuration")?;
+        let folder = empty_project("")?;
         let github = GithubEmulator::start().await.context("cannot start the emulated GitHub")?;
         let windlass = std::env::current_exe().context("cannot find the windlass program")?;
         Ok(Stage { folder, windlass, github })
@@ -162,12 +165,23 @@ impl Stage {
                 "On the real GitHub",
                 format!("GITHUB_TOKEN=… {windlass} run issue_to_pr owner=… repo=… issue_number=…"),
             ),
+            ("Deploy a canary", format!("{windlass} demo deploy")),
             ("In Claude Code", format!("claude mcp add windlass -- {windlass} serve")),
             ("In VS Code", format!("code --add-mcp '{entry}'")),
         ];
         let lines = lines.map(|(what, command)| format!("{}\n  {command}", dim(what)));
         format!("\n{}\n{}", bold("What to try next"), lines.join("\n"))
     }
+}
+
+/// A project of its own, with these settings.
+fn empty_project(settings: &str) -> anyhow::Result<PathBuf> {
+    let folder = std::env::temp_dir().join(format!("windlass-demo-{}", clock::now()));
+    // Another user of the machine must neither read it nor have put it there.
+    DirBuilder::new().mode(0o700).create(&folder).context("cannot make a folder for the demo")?;
+    fs::write(folder.join("windlass.toml"), format!("data_dir = \"data\"\n{settings}"))
+        .context("cannot write the demo's configuration")?;
+    Ok(folder)
 }
 
 fn call() -> Call {
