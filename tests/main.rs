@@ -5,6 +5,7 @@
 #[macro_use]
 mod durability;
 
+mod afu9;
 mod bounds;
 mod checks;
 mod cli;
@@ -21,6 +22,7 @@ mod schema;
 mod sdk;
 mod secrets;
 mod services;
+mod shipped;
 mod store;
 mod tidy;
 mod tool_servers;
