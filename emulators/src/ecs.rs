@@ -15,6 +15,9 @@
 //! // … an SDK at `aws.url()` calls UpdateService …
 //! aws.advance(Duration::from_secs(10)); // by hand, or `settle`: until nothing moves without a person
 //! aws.settle();
+//! aws.add_history(Duration::from_secs(60)); // what the tasks' log would have said before now
+//! aws.ask("ecs:StopTask", &serde_json::json!({ "cluster": "shop", "task": "…" })).ok(); // any operation by hand
+//! aws.fire_alarm("shop", "web", "web-5xx");
 //! aws.set_fate(":v3", TaskFate::Crashes); // tags `:crash…`, `:nopull…`, `:unhealthy…` have theirs already
 //! # Ok(())
 //! # }
