@@ -30,8 +30,14 @@ fn original(name: &str) -> Option<String> {
     document
 }
 
+const CLASSIFICATION: &str = "
+- profile: classifyIssue
+  answer: { type: bug, priority: high, category: cart, suggested_labels: [bug, urgent], milestone: Next, notes: It panics., confidence: 0.9 }
+";
+
 fn triages(document: &str, workflow: &str) {
-    let stage = Stage::new("");
+    let stage = Stage::new(CLASSIFICATION);
+    stage.github.change("octo/hello", |repository| repository.milestones.insert(1, "Next".into()));
     let number = stage.issue();
     stage.project.write(&format!("workflows/{workflow}.json"), document);
     let ended = stage.completes(workflow, &json!({ "repo": repo(), "issue_number": number }));

@@ -1,5 +1,10 @@
 //! The workflows that ship, run through the built binary against doubles: a GitHub, a mock deployer, a log, recorded models.
 
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener},
+};
+
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use windlass_emulators::{
@@ -24,7 +29,27 @@ const ANSWERS: &str = r#"
 pub(crate) struct Stage {
     pub(crate) project: Project,
     pub(crate) github: GithubEmulator,
+    /// Where a host answers.
+    host: SocketAddr,
     _runtime: Runtime,
+}
+
+/// A host that is well, except at `/nowhere`.
+fn host() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
+            let status = if line.contains("/nowhere") { "503 Gone" } else { "200 OK" };
+            let answer =
+                format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    address
 }
 
 impl Stage {
@@ -32,6 +57,7 @@ impl Stage {
         let runtime = Runtime::new().unwrap();
         let github = runtime.block_on(GithubEmulator::start()).unwrap();
         github.add_repository("octo/hello");
+        let host = host();
         let settings = format!(
             r#"
 [github]
@@ -53,14 +79,14 @@ paths = ["logs/*.log"]
 recorded = "answers.yaml"
 "#,
             github.url(),
-            github.address(),
+            host,
         );
         let project = Project::new()
             .with_env("GITHUB_TOKEN", "a-token-of-the-tests")
             .with_file("windlass.toml", &settings)
             .with_file("answers.yaml", &format!("{answers}{ANSWERS}"))
             .with_file("logs/app.log", "2026-11-21T10:00:00Z ERROR divided by zero\n");
-        Stage { project, github, _runtime: runtime }
+        Stage { project, github, host, _runtime: runtime }
     }
 
     /// Runs a workflow to its end.
@@ -159,7 +185,7 @@ fn an_issue_is_triaged_by_what_is_allowed() {
 
 const REVIEW: &str = "
 - profile: reviewCode
-  answer: { summary: One defect., has_feedback: FEEDBACK, verdict: comment, comments: [{ path: src/cart.rs, line: 1, severity: minor, body: Why? }], score: 70 }
+  answer: { summary: One defect., has_feedback: FEEDBACK, verdict: comment, comments: [{ path: src/cart.rs, line: 1, severity: note, body: Why? }], score: 70 }
 ";
 
 #[test]
@@ -263,13 +289,13 @@ fn the_health_of_everything_is_told_although_something_failed_lately() {
 #[test]
 fn a_host_is_registered_once_and_only_if_it_answers() {
     let stage = Stage::new("");
-    let port = stage.github.address().port();
+    let port = stage.host.port();
     let input = |path: &str| json!({ "hostname": "127.0.0.1", "environment": "staging", "scheme": "http", "port": port, "path": path });
     let gone = stage.run("register_agent", &input("/nowhere"));
     assert_eq!(gone["error"]["step"], "check_connectivity", "{gone:#}");
-    let (asked, ended) = stage.approves("register_agent", input("/repos/octo/hello"));
+    let (asked, ended) = stage.approves("register_agent", input("/health"));
     assert!(asked.starts_with("Register 127.0.0.1 for staging?"), "{asked}");
     assert!(ended["output"]["document"].as_str().unwrap().starts_with("doc_"), "{ended:#}");
-    let again = stage.completes("register_agent", &input("/repos/octo/hello"));
+    let again = stage.completes("register_agent", &input("/health"));
     assert_eq!(status(&again, "registered"), "completed", "{again:#}");
 }
