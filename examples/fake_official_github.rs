@@ -21,7 +21,9 @@ fn main() {
             } }),
             "tools/list" => json!({ "result": { "tools": tools() } }),
             "tools/call" => json!({ "result": call(&ledger, &message["params"]) }),
-            other => json!({ "error": { "code": -32601, "message": format!("Method not found: {other}") } }),
+            other => {
+                json!({ "error": { "code": -32601, "message": format!("Method not found: {other}") } })
+            }
         };
         let mut answer = answer;
         answer["jsonrpc"] = "2.0".into();
@@ -37,30 +39,56 @@ fn tools() -> Value {
     let number = json!({ "type": "number" });
     let tool = |name: &str, own: Value, required: &[&str]| {
         let mut properties = json!({ "owner": text, "repo": text });
-        properties.as_object_mut().expect("an object").extend(own.as_object().cloned().unwrap_or_default());
+        properties
+            .as_object_mut()
+            .expect("an object")
+            .extend(own.as_object().cloned().unwrap_or_default());
         let required: Vec<_> = ["owner", "repo"].iter().chain(required).collect();
         json!({ "name": name, "description": name, "inputSchema": {
             "type": "object", "properties": properties, "required": required,
         } })
     };
     json!([
-        tool("issue_read", json!({ "method": text, "issue_number": number }), &["method", "issue_number"]),
+        tool(
+            "issue_read",
+            json!({ "method": text, "issue_number": number }),
+            &["method", "issue_number"]
+        ),
         tool("issue_write", json!({ "method": text, "title": text }), &["method"]),
         tool("create_branch", json!({ "branch": text, "from_branch": text }), &["branch"]),
-        tool("pull_request_read", json!({ "method": text, "pullNumber": number }), &["method", "pullNumber"]),
-        tool("actions_run_trigger", json!({ "method": text, "workflow_id": text, "ref": text }), &["method"]),
+        tool(
+            "pull_request_read",
+            json!({ "method": text, "pullNumber": number }),
+            &["method", "pullNumber"]
+        ),
+        tool(
+            "actions_run_trigger",
+            json!({ "method": text, "workflow_id": text, "ref": text }),
+            &["method"]
+        ),
         tool("star_repository", json!({}), &[]),
     ])
 }
 
 fn call(ledger: &str, params: &Value) -> Value {
     let name = params["name"].as_str().unwrap_or_default();
-    let mut file = OpenOptions::new().create(true).append(true).open(ledger).expect("the ledger can be written");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(ledger)
+        .expect("the ledger can be written");
     writeln!(file, "{name} {}", params["arguments"]).expect("the ledger can be written");
     let text = match name {
-        "issue_read" => json!({ "number": params["arguments"]["issue_number"], "title": "Greet people" }).to_string(),
-        "issue_write" => json!({ "id": "1", "url": "https://github.com/octo/hello/issues/42" }).to_string(),
-        "create_branch" => json!({ "ref": "refs/heads/fix/7", "object": { "sha": "abc" } }).to_string(),
+        "issue_read" => {
+            json!({ "number": params["arguments"]["issue_number"], "title": "Greet people" })
+                .to_string()
+        }
+        "issue_write" => {
+            json!({ "id": "1", "url": "https://github.com/octo/hello/issues/42" }).to_string()
+        }
+        "create_branch" => {
+            json!({ "ref": "refs/heads/fix/7", "object": { "sha": "abc" } }).to_string()
+        }
         "pull_request_read" => "diff --git a/a b/a".to_owned(),
         _ => "Workflow run has been queued".to_owned(),
     };
