@@ -274,7 +274,8 @@ mod tests {
             let described = answers.filter(|(_, schema)| !schema.is_null()).chain(body);
             described.map(|(part, schema)| (format!("{} {part}", route.name), schema))
         });
-        assert!(100 < all.map(|(name, schema)| GITHUB.validator(&name, schema)).count());
+        let compiled: Vec<_> = all.map(|(name, schema)| GITHUB.validator(&name, schema)).collect();
+        assert!(100 < compiled.len());
     }
 
     #[test]

@@ -315,7 +315,8 @@ async fn a_log_that_is_gone_or_not_there_yet_says_so() {
     let error = client.error(logs()).await;
     assert_eq!(error["code"], "failed_precondition", "{error}");
     actions(&emulator, |actions| {
-        (actions.advance(id), actions.advance(id));
+        actions.advance(id);
+        actions.advance(id);
         actions.runs.get_mut(&id).unwrap().jobs[1].log_expired = true;
     });
     let error = client.error(logs()).await;
