@@ -260,6 +260,7 @@ impl File {
     fn is_test(&self) -> bool {
         self.path.starts_with("tests/")
             || self.path.starts_with("benches/")
+            || self.path.contains("/benches/")
             || self.path.contains("/tests/")
             || self.path.ends_with("/tests.rs")
     }

@@ -70,9 +70,13 @@ async fn what_the_worker_says_about_an_attempt_reaches_the_tool() {
         })
     }
     let client = Client::connect(server("tell", run, Arc::default())).await;
+    let before = crate::harness::now_ms();
     let answer =
         client.raw(request("tell", json!({})).attempt("k", 3)).await.unwrap().structured_content;
-    assert_eq!(answer, Some(json!(["k", 3, 1_795_255_505_000_i64, false])));
+    let answer = answer.unwrap();
+    let since = answer[2].as_i64().unwrap();
+    assert!((before..=crate::harness::now_ms()).contains(&since), "{answer}");
+    assert_eq!(answer, json!(["k", 3, since, false]));
     let answer = client.raw(request("tell", json!({}))).await.unwrap().structured_content;
     assert_eq!(answer, Some(json!([null, 1, null, false])));
 }

@@ -110,7 +110,7 @@ impl Client {
 }
 
 /// Milliseconds since 1970: tools look for what an earlier attempt did from then on.
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
