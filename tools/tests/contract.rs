@@ -74,7 +74,7 @@ async fn what_the_worker_says_about_an_attempt_reaches_the_tool() {
     let answer =
         client.raw(request("tell", json!({})).attempt("k", 3)).await.unwrap().structured_content;
     let answer = answer.unwrap();
-    let since = answer[2].as_i64().unwrap();
+    let since = answer[2].as_u64().unwrap();
     assert!((before..=crate::harness::now_ms()).contains(&since), "{answer}");
     assert_eq!(answer, json!(["k", 3, since, false]));
     let answer = client.raw(request("tell", json!({}))).await.unwrap().structured_content;
