@@ -27,3 +27,4 @@ mod store;
 mod tidy;
 mod tool_servers;
 mod verbs;
+mod writing;

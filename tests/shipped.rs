@@ -62,6 +62,7 @@ impl Stage {
             r#"
 [github]
 api_url = {:?}
+write_interval_ms = 0
 [deploy.targets.shop.environments.staging]
 kind = "mock"
 steps = 2
@@ -128,14 +129,14 @@ output: "${steps.open.number}"
         self.completes("change", &json!({}))["output"].as_u64().unwrap()
     }
 
-    fn door(&self) -> Client {
+    pub(crate) fn door(&self) -> Client {
         let mut door = self.project.client(&["serve"]);
         door.initialize();
         door
     }
 
     /// Runs a workflow that asks once; what it asked, and how it ended.
-    fn approves(&self, workflow: &str, input: Value) -> (String, Value) {
+    pub(crate) fn approves(&self, workflow: &str, input: Value) -> (String, Value) {
         let mut door = self.door();
         let id = begin(&mut door, workflow, input);
         let request = eventually(SOON, "a question", || {
@@ -148,7 +149,7 @@ output: "${steps.open.number}"
     }
 }
 
-fn status<'e>(execution: &'e Value, step: &str) -> &'e str {
+pub(crate) fn status<'e>(execution: &'e Value, step: &str) -> &'e str {
     let steps = execution["steps"].as_array().unwrap();
     let found = steps.iter().find(|shown| shown["name"] == step);
     found.unwrap_or_else(|| panic!("no step {step}: {execution:#}"))["status"].as_str().unwrap()
