@@ -75,7 +75,7 @@ impl Github<'_> {
     fn new<'a>(scene: &'a Scene, branch: &'static str, afu9: bool) -> Github<'a> {
         let runtime = Runtime::new().unwrap();
         let emulator = runtime.block_on(GithubEmulator::start()).unwrap();
-        let settings = format!("[github]\napi_url = {:?}\n", emulator.url());
+        let settings = format!("[github]\napi_url = {:?}\nwrite_interval_ms = 0\n", emulator.url());
         scene.project.write("windlass.toml", &settings);
         Github { scene, runtime, emulator, branch, afu9 }
     }
