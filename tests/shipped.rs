@@ -172,6 +172,17 @@ fn every_workflow_that_ships_fits_the_tools_that_are_there() {
 }
 
 #[test]
+fn every_workflow_that_ships_has_a_row_in_the_readme() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    for file in std::fs::read_dir(root.join("workflows")).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let row = format!("| [{}](workflows/{name}) |", name.trim_end_matches(".yaml"));
+        assert!(readme.contains(&row), "{name}");
+    }
+}
+
+#[test]
 fn an_issue_is_triaged_by_what_is_allowed() {
     let stage = Stage::new("");
     let number = stage.issue();

@@ -105,6 +105,15 @@ impl Template {
         Template { node: compile_node(value, &mut String::new(), errors) }
     }
 
+    /// Whether the value is an object that has this member.
+    pub(crate) fn has(&self, member: &str) -> bool {
+        match &self.node {
+            Node::Literal(value) => value.get(member).is_some(),
+            Node::Object(members) => members.iter().any(|(name, _)| name == member),
+            Node::Expression(_) | Node::Secret(_) | Node::Text(_) | Node::List(_) => false,
+        }
+    }
+
     /// The value with every `${ … }` replaced by what it stands for.
     ///
     /// A text that is one `${ … }` keeps the JSON type; inside longer text objects become compact

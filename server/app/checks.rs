@@ -252,9 +252,25 @@ fn schemas(info: ToolInfo) -> ToolSchemas {
         aliases: info.other_names(),
         // What Windlass makes fit as it calls the tool is no mistake.
         input: info.accepted_schema(),
+        done: info.output_schema.as_ref().and_then(done),
         output: info.output_schema,
         read_only: info.retry_class == RetryClass::Read,
     }
+}
+
+/// The schema of what a call does, of one that has the plan of a dry run as the other of two choices.
+fn done(schema: &Value) -> Option<Value> {
+    let required = |choice: &Value| choice["required"].as_array().cloned().unwrap_or_default();
+    let choices = schema.get("anyOf")?.as_array()?;
+    let (plans, others): (Vec<_>, Vec<_>) =
+        choices.iter().partition(|choice| required(choice).contains(&"dry_run".into()));
+    let ([_], [other]) = (plans.as_slice(), others.as_slice()) else { return None };
+    let mut done = schema.clone();
+    let fields = done.as_object_mut()?;
+    fields.remove("anyOf");
+    let all = [required(schema), required(other)].concat();
+    fields.insert("required".to_owned(), all.into());
+    Some(done)
 }
 
 impl Tools for Live {

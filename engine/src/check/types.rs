@@ -67,6 +67,8 @@ pub struct ToolSchemas {
     pub input: Value,
     /// JSON Schema of its structured result, if it names one.
     pub output: Option<Value>,
+    /// The same of a call that is no dry run, where `output` has both in one.
+    pub done: Option<Value>,
     /// Whether it changes nothing.
     pub read_only: bool,
     /// Other names of its arguments, each with the name that the schema knows.
@@ -273,7 +275,7 @@ impl<'c> Checker<'c> {
             {
                 findings.problems.push(not_read_only(&verify.tool, &pointer));
             }
-            let scope = scope.with_result(self.tool_result(&verify.tool));
+            let scope = scope.with_result(self.tool_result(&verify.tool, &verify.params));
             self.condition(&verify.expect, &format!("{pointer}/expect"), &scope, findings);
         }
         if let Some(undo) = &step.undo {

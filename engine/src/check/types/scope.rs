@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use super::{Checker, Lookup};
-use crate::expr::{Root, Shapes};
+use super::{Checker, Lookup, ToolSchemas};
+use crate::expr::{Root, Shapes, Template};
 use crate::shape::{Field, Place, Reach, Shape, Types};
 use crate::workflow::{ForEach, Group, Kind, OnError, Step, ToolName, Wait, WaitFor};
 
@@ -160,7 +160,7 @@ impl<'c> Checker<'c> {
     pub(super) fn instance(&self, index: usize) -> Shape<'c> {
         let step = &self.workflow.steps[index];
         match &step.kind {
-            Kind::Tool { tool, .. } => self.tool_result(tool),
+            Kind::Tool { tool, params } => self.tool_result(tool, params),
             Kind::Workflow { workflow, .. } => {
                 Shape::unknown(format!("workflow `{workflow}` does not declare what it results in"))
             }
@@ -176,9 +176,9 @@ impl<'c> Checker<'c> {
         }
     }
 
-    pub(super) fn tool_result(&self, tool: &ToolName) -> Shape<'c> {
+    pub(super) fn tool_result(&self, tool: &ToolName, params: &Template) -> Shape<'c> {
         match self.tools.find(tool) {
-            Lookup::Known(schemas) => match &schemas.output {
+            Lookup::Known(schemas) => match told(schemas, params) {
                 Some(schema) => Shape::Schema(Place::new(schema, self.effort)),
                 None => Shape::unknown(format!("`{tool}` declares no output schema")),
             },
@@ -249,4 +249,10 @@ fn approved<'c>() -> Shape<'c> {
         Field::new("by", Shape::Types(Types::TEXT), false),
         Field::new("comment", Shape::Types(Types::TEXT), true),
     ]))
+}
+
+/// What a tool says that such a call results in.
+fn told<'c>(schemas: &'c ToolSchemas, params: &Template) -> Option<&'c Value> {
+    let done = schemas.done.as_ref().filter(|_| !params.has("dry_run"));
+    done.or(schemas.output.as_ref())
 }

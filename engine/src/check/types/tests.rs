@@ -17,7 +17,8 @@ struct Known {
 impl Known {
     fn with(mut self, name: &str, input: Value, output: Value) -> Known {
         let output = Some(output).filter(|schema| !schema.is_null());
-        let schemas = ToolSchemas { input, output, read_only: false, aliases: BTreeMap::new() };
+        let aliases = BTreeMap::new();
+        let schemas = ToolSchemas { input, output, done: None, read_only: false, aliases };
         self.tools.insert(name.to_owned(), schemas);
         self
     }
@@ -239,6 +240,20 @@ fn other_keys_are_refused_unless_the_schema_says_that_it_takes_them() {
     }
     let numbers = json!({ "type": "object", "additionalProperties": { "type": "integer" } });
     assert_eq!(codes(&given("{ one: two }", numbers)), ["wrong_type"]);
+}
+
+#[test]
+fn what_only_a_dry_run_leaves_out_is_there_without_one() {
+    let result = |required: Value| json!({ "type": "object", "properties": { "id": { "type": "integer" } }, "required": required });
+    let mut tools = Known::default().with("x.make", json!({ "type": "object" }), result(json!([])));
+    tools.tools.get_mut("x.make").unwrap().done = Some(result(json!(["id"])));
+    for (params, unchecked) in [("{}", 0), ("{ dry_run: true }", 1)] {
+        let text = format!(
+            "name: w\nsteps:\n  - {{ name: a, tool: x.make, params: {params} }}\noutput: \"${{steps.a.id}}\"\n"
+        );
+        let workflow = parse(&text).unwrap();
+        assert_eq!(check_tools(&workflow, &tools).unchecked.len(), unchecked, "{params}");
+    }
 }
 
 #[test]
