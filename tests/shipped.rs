@@ -8,8 +8,9 @@ use std::{
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use windlass_emulators::{
-    GithubEmulator,
-    github::{NewIssue, Repository},
+    AwsEmulator, GithubEmulator,
+    aws::REGION,
+    github::{NewIssue, PlannedJob, Progress, Repository, Started, Workflow},
 };
 
 use crate::harness::{Client, Project, SOON, begin, eventually, settled};
@@ -25,10 +26,11 @@ const ANSWERS: &str = r#"
   answer: { files: [{ path: Cargo.toml, content: "serde = \"2\"\n" }], commit_message: Update serde, summary: One update., breaking_changes: [] }
 "#;
 
-/// A project, its GitHub with one repository, and a deployer that only remembers.
+/// A project, its GitHub with one repository, its AWS, and a deployer that only remembers.
 pub(crate) struct Stage {
     pub(crate) project: Project,
     pub(crate) github: GithubEmulator,
+    pub(crate) aws: AwsEmulator,
     /// Where a host answers.
     host: SocketAddr,
     _runtime: Runtime,
@@ -57,6 +59,7 @@ impl Stage {
         let runtime = Runtime::new().unwrap();
         let github = runtime.block_on(GithubEmulator::start()).unwrap();
         github.add_repository("octo/hello");
+        let aws = runtime.block_on(AwsEmulator::start()).unwrap();
         let host = host();
         let settings = format!(
             r#"
@@ -67,6 +70,13 @@ kind = "mock"
 steps = 2
 step_ms = 50
 fail_versions = ["v3"]
+[deploy.ecs]
+region = {REGION:?}
+endpoint_url = {aws:?}
+[observability.sources.aws]
+kind = "cloudwatch"
+region = {REGION:?}
+endpoint_url = {aws:?}
 [observability]
 hosts = ["{}"]
 [observability.sources.files]
@@ -80,13 +90,16 @@ recorded = "answers.yaml"
 "#,
             github.url(),
             host,
+            aws = aws.url(),
         );
         let project = Project::new()
             .with_env("GITHUB_TOKEN", "a-token-of-the-tests")
+            .with_env("AWS_ACCESS_KEY_ID", "key")
+            .with_env("AWS_SECRET_ACCESS_KEY", "secret")
             .with_file("windlass.toml", &settings)
             .with_file("answers.yaml", &format!("{answers}{ANSWERS}"))
             .with_file("logs/app.log", "2026-11-21T10:00:00Z ERROR divided by zero\n");
-        Stage { project, github, host, _runtime: runtime }
+        Stage { project, github, aws, host, _runtime: runtime }
     }
 
     /// Runs a workflow to its end.
@@ -128,6 +141,30 @@ output: "${steps.open.number}"
         self.completes("change", &json!({}))["output"].as_u64().unwrap()
     }
 
+    /// A run of the workflow `test.yml` that has ended; its only job may have failed. Whoever looks at a later run moves it on.
+    pub(crate) fn run_of_tests(&self, fails: bool) -> u64 {
+        let job = PlannedJob::new("unit", &["checkout", "cargo test"]);
+        let log = "error[E0308]: mismatched types in src/cart.rs";
+        let job = if fails { job.failing("cargo test", log) } else { job };
+        let tests = Workflow {
+            name: "Tests".into(),
+            dispatchable: true,
+            jobs: vec![job],
+            ..Workflow::default()
+        };
+        let run = |repository: &mut Repository| {
+            let sha = repository.refs["refs/heads/main"].clone();
+            let actions = &mut repository.actions;
+            actions.add_workflow("test.yml", tests);
+            actions.progress = Progress::EachLook;
+            let started = Started { branch: "main", sha: &sha, ..Started::default() };
+            let id = actions.start("test.yml", &started);
+            [(); 2].iter().for_each(|()| actions.advance(id));
+            id
+        };
+        self.github.change("octo/hello", run).unwrap()
+    }
+
     fn door(&self) -> Client {
         let mut door = self.project.client(&["serve"]);
         door.initialize();
@@ -148,7 +185,7 @@ output: "${steps.open.number}"
     }
 }
 
-fn status<'e>(execution: &'e Value, step: &str) -> &'e str {
+pub(crate) fn status<'e>(execution: &'e Value, step: &str) -> &'e str {
     let steps = execution["steps"].as_array().unwrap();
     let found = steps.iter().find(|shown| shown["name"] == step);
     found.unwrap_or_else(|| panic!("no step {step}: {execution:#}"))["status"].as_str().unwrap()
