@@ -2,6 +2,7 @@
 
 /// File names and texts; a file of the workspace with the same workflow name takes its place.
 pub(super) const SHIPPED: &[(&str, &str)] = &[
+    ("ci_failure_handler.yaml", include_str!("../../workflows/ci_failure_handler.yaml")),
     ("dependency_update.yaml", include_str!("../../workflows/dependency_update.yaml")),
     ("deploy_application.yaml", include_str!("../../workflows/deploy_application.yaml")),
     ("deploy_canary.yaml", include_str!("../../workflows/deploy_canary.yaml")),
