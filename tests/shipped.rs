@@ -3,13 +3,19 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use windlass_emulators::{
-    GithubEmulator,
-    github::{NewIssue, Repository},
+    AwsEmulator, GithubEmulator,
+    aws::REGION,
+    github::{NewIssue, PlannedJob, Repository, Started, Workflow},
 };
 
 use crate::harness::{Client, Project, SOON, begin, eventually, settled};
@@ -25,13 +31,24 @@ const ANSWERS: &str = r#"
   answer: { files: [{ path: Cargo.toml, content: "serde = \"2\"\n" }], commit_message: Update serde, summary: One update., breaking_changes: [] }
 "#;
 
-/// A project, its GitHub with one repository, and a deployer that only remembers.
+/// A project, its GitHub with one repository, its AWS, and a deployer that only remembers.
 pub(crate) struct Stage {
     pub(crate) project: Project,
     pub(crate) github: GithubEmulator,
+    pub(crate) aws: AwsEmulator,
     /// Where a host answers.
     host: SocketAddr,
     _runtime: Runtime,
+}
+
+/// Says that something is over once it is dropped, by a panic too.
+#[derive(Default)]
+struct Over(Arc<AtomicBool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A host that is well, except at `/nowhere`.
@@ -57,6 +74,7 @@ impl Stage {
         let runtime = Runtime::new().unwrap();
         let github = runtime.block_on(GithubEmulator::start()).unwrap();
         github.add_repository("octo/hello");
+        let aws = runtime.block_on(AwsEmulator::start()).unwrap();
         let host = host();
         let settings = format!(
             r#"
@@ -68,6 +86,13 @@ kind = "mock"
 steps = 2
 step_ms = 50
 fail_versions = ["v3"]
+[deploy.ecs]
+region = {REGION:?}
+endpoint_url = {aws:?}
+[observability.sources.aws]
+kind = "cloudwatch"
+region = {REGION:?}
+endpoint_url = {aws:?}
 [observability]
 hosts = ["{}"]
 [observability.sources.files]
@@ -81,13 +106,16 @@ recorded = "answers.yaml"
 "#,
             github.url(),
             host,
+            aws = aws.url(),
         );
         let project = Project::new()
             .with_env("GITHUB_TOKEN", "a-token-of-the-tests")
+            .with_env("AWS_ACCESS_KEY_ID", "key")
+            .with_env("AWS_SECRET_ACCESS_KEY", "secret")
             .with_file("windlass.toml", &settings)
             .with_file("answers.yaml", &format!("{answers}{ANSWERS}"))
             .with_file("logs/app.log", "2026-11-21T10:00:00Z ERROR divided by zero\n");
-        Stage { project, github, host, _runtime: runtime }
+        Stage { project, github, aws, host, _runtime: runtime }
     }
 
     /// Runs a workflow to its end.
@@ -127,6 +155,53 @@ output: "${steps.open.number}"
 "#,
         );
         self.completes("change", &json!({}))["output"].as_u64().unwrap()
+    }
+
+    /// A run of the workflow `test.yml` that has ended; its only job may have failed.
+    pub(crate) fn run_of_tests(&self, fails: bool) -> u64 {
+        let job = PlannedJob::new("unit", &["checkout", "cargo test"]);
+        let log = "error[E0308]: mismatched types in src/cart.rs";
+        let job = if fails { job.failing("cargo test", log) } else { job };
+        let tests = Workflow {
+            name: "Tests".into(),
+            dispatchable: true,
+            jobs: vec![job],
+            ..Workflow::default()
+        };
+        let run = |repository: &mut Repository| {
+            let sha = repository.refs["refs/heads/main"].clone();
+            let actions = &mut repository.actions;
+            actions.add_workflow("test.yml", tests);
+            let started = Started { branch: "main", sha: &sha, ..Started::default() };
+            let id = actions.start("test.yml", &started);
+            [(); 2].iter().for_each(|()| actions.advance(id));
+            id
+        };
+        self.github.change("octo/hello", run).unwrap()
+    }
+
+    /// Runs a workflow to its end while every run of GitHub Actions ends like this soon after it began.
+    fn run_while_tests_end(&self, conclusion: &str, workflow: &str, input: &Value) -> Value {
+        let over = Over::default();
+        let flag = Arc::clone(&over.0);
+        let end = |repository: &mut Repository| {
+            let runs = repository.actions.runs.values();
+            let going = runs.filter(|run| run.status != "completed").map(|run| run.id);
+            let going: Vec<_> = going.collect();
+            going.into_iter().for_each(|id| repository.actions.finish(id, conclusion));
+        };
+        std::thread::scope(|scope| {
+            let over = over;
+            scope.spawn(move || {
+                while !flag.load(Ordering::Relaxed) {
+                    self.github.change("octo/hello", end);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            let ended = self.completes(workflow, input);
+            drop(over);
+            ended
+        })
     }
 
     pub(crate) fn door(&self) -> Client {
@@ -238,6 +313,45 @@ fn a_failed_deployment_is_fixed_by_a_pull_request_or_told_to_people() {
             let head = repository.pulls()[0].pull.clone().unwrap().head;
             assert_eq!(repository.file(&head, "src/cart.rs").unwrap(), "fn total() -> u64 { 0 }\n");
         }
+    }
+}
+
+#[test]
+fn a_run_of_ci_that_failed_is_fixed_by_a_pull_request_or_told_to_people() {
+    for (fails, fix) in [(true, "true"), (true, "false"), (false, "true")] {
+        let file = if fix == "true" { "src/cart.rs" } else { "" };
+        let stage = Stage::new(&ANALYSIS.replace("FIX", fix).replace("FILES", file));
+        let broken = "fn total() -> u64 { 1 / 0 }\n";
+        stage.github.push("octo/hello", "main", "src/cart.rs", broken).unwrap();
+        let run = stage.run_of_tests(fails);
+        let input = json!({ "owner": "octo", "repo": "hello", "run_id": run });
+        let ended = stage.completes("ci_failure_handler", &input);
+        let proposed = fails && fix == "true";
+        let repository = stage.repository();
+        assert_eq!(repository.pulls().len(), usize::from(proposed), "{ended:#}");
+        let issues = repository.issues.values().filter(|issue| issue.title == "CI failed on main");
+        assert_eq!(issues.count(), usize::from(fails && !proposed), "{ended:#}");
+        if proposed {
+            let head = repository.pulls()[0].pull.clone().unwrap().head;
+            assert_eq!(repository.file(&head, "src/cart.rs").unwrap(), "fn total() -> u64 { 0 }\n");
+        }
+    }
+}
+
+#[test]
+fn dependencies_are_tried_out_before_they_are_proposed() {
+    for (conclusion, passed) in [("success", true), ("failure", false)] {
+        let stage = Stage::new(&CHECK.replace("AVAILABLE", "true"));
+        stage.github.push("octo/hello", "main", "Cargo.toml", "serde = \"1\"\n").unwrap();
+        stage.run_of_tests(false);
+        let input = json!({ "owner": "octo", "repo": "hello", "manifest": "Cargo.toml", "ci_workflow": "test.yml" });
+        let ended = stage.run_while_tests_end(conclusion, "dependency_update", &input);
+        assert_eq!(ended["output"]["tests_passed"], passed, "{ended:#}");
+        let repository = stage.repository();
+        assert_eq!(repository.actions.runs.len(), 2, "{ended:#}");
+        let pull = repository.pulls()[0];
+        assert_eq!(pull.pull.as_ref().unwrap().draft, !passed, "{ended:#}");
+        assert!(pull.body.as_deref().unwrap().contains(&format!("Tests: {conclusion} http")));
     }
 }
 

@@ -3,6 +3,7 @@
 //! What its engine did and what its authors meant are not the same: assigned names were looked up
 //! where they never were, whole values became text, `retry` was ignored. The authors win.
 
+mod agent;
 mod detect;
 mod names;
 mod script;
@@ -11,7 +12,7 @@ use serde_json::{Map, Value, json};
 use windlass_engine::Problem;
 
 pub(crate) use self::detect::is;
-use self::names::{Assigned, Inputs, name_from};
+use self::names::{Assigned, Inputs, Source, name_from};
 use self::script::Script;
 use crate::Imported;
 
@@ -70,6 +71,8 @@ struct Import {
     assigned: Assigned,
     /// What the workflow must be given.
     inputs: Inputs,
+    /// The step that has read the manifest of the dependencies.
+    manifest: Option<String>,
     diagnostics: Vec<Problem>,
     errors: Vec<Problem>,
 }
@@ -178,10 +181,17 @@ impl Import {
         };
         let names = self.step_names(steps, base);
         self.assigned.reserve(&names);
-        let steps = steps.iter().zip(names).enumerate();
-        steps
-            .map(|(index, (step, name))| self.step(step, name, &format!("{base}/steps/{index}")))
-            .collect()
+        let mut result = Vec::with_capacity(steps.len());
+        for (index, (step, name)) in steps.iter().zip(names).enumerate() {
+            let pointer = format!("{base}/steps/{index}");
+            let commits = |step: &Value| step["tool"] == "github.commitFileChanges";
+            let mut own = self.step(step, name, &pointer);
+            let around = self.around(&mut own, steps[index..].iter().any(commits), &pointer);
+            result.extend(around.before);
+            result.push(Value::Object(own));
+            result.extend(around.after);
+        }
+        result
     }
 
     /// Names for the steps: the given ones, made to fit and unique.
@@ -205,11 +215,11 @@ impl Import {
         names
     }
 
-    fn step(&mut self, original: &Value, name: String, pointer: &str) -> Value {
+    fn step(&mut self, original: &Value, name: String, pointer: &str) -> Map<String, Value> {
         let mut step = Map::new();
         if !original.is_object() {
             self.error("wrong_type", pointer, "a step must be an object");
-            return Value::Object(step);
+            return step;
         }
         let tool = original.get("tool").and_then(Value::as_str).unwrap_or_default();
         if tool.is_empty() {
@@ -224,11 +234,12 @@ impl Import {
             step.insert("params".to_owned(), params);
         }
         if let Some(assign) = original.get("assign").and_then(Value::as_str) {
-            step.insert("assign".to_owned(), json!(self.assign(assign, conditional, pointer)));
+            let source = Source { tool: tool.to_owned(), step: name, conditional };
+            step.insert("assign".to_owned(), json!(self.assign(assign, source, pointer)));
         }
         step.extend(self.retry(original, pointer).map(|retry| ("retry".to_owned(), retry)));
         self.drop_unknown(original, &STEP_KEYS, pointer);
-        Value::Object(step)
+        step
     }
 
     fn tool<'a>(&mut self, original: &'a str, pointer: &str) -> &'a str {
@@ -242,8 +253,8 @@ impl Import {
         name
     }
 
-    fn assign(&mut self, wanted: &str, conditional: bool, pointer: &str) -> String {
-        let name = self.assigned.add(wanted, conditional);
+    fn assign(&mut self, wanted: &str, source: Source, pointer: &str) -> String {
+        let name = self.assigned.add(wanted, source);
         if name != wanted {
             let message =
                 format!("the result is assigned to `{name}`: `{wanted}` is taken or no name");

@@ -3,6 +3,7 @@
 /// File names and texts; a file of the workspace with the same workflow name takes its place.
 pub(super) const SHIPPED: &[(&str, &str)] = &[
     ("blog_article.yaml", include_str!("../../workflows/blog_article.yaml")),
+    ("ci_failure_handler.yaml", include_str!("../../workflows/ci_failure_handler.yaml")),
     ("code_review.yaml", include_str!("../../workflows/code_review.yaml")),
     ("dependency_update.yaml", include_str!("../../workflows/dependency_update.yaml")),
     ("deploy_application.yaml", include_str!("../../workflows/deploy_application.yaml")),

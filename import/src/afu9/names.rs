@@ -39,13 +39,44 @@ pub(super) fn parameter<'a>(original_tool: &str, parameter: &'a str) -> &'a str 
     }
 }
 
+/// Tools that answer a page where AFU-9's documents have a list: its elements are `items`.
+const PAGES: [&str; 10] = [
+    "github.getPRFiles",
+    "github.getRepositoryTree",
+    "github.getWorkflowJobs",
+    "github.listBranches",
+    "github.listCommits",
+    "github.listIssueComments",
+    "github.listIssues",
+    "github.listPullRequests",
+    "github.listWorkflowRuns",
+    "github.searchIssues",
+];
+
+/// Where an assigned value comes from.
+pub(super) struct Source {
+    pub(super) tool: String,
+    pub(super) step: String,
+    /// Whether the step may be skipped.
+    pub(super) conditional: bool,
+}
+
+impl Source {
+    /// Whether the elements of its list are in `items`.
+    pub(super) fn is_page(&self) -> bool {
+        PAGES.contains(&self.tool.as_str())
+    }
+}
+
 /// What the steps so far have assigned.
 #[derive(Default)]
 pub(super) struct Assigned {
-    /// From the name in the original to the name here, and whether it may be left unset.
-    names: HashMap<String, (String, bool)>,
+    /// From the name in the original to the name here.
+    names: HashMap<String, (String, Source)>,
     /// Every name that is in use here.
     used: Vec<String>,
+    /// From a step whose files are committed to the step that does it.
+    commits: HashMap<String, String>,
 }
 
 impl Assigned {
@@ -55,24 +86,46 @@ impl Assigned {
     }
 
     /// The name under which a result is assigned; from here on the original's name means it.
-    pub(super) fn add(&mut self, wanted: &str, conditional: bool) -> String {
+    pub(super) fn add(&mut self, wanted: &str, source: Source) -> String {
         let plain = identifier(wanted);
         let word = plain.as_str();
         let taken = TAKEN.contains(&word) || RESERVED.contains(&word) || self.used.contains(&plain);
-        let mut name = if taken { format!("{plain}_result") } else { plain.clone() };
-        let mut number = 1;
+        let first = if taken { format!("{plain}_result") } else { plain.clone() };
+        let name = self.unused(first, &plain);
+        self.names.insert(wanted.to_owned(), (name.clone(), source));
+        name
+    }
+
+    /// A name for a step that belongs to another.
+    pub(super) fn step(&mut self, of: &str, what: &str) -> String {
+        let of: String = of.chars().take(50).collect();
+        let name = format!("{of}_{what}");
+        self.unused(name.clone(), &name)
+    }
+
+    fn unused(&mut self, first: String, plain: &str) -> String {
+        let (mut name, mut number) = (first, 1);
         while self.used.contains(&name) {
             number += 1;
             name = format!("{plain}_{number}");
         }
         self.used.push(name.clone());
-        self.names.insert(wanted.to_owned(), (name.clone(), conditional));
         name
     }
 
-    /// What an assigned name is called here, and whether its step may be skipped.
-    pub(super) fn get(&self, name: &str) -> Option<(&str, bool)> {
-        self.names.get(name).map(|(name, conditional)| (name.as_str(), *conditional))
+    /// Notes which step commits the files of another.
+    pub(super) fn committed(&mut self, step: &str, commit: &str) {
+        self.commits.insert(step.to_owned(), commit.to_owned());
+    }
+
+    /// The step that commits the files of another.
+    pub(super) fn commit_of(&self, step: &str) -> Option<&str> {
+        self.commits.get(step).map(String::as_str)
+    }
+
+    /// What an assigned name is called here, and where its value comes from.
+    pub(super) fn get(&self, name: &str) -> Option<(&str, &Source)> {
+        self.names.get(name).map(|(name, source)| (name.as_str(), source))
     }
 }
 

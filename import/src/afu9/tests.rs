@@ -486,3 +486,114 @@ fn real_documents_are_imported() {
         assert!(passed.iter().any(|name| name == expected), "{expected}");
     }
 }
+
+/// A step of that tool which assigns `data`, and a second with this param.
+fn after(tool: &str, param: &str) -> Value {
+    let first =
+        json!({ "name": "first", "tool": tool, "params": { "files": [] }, "assign": "data" });
+    let second = json!({ "name": "second", "tool": "x.act", "params": { "v": param } });
+    imported(&json!({ "name": "two", "steps": [first, second] })).document["steps"][1]["params"]["v"].clone()
+}
+
+#[test]
+fn what_tools_answer_in_another_place_is_found_there() {
+    let (jobs, check) = ("github.getWorkflowJobs", "agent.checkDependencies");
+    let table = [
+        (jobs, "${data[0].id}", "${data.items[0].id}"),
+        (jobs, "${variables.data[0].id}", "${data.items[0].id}"),
+        (jobs, "${data.length}", "${size(data.items)}"),
+        (jobs, "${data}", "${data}"),
+        ("x.read", "${data[0].id}", "${data[0].id}"),
+        ("x.read", "${data.length}", "${size(data)}"),
+        (check, "${data.available}", "${data.updates}"),
+        (check, "${data.available[0].name}", "${data.updates[0].name}"),
+        (check, "${data.available.length}", "${size(data.updates)}"),
+        (check, "${data.summary}", "${data.summary}"),
+        (
+            check,
+            "${data.available.length > 0}",
+            "${default(size(data.updates), null) != null && size(data.updates) > 0}",
+        ),
+        (check, "${data.available === true}", "${default(data.available, null) == true}"),
+        ("agent.applyFix", "${data.commit_sha}", "${data.commit_sha}"),
+    ];
+    for (tool, original, expected) in table {
+        assert_eq!(after(tool, original), expected, "{tool} {original}");
+    }
+}
+
+#[test]
+fn a_model_that_changes_files_is_given_them_and_its_answer_is_committed() {
+    let document = json!({ "name": "mend", "steps": [
+        { "name": "think", "tool": "agent.analyze", "params": { "prompt": "Why?" }, "assign": "found" },
+        {
+            "name": "mend", "tool": "agent.applyFix", "if": "${found.has_fix}", "assign": "mended",
+            "params": { "branch": "b", "fix": "it", "context": { "files": "${found.affected_files}" } },
+        },
+        { "name": "tell", "tool": "x.tell", "params": { "v": "${mended.commit_sha}" } },
+    ] });
+    let imported = imported(&document);
+    let condition = "!(default(found.has_fix, null) in [null, false, '', 0])";
+    let of = json!({ "owner": "${repo.owner}", "repo": "${repo.name}" });
+    let with = |more: Value| {
+        let mut params = of.clone();
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        params
+    };
+    let steps = &imported.document["steps"];
+    let reading = json!({
+        "name": "mend_files", "forEach": "${found.affected_files}", "as": "path",
+        "tool": "github.getFileContents", "if": format!("${{{condition}}}"),
+        "params": with(json!({ "ref": "b", "path": "${path}" })),
+    });
+    assert_eq!(steps[1], reading);
+    assert_eq!(
+        steps[2]["params"]["files"],
+        "${steps.mend_files.map(file, {'path': file.path, 'content': file.content})}"
+    );
+    let committing = json!({
+        "name": "mend_commit", "tool": "github.commitFileChanges",
+        "if": format!("${{({condition}) && 0 < size(steps.mend.files)}}"),
+        "params": with(json!({
+            "branch": "b", "message": "${steps.mend.commit_message}", "files": "${steps.mend.files}",
+        })),
+    });
+    assert_eq!(steps[3], committing);
+    assert_eq!(steps[4]["params"]["v"], "${steps.mend_commit.commit_sha}");
+    assert_eq!(imported.document["input"]["required"], json!(["repo"]));
+    let added = imported.diagnostics.iter().filter(|note| note.code == "added");
+    assert_eq!(added.count(), 2);
+}
+
+#[test]
+fn a_model_reads_the_manifest_of_the_package_manager_once() {
+    for (manager, path) in [("cargo", "Cargo.toml"), ("${input.manager}", "")] {
+        let document = json!({ "name": "renew", "steps": [
+            { "name": "look", "tool": "agent.checkDependencies", "params": { "packageManager": manager } },
+            { "name": "renew", "tool": "agent.updateDependencies", "params": { "branch": "b", "updates": [] } },
+        ] });
+        let imported = imported(&document);
+        let steps = imported.document["steps"].as_array().unwrap();
+        let names: Vec<_> = steps.iter().map(|step| step["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["look_files", "look", "renew", "renew_commit"]);
+        let read = steps[0]["params"]["path"].as_str().unwrap();
+        let computed =
+            read.contains("'cargo': 'Cargo.toml'") && read.ends_with(")[input.manager]}");
+        assert!(if path.is_empty() { computed } else { read == path }, "{read}");
+        assert_eq!(steps[2]["params"]["files"][0]["path"], "${steps.look_files.path}");
+    }
+}
+
+#[test]
+fn files_that_a_document_gives_itself_are_left_alone_and_missing_ones_are_told() {
+    let step =
+        |params: Value| json!({ "name": "mend", "tool": "agent.applyFix", "params": params });
+    let commit = json!({ "name": "keep", "tool": "github.commitFileChanges", "params": {} });
+    let own = json!({ "branch": "b", "fix": "it", "files": [{ "path": "a", "content": "" }] });
+    let given = imported(&json!({ "name": "w", "steps": [step(own), commit] }));
+    assert_eq!(given.document["steps"].as_array().unwrap().len(), 2);
+    let none =
+        imported(&json!({ "name": "w", "steps": [step(json!({ "branch": "b", "fix": "it" }))] }));
+    assert_eq!(none.document["steps"].as_array().unwrap().len(), 1);
+    assert_eq!(none.diagnostics[0].code, "missing_files");
+}

@@ -1,6 +1,6 @@
 //! An expression → CEL, with its names resolved.
 
-use super::super::names::{Assigned, Inputs};
+use super::super::names::{Assigned, Inputs, Source};
 use super::Js;
 
 /// What JavaScript takes for false.
@@ -212,13 +212,30 @@ impl<'a> Emitter<'a> {
     fn path(&mut self, root: &str, rest: &[Part<'_>]) -> Cel {
         // `items.length` is a size; so is the length of anything that is no name of ours.
         if let Some((Part::Key("length"), rest)) = rest.split_last() {
-            return Ok(format!("size({})", self.path(root, rest)?));
+            return Ok(format!("size({})", self.list(root, rest)?));
         }
         let path = self.resolve(root, rest)?;
         if let Some(name) = &path.input {
             self.inputs.refer(name, self.guards == 0);
         }
         Ok(path.text)
+    }
+
+    /// The list that a path means, also where a tool answers it as a page.
+    fn list(&mut self, root: &str, rest: &[Part<'_>]) -> Cel {
+        let list = self.path(root, rest)?;
+        let (name, rest) = match (root, rest) {
+            ("variables", [Part::Key(name), rest @ ..]) => (*name, rest),
+            _ => (root, rest),
+        };
+        let Some((ours, source)) = self.assigned.get(name) else { return Ok(list) };
+        match rest {
+            [] if source.is_page() => Ok(format!("{ours}.items")),
+            [Part::Key("available")] if source.tool == "agent.checkDependencies" => {
+                Ok(format!("{ours}.updates"))
+            }
+            _ => Ok(list),
+        }
     }
 
     /// Finds what a path means: AFU-9 looked in the variables, the input, the repository and the
@@ -236,9 +253,9 @@ impl<'a> Emitter<'a> {
     }
 
     fn variable(&mut self, name: &str, rest: &[Part<'_>]) -> Result<Path, String> {
-        if let Some((ours, conditional)) = self.assigned.get(name) {
-            let text = format!("{ours}{}", written(rest));
-            if conditional && self.guards == 0 {
+        if let Some((ours, source)) = self.assigned.get(name) {
+            let text = self.found(ours, source, rest);
+            if source.conditional && self.guards == 0 {
                 self.notes.push(format!(
                     "`{name}` is assigned by a step that may be skipped; then this step fails \
                      unless it has the same condition"
@@ -254,6 +271,30 @@ impl<'a> Emitter<'a> {
         let mut path = vec![Part::Key(name)];
         path.extend(rest.iter().cloned());
         Ok(below_input(&path, name))
+    }
+}
+
+impl Emitter<'_> {
+    /// A path below an assigned name; some tools answer here in another place than AFU-9's documents look.
+    fn found(&self, name: &str, source: &Source, rest: &[Part<'_>]) -> String {
+        match (source.tool.as_str(), rest) {
+            (_, [Part::Index(index), ..])
+                if source.is_page() && index.starts_with(|c: char| c.is_ascii_digit()) =>
+            {
+                format!("{name}.items{}", written(rest))
+            }
+            // There it is the list, here it tells whether there are any; a condition may mean either.
+            ("agent.checkDependencies", [Part::Key("available"), more @ ..])
+                if self.guards == 0 || !more.is_empty() =>
+            {
+                format!("{name}.updates{}", written(more))
+            }
+            (_, [Part::Key("commit_sha")]) => match self.assigned.commit_of(&source.step) {
+                Some(commit) => format!("steps.{commit}.commit_sha"),
+                None => format!("{name}.commit_sha"),
+            },
+            _ => format!("{name}{}", written(rest)),
+        }
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn tool() -> Tool<Github> {
 
 fn spec() -> ToolSpec {
     let milestone = json!({
-        "type": ["integer", "string", "null"], "description": "The number or the title of a milestone; null for none",
+        "type": ["integer", "string", "null"], "description": "The number or the title of a milestone; null for none, an empty text for the one it has",
     });
     let properties = json!({
         "number": number("The number of the issue or pull request"),
@@ -127,7 +127,9 @@ async fn changes(
     {
         changes.insert("assignees".to_owned(), json!(wanted));
     }
-    if call.arguments.contains_key("milestone") {
+    // A model that knows of no milestone says so with an empty text.
+    let silent = |named: &Value| named.as_str().is_some_and(|title| title.trim().is_empty());
+    if call.arguments.get("milestone").is_some_and(|named| !silent(named)) {
         let wanted = match &arguments.milestone {
             Some(named) => json!(repository.milestone(named).await?),
             None => Value::Null,
