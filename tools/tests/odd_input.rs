@@ -12,7 +12,7 @@ use windlass_tools::{AgentConfig, agent, demo, deploy, documents, github, notify
 use crate::harness::{Client, DEADLINE};
 
 /// Calls of each tool.
-const ROUNDS: u64 = 40;
+const ROUNDS: u64 = 25;
 /// These end only after a while, as they should.
 const SLOW: [&str; 1] = ["sleep"];
 
@@ -274,6 +274,7 @@ async fn the_other_servers_answer_whatever_they_are_sent() {
     let client = Client::connect(documents(Default::default(), &hosted())).await;
     assert_eq!(complaints(client, 0x1656_67B1).await, NONE);
     let mut client = Client::connect(demo()).await;
-    client.tools.retain(|tool| tool.name != "fail");
+    // One only ever fails, and others write to whichever file they are told.
+    client.tools.retain(|tool| tool.name != "fail" && !tool.name.starts_with("count"));
     assert_eq!(complaints(client, 0xD3A2_646C).await, NONE);
 }
