@@ -405,7 +405,7 @@ async fn listed(documents: Arc<Documents>, call: Call) -> Answer {
     let items: Vec<_> = fitting.iter().skip(start).take(size).map(|own| described(own)).collect();
     let more = start.saturating_add(size) < fitting.len();
     Ok(json!({
-        "items": items, "total": fitting.len(), "next_page": more.then_some(page + 1), "truncated": truncated,
+        "items": items, "total": fitting.len(), "next_page": more.then(|| page.saturating_add(1)), "truncated": truncated,
     }))
 }
 

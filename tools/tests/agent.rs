@@ -304,3 +304,18 @@ async fn files_are_asked_for_on_the_grounds_of_files_only() {
     let error = server.client.error(request("applyFix", arguments)).await;
     assert!(error["message"].as_str().unwrap().contains("outside"), "{error}");
 }
+
+#[tokio::test]
+async fn a_fix_changes_what_runs_on_a_push_only_where_it_was_given() {
+    let path = ".github/workflows/ci.yml";
+    let answer = json!({ "files": [{ "path": path, "content": "on: push" }], "commit_message": "x", "summary": "x" });
+    let server = recorded(json!([{ "answer": answer }]), |_| {}).await;
+    let fix = |files: Value| request("applyFix", json!({ "fix": "it", "files": files }));
+    let error = server.client.error(fix(json!({ "src/a.rs": "b" }))).await;
+    assert_eq!(error["code"], "guardrail");
+    assert!(error["message"].as_str().unwrap().contains(path), "{error}");
+    let given = [json!({ path: "b" }), json!([{ "path": path, "content": "b" }])];
+    for files in given {
+        assert_eq!(server.client.ok(fix(files)).await["changed_files"], json!([path]));
+    }
+}

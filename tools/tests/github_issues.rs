@@ -246,6 +246,43 @@ async fn a_comment_under_a_name_is_written_once_and_edited_from_then_on() {
     assert_eq!(client.error(request("addIssueComment", both)).await["code"], "invalid_argument");
 }
 
+/// Makes what was written last somebody else's.
+fn change_author(emulator: &GithubEmulator, number: u64) {
+    change_issue(emulator, number, |issue| {
+        issue.comments.last_mut().unwrap().user = "mallory".to_owned();
+    });
+}
+
+#[tokio::test]
+async fn a_mark_in_the_comment_of_somebody_else_is_not_ours() {
+    let (emulator, client) = start().await;
+    let sticky = json!({ "number": 7, "body": "All is well", "upsert_key": "status" });
+    let planted = client.ok(request("addIssueComment", sticky.clone())).await;
+    change_author(&emulator, 7);
+    let own = client.ok(request("addIssueComment", sticky.clone())).await;
+    assert_eq!((&own["created"], own["id"] == planted["id"]), (&json!(true), false));
+    let more = json!({ "number": 7, "body": "It is not", "upsert_key": "status" });
+    assert_eq!(client.ok(request("addIssueComment", more)).await["id"], own["id"]);
+    let comments = emulator.state().repositories["octo/hello"].issues[&7].comments.clone();
+    assert!(comments[0].body.starts_with("All is well"), "{}", comments[0].body);
+    // The same holds for what a repeated call looks for.
+    let plain = || request("addIssueComment", json!({ "number": 7, "body": "Hi" }));
+    client.ok(plain().attempt(KEY, 1)).await;
+    change_author(&emulator, 7);
+    assert_eq!(client.ok(plain().attempt(KEY, 2)).await["created"], true);
+    assert_eq!(client.ok(plain().attempt(KEY, 2)).await["created"], false);
+}
+
+#[tokio::test]
+async fn an_issue_of_somebody_else_with_our_mark_is_not_ours() {
+    let (emulator, client) = start().await;
+    let open = || request("createIssue", json!({ "title": "Broken", "body": "It is." }));
+    let planted = client.ok(open().attempt(KEY, 1)).await["number"].as_u64().unwrap();
+    change_issue(&emulator, planted, |issue| issue.user = "mallory".to_owned());
+    assert_eq!(client.ok(open().attempt(KEY, 2)).await["created"], true);
+    assert_eq!(client.ok(open().attempt(KEY, 3)).await["created"], false);
+}
+
 #[tokio::test]
 async fn a_comment_that_is_too_long_is_cut_and_found_again() {
     let (emulator, client) = start().await;

@@ -40,3 +40,11 @@ mod observability_http;
 mod observability_patterns;
 #[cfg(feature = "observability")]
 mod observability_remote;
+#[cfg(all(
+    feature = "agent",
+    feature = "deploy",
+    feature = "github",
+    feature = "notify",
+    feature = "observability"
+))]
+mod odd_input;

@@ -165,6 +165,7 @@ async fn connected() -> (Client, Double) {
             channel(Kind::Github, |own| {
                 own.token_env = vec!["GH".into()];
                 own.target = "octo/app#7".into();
+                own.targets = vec!["*".into()];
             }),
         ),
         ("unset", channel(Kind::Teams, |own| own.url_env = "NOT_SET".into())),
@@ -392,4 +393,12 @@ async fn what_cannot_be_sent_says_what_to_do() {
     assert_eq!((&planned["dry_run"], double.lines().len()), (&json!(true), 2));
     let wrong = json!({ "buttons": [{ "text": "x", "url": "javascript:alert(1)" }] });
     assert_eq!(client.error(send("bot", wrong)).await["code"], "invalid_argument");
+    // Two dots would lead to another route of the API.
+    for target in ["issue:../app#7", "issue:octo/..#7"] {
+        assert_eq!(
+            client.error(send(target, json!({}))).await["code"],
+            "invalid_argument",
+            "{target}"
+        );
+    }
 }

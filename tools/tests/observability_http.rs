@@ -52,6 +52,16 @@ async fn start() -> SocketAddr {
     address
 }
 
+/// A server that leads to another one on the same host.
+async fn leading_to(other: SocketAddr) -> SocketAddr {
+    let to = format!("http://{other}/who");
+    let app = Router::new().route("/", get(move || async move { Redirect::temporary(&to) }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
 async fn client(hosts: &[&str], around: &Surroundings) -> Client {
     let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
     let config = ObservabilityConfig { hosts, ..ObservabilityConfig::default() };
@@ -251,4 +261,16 @@ async fn the_health_of_all_apps_is_one_picture() {
     assert_eq!((&one["verdict"], one["items"].as_array().unwrap().len()), (&json!("ok"), 1));
     let error = client.error(request("health.report", json!({ "app": "gone" }))).await;
     assert_eq!(error["code"], "not_found");
+}
+
+#[tokio::test]
+async fn headers_stay_with_the_service_that_they_were_given_for() {
+    let (address, client) = local().await;
+    let look = async |url: String| {
+        let arguments = json!({ "url": url, "headers": { "x-token": "open sesame" }, "expect_body": { "contains": "sesame" } });
+        client.ok(request("checkHttp", arguments)).await
+    };
+    assert_eq!(look(format!("http://{address}/who")).await["ok"], true);
+    let other = look(format!("http://{}/", leading_to(address).await)).await;
+    assert_eq!((&other["status"], &other["failure"]), (&json!(200), &json!("body")), "{other}");
 }

@@ -321,11 +321,13 @@ pub(super) fn refused(
         408 | 504 => Code::DeadlineExceeded,
         429 => Code::RateLimited,
         500.. => Code::Unavailable,
-        _ => Code::Internal,
+        // A redirect is not followed: the key would go with it.
+        _ => Code::FailedPrecondition,
     };
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let milliseconds = header("retry-after-ms").and_then(|text| text.parse().ok());
-    let seconds = || header("retry-after")?.parse::<u64>().ok().map(|seconds| seconds * 1_000);
+    let seconds =
+        || header("retry-after")?.parse::<u64>().ok().map(|seconds| seconds.saturating_mul(1_000));
     let provider = Refusal {
         name: "model",
         status: Some(status),

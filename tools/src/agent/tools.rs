@@ -423,6 +423,7 @@ async fn changed(agent: Arc<Agent>, call: Call, name: &'static str) -> Answer {
     if !has(call.arguments.get("files")) && !has(context) {
         return Err(no_files(name));
     }
+    let (call_files, context_files) = (call.arguments.get("files").cloned(), context.cloned());
     let mut answer = ask(agent, call, name).await?;
     if let Some(files) = answer["files"].as_array() {
         let paths: Vec<Value> = files.iter().map(|file| file["path"].clone()).collect();
@@ -431,16 +432,43 @@ async fn changed(agent: Arc<Agent>, call: Call, name: &'static str) -> Answer {
             return Err(ToolError::new(Code::FailedPrecondition, message)
                 .hint("call again, or give the paths relative to the project's root"));
         }
+        let given =
+            |path: &str| gave(call_files.as_ref(), path) || gave(context_files.as_ref(), path);
+        let unasked = |path: &&str| runs_on_push(path) && !given(path);
+        if let Some(path) = paths.iter().filter_map(Value::as_str).find(unasked) {
+            let message =
+                format!("the model's answer has {path:?}, which runs by itself and was not given");
+            return Err(ToolError::new(Code::Guardrail, message)
+                .hint("give this file in files if the fix is to change it"));
+        }
         answer["changed_files"] = paths.into();
     }
     Ok(answer)
 }
 
+/// Whether a path stays inside of the project, and out of git's own files.
 fn inside(path: &str) -> bool {
-    let parts = path.split(['/', '\\']);
-    !path.is_empty()
-        && !path.contains(':')
-        && parts.into_iter().all(|part| !matches!(part, "" | ".."))
+    let part = |part: &str| !matches!(part, "" | "." | "..") && !part.eq_ignore_ascii_case(".git");
+    !path.contains(|char: char| char == ':' || char.is_control())
+        && path.split(['/', '\\']).all(part)
+}
+
+/// Whether a file says what runs with the project's own rights when it is pushed. Issues and logs are written by others:
+/// what they talk a model into must not get there by itself.
+fn runs_on_push(path: &str) -> bool {
+    const PLACES: [&str; 3] = [".github/workflows/", ".github/actions/", ".circleci/"];
+    const FILES: [&str; 2] = [".gitlab-ci.yml", "azure-pipelines.yml"];
+    let path = path.replace('\\', "/").to_ascii_lowercase();
+    PLACES.iter().any(|place| path.starts_with(place)) || FILES.contains(&path.as_str())
+}
+
+/// Whether a call gave this file: as `path` in a list, or as a key of an object.
+fn gave(files: Option<&Value>, path: &str) -> bool {
+    match files {
+        Some(Value::Array(items)) => items.iter().any(|item| item["path"] == path),
+        Some(Value::Object(members)) => members.contains_key(path),
+        _ => false,
+    }
 }
 
 fn no_files(name: &str) -> ToolError {
@@ -582,7 +610,18 @@ mod tests {
         for path in ["a.rs", "src/a.rs", ".github/x.yml"] {
             assert!(inside(path), "{path}");
         }
-        for path in ["", "/etc/passwd", "../a", "a/../b", "C:\\a", "a//b"] {
+        for path in [
+            "",
+            "/etc/passwd",
+            "../a",
+            "a/../b",
+            "C:\\a",
+            "a//b",
+            ".git/config",
+            "a/.GIT/x",
+            "./a",
+            "a\nb",
+        ] {
             assert!(!inside(path), "{path}");
         }
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::template;
@@ -26,6 +27,7 @@ const GITHUB: &str = "https://api.github.com";
 #[serde(deny_unknown_fields, default)]
 pub struct DeployConfig {
     /// The applications, each with its environments.
+    #[serde(deserialize_with = "by_name")]
     pub targets: BTreeMap<String, Target>,
     /// Where ECS is, when an environment or a call does not say.
     pub ecs: Account,
@@ -40,6 +42,7 @@ pub struct Target {
     /// The environment that is meant when a call names none.
     pub default_environment: Option<String>,
     /// The environments by name.
+    #[serde(deserialize_with = "by_name")]
     pub environments: BTreeMap<String, Environment>,
 }
 
@@ -338,6 +341,19 @@ impl Kind {
     }
 }
 
+/// What stands under names that can be one part of a longer name: `app/environment` means one environment only.
+fn by_name<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
+    let all = BTreeMap::<String, T>::deserialize(from)?;
+    match all.keys().find(|name| name.is_empty() || name.contains(['/', '*'])) {
+        None => Ok(all),
+        Some(name) => {
+            Err(D::Error::custom(format!("{name:?} cannot be a name: leave out / and *")))
+        }
+    }
+}
+
 impl Strategy {
     fn kinds(&self) -> usize {
         let given = [self.canary.is_some(), self.linear.is_some(), self.blue_green.is_some()];
@@ -463,6 +479,15 @@ mod tests {
         for (given, expected) in cases {
             let problem = read(given.clone()).unwrap_err();
             assert!(problem.contains(expected), "{given}: {problem}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_a_slash_is_refused_because_it_could_mean_two_environments() {
+        for (app, environment) in [("a/b", "c"), ("a", "b/c"), ("*", "c"), ("a", "")] {
+            let given = json!({ "targets": { app: { "environments": { environment: { "kind": "mock" } } } } });
+            let problem = serde_json::from_value::<DeployConfig>(given).unwrap_err().to_string();
+            assert!(problem.contains("cannot be a name"), "{problem}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, Response, redirect};
 use serde_json::Value;
 
+use crate::contract::text::without_invisible;
 use crate::contract::{Code, Provider, ToolError};
 
 const LONGEST_BODY: usize = 1024 * 1024;
@@ -77,7 +78,7 @@ fn refusal(name: &'static str, status: u16, text: &str) -> ToolError {
         300..=399 => Code::FailedPrecondition,
         _ => Code::InvalidArgument,
     };
-    let shown: String = text.chars().take(SHOWN_CHARS).collect();
+    let shown: String = without_invisible(text).chars().take(SHOWN_CHARS).collect();
     let mut error = ToolError::new(code, format!("{name} answered {status}: {shown}"));
     error.provider = Some(Box::new(Provider {
         name,

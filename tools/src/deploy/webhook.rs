@@ -89,7 +89,7 @@ impl Driver<'_> {
             Value::Number(id) => id.to_string(),
             _ => record.id.clone(),
         };
-        let url = template::fill(&pattern.replace("{id}", &id), &record.words(place))?;
+        let url = template::fill(pattern, &record.words(place))?.replace("{id}", &in_path(&id));
         let body = self.get(url).await?;
         let word = body.pointer(&self.settings.status_pointer).and_then(Value::as_str).ok_or_else(
             || {
@@ -160,6 +160,20 @@ impl Driver<'_> {
     }
 }
 
+/// An id that a deployer chose, as one part of a path: it leads to no other place, wherever it is put.
+fn in_path(id: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_~".contains(&byte);
+    // A dot alone or two of them would be a way up, also in percents.
+    let dots = id.bytes().all(|byte| byte == b'.');
+    let written = |byte: u8| match byte {
+        b'.' if dots => "_".to_owned(),
+        b'.' => ".".to_owned(),
+        byte if plain(byte) => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    id.bytes().map(written).collect()
+}
+
 /// `v1=` and the HMAC-SHA256, in hex, of the timestamp, a dot and the body.
 fn signature(secret: &str, timestamp: &str, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
@@ -170,7 +184,21 @@ fn signature(secret: &str, timestamp: &str, body: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::signature;
+    use super::{in_path, signature};
+
+    #[test]
+    fn an_id_of_a_deployer_stays_one_part_of_the_path() {
+        let cases = [
+            ("d-1.2_3~x", "d-1.2_3~x"),
+            ("..", "__"),
+            ("../../admin?x=1#y", "..%2F..%2Fadmin%3Fx%3D1%23y"),
+            ("{{version}}", "%7B%7Bversion%7D%7D"),
+            ("ü", "%C3%BC"),
+        ];
+        for (id, expected) in cases {
+            assert_eq!(in_path(id), expected);
+        }
+    }
 
     /// Computed with `printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac 'a secret of a deployer'`.
     #[test]

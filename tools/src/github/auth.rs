@@ -14,6 +14,7 @@ use tokio::sync::OnceCell;
 
 use super::GithubConfig;
 use super::client::{self, Ask, Sent, Session, Verb};
+use super::issues::User;
 use super::names;
 use crate::contract::{Code, Learned, Surroundings, ToolError};
 
@@ -49,6 +50,8 @@ pub(super) struct Access {
     /// The connection of the App itself, which may only ask for installations and tokens.
     app: OnceCell<Arc<Session>>,
     installations: Mutex<Installations>,
+    /// Who we are, as comments name it.
+    login: OnceCell<String>,
 }
 
 enum Way {
@@ -110,6 +113,7 @@ impl Access {
             own: OnceCell::new(),
             app: OnceCell::new(),
             installations: Mutex::default(),
+            login: OnceCell::new(),
         }
     }
 
@@ -134,10 +138,30 @@ impl Access {
 
     /// Who the credentials belong to, as runs and comments name them.
     pub(super) async fn login(&self, session: &Session) -> Result<String, ToolError> {
-        #[derive(Deserialize)]
-        struct User {
-            login: String,
+        self.login.get_or_try_init(|| self.ask_login(session)).await.cloned()
+    }
+
+    /// Whether we wrote what an author wrote. Anybody can copy a mark of ours into a text of theirs, and who may write
+    /// to a repository may edit the comments of others too.
+    pub(super) async fn wrote(
+        &self,
+        session: &Session,
+        author: Option<&User>,
+        association: Option<&str>,
+    ) -> Result<bool, ToolError> {
+        let Some(author) = author else { return Ok(false) };
+        match self.login(session).await {
+            Ok(own) => Ok(own.eq_ignore_ascii_case(&author.login)),
+            Err(error) if error.retryable => Err(error),
+            // The token of a run of Actions may not ask who it is: then those who may write there count as us.
+            Err(_) => {
+                Ok(author.is_bot()
+                    || matches!(association, Some("OWNER" | "MEMBER" | "COLLABORATOR")))
+            }
         }
+    }
+
+    async fn ask_login(&self, session: &Session) -> Result<String, ToolError> {
         #[derive(Deserialize)]
         struct App {
             slug: String,

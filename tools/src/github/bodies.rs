@@ -40,7 +40,7 @@ pub(super) fn carries(body: Option<&str>, mark: &str) -> bool {
 
 /// From when on lists may hold what an earlier attempt of this call did.
 pub(super) fn since(call: &Call) -> Option<String> {
-    let first = DateTime::from_timestamp_millis(call.first_started_at? - SKEW_MS)?;
+    let first = DateTime::from_timestamp_millis(call.first_started_at?.saturating_sub(SKEW_MS))?;
     Some(first.format("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 

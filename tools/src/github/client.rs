@@ -180,6 +180,7 @@ impl Session {
 
     /// Sends a request when it is its turn, and reads the answer.
     pub(super) async fn exchange(&self, ask: &Ask<'_>) -> Result<Answered, ToolError> {
+        check_route(ask.route)?;
         self.keep_pace(ask).await;
         let permit = self.permits.acquire().await;
         let _permit: SemaphorePermit<'_> = permit
@@ -255,6 +256,19 @@ impl Session {
         let route = route.strip_prefix(self.base_path.as_str()).unwrap_or(route);
         route.starts_with('/').then(|| route.to_owned())
     }
+}
+
+/// Refuses a route that could end elsewhere than where it was checked to go: servers on the way take `..` as the part
+/// above, also where it is written in percents.
+fn check_route(route: &str) -> Result<(), ToolError> {
+    let path = route.split('?').next().unwrap_or_default().to_ascii_lowercase();
+    let plain = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    if plain.split(['/', '\\']).all(|part| !matches!(part, "." | "..")) {
+        return Ok(());
+    }
+    let message = format!("{path:?} cannot be a route of GitHub's API: it has the part . or ..");
+    Err(ToolError::new(Code::InvalidArgument, message)
+        .hint("give names, paths and refs without . and .. between slashes"))
 }
 
 /// The body up to a length, and whether there was more.
@@ -544,6 +558,22 @@ impl ToolError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_route_stays_where_it_was_checked_to_go() {
+        for good in ["/repos/o/r/compare/main...fix", "/repos/o/r/contents/.github/a.yml?ref=.."] {
+            assert!(check_route(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "/repos/o/r/../s",
+            "/repos/o/r/commits/%2e%2E/x",
+            "/repos/o/r/contents/a%2F..%2fb",
+            "/repos/o/r/contents/a\\..\\b",
+            "/repos/o/r/git/ref/./x",
+        ] {
+            assert_eq!(check_route(bad).unwrap_err().code, Code::InvalidArgument, "{bad}");
+        }
+    }
 
     #[test]
     fn the_wait_is_what_github_says_else_until_the_reset_else_a_minute() {

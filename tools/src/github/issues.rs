@@ -105,6 +105,11 @@ pub(super) struct Comment {
 }
 
 impl User {
+    /// Whether it is an App and not a person.
+    pub(super) fn is_bot(&self) -> bool {
+        self.kind == "Bot"
+    }
+
     pub(super) fn shape(&self) -> Value {
         json!({ "login": self.login, "type": self.kind })
     }

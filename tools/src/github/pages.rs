@@ -132,7 +132,7 @@ impl Repository {
             let (items, total) = items(&answered, key)?;
             found.total = total.or(found.total);
             found.items.extend(items.into_iter().filter(&wanted));
-            found.next_page = following.as_ref().map(|_| page + 1);
+            found.next_page = following.as_ref().map(|_| page.saturating_add(1));
             let Some(most) =
                 paging.max_items.map(|most| usize::try_from(most).unwrap_or(usize::MAX))
             else {
@@ -146,7 +146,7 @@ impl Repository {
                 Some(following) if found.items.len() < most => next = following,
                 _ => return Ok(found),
             }
-            page += 1;
+            page = page.saturating_add(1);
         }
     }
 }

@@ -214,7 +214,7 @@ impl Sending<'_> {
 
     async fn github_found(&self, marker: &str) -> Result<Option<Posted>, ToolError> {
         let (repository, number) = self.issue()?;
-        let since = self.call.first_started_at.unwrap_or_default() - CLOCKS_MS;
+        let since = self.call.first_started_at.unwrap_or_default().saturating_sub(CLOCKS_MS);
         let since = chrono::DateTime::from_timestamp_millis(since.max(0)).unwrap_or_default();
         let since = since.format("%Y-%m-%dT%H:%M:%SZ");
         let mut page = 1;
@@ -269,7 +269,9 @@ impl Sending<'_> {
             let fits = !owner.is_empty()
                 && !name.is_empty()
                 && owner.chars().all(plain)
-                && name.chars().all(plain);
+                && name.chars().all(plain)
+                // They would lead to another route of the API.
+                && [owner, name].iter().all(|part| !matches!(*part, "." | ".."));
             fits.then_some((repository, number.parse().ok()?))
         });
         parts.ok_or_else(|| {

@@ -7,10 +7,13 @@ use reqwest::{Client, Method, Response};
 use serde_json::Value;
 
 use super::Notify;
+use crate::contract::text::without_invisible;
 use crate::contract::{Code, Provider, ToolError};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const SHOWN_CHARS: usize = 300;
+/// Of an answer no more is read; a page of comments on GitHub is the longest that matters.
+const LONGEST_ANSWER: usize = 16 * 1024 * 1024;
 
 /// A request to come.
 pub(super) struct Post {
@@ -74,9 +77,17 @@ fn headers(pairs: &[(&'static str, String)]) -> Result<HeaderMap, ToolError> {
     Ok(headers)
 }
 
-async fn reply(response: Response) -> Result<Reply, reqwest::Error> {
+async fn reply(mut response: Response) -> Result<Reply, reqwest::Error> {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let text = response.text().await?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = LONGEST_ANSWER - bytes.len();
+        bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if room <= chunk.len() {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&bytes).into_owned();
     let body = serde_json::from_str(&text).unwrap_or_default();
     Ok(Reply { status, headers, body, text })
 }
@@ -104,7 +115,7 @@ pub(super) fn outcome_unknown(message: String) -> ToolError {
 
 fn refused(post: &Post, reply: &Reply) -> ToolError {
     let said = reply.body["message"].as_str().unwrap_or(reply.text.trim());
-    let said: String = said.chars().take(SHOWN_CHARS).collect();
+    let said: String = without_invisible(said).chars().take(SHOWN_CHARS).collect();
     let message = format!("{} answered {}: {said}", post.to, reply.status);
     let code = match reply.status {
         401 => Code::Unauthenticated,

@@ -25,6 +25,8 @@ const LARGEST_BODY: usize = 256 * 1024;
 const MOST_REDIRECTS: usize = 5;
 const SHOWN_BODY: usize = 200;
 const SHOWN_ATTEMPTS: usize = 10;
+/// Of so many looks the latencies are kept: what waits for days must not grow for days.
+const KEPT_LATENCIES: usize = 1_000;
 const DAY: i64 = 86_400_000;
 const SCOPE: &str = "observability";
 
@@ -328,7 +330,10 @@ impl<'a> Probe<'a> {
         let mut url = to.url.clone();
         // The name that is asked for must be the one that was looked up, without a dot at its end.
         _ = url.set_host(Some(&to.host));
-        let request = client.request(self.method.clone(), url).headers(self.headers.clone());
+        // What was given for one service is not for another one on the same host, nor for a line without encryption.
+        let same = to.url.origin() == self.allowed.url.origin();
+        let headers = if same { self.headers.clone() } else { HeaderMap::new() };
+        let request = client.request(self.method.clone(), url).headers(headers);
         Ok(request.send().await.map_err(|error| Look::of_error(&error)))
     }
 
@@ -373,7 +378,7 @@ impl<'a> Probe<'a> {
             return Some(("status", format!("it answered {status}")));
         }
         if let (Some(days), Some(at)) = (self.tls_min_days, tls_expires_at)
-            && at < now() + days * DAY
+            && ends_within(at, days, now())
         {
             return Some(("tls", format!("the certificate holds only until {}", rfc3339(at))));
         }
@@ -426,6 +431,9 @@ impl Looks {
     fn add(&mut self, look: Look) {
         self.tried += 1;
         self.in_a_row = if look.ok { self.in_a_row + 1 } else { 0 };
+        if KEPT_LATENCIES <= self.latencies.len() {
+            self.latencies.remove(0);
+        }
         self.latencies.push(look.latency_ms);
         if SHOWN_ATTEMPTS == self.last.len() {
             self.last.remove(0);
@@ -485,6 +493,11 @@ fn headers(given: &BTreeMap<String, String>) -> Result<HeaderMap, ToolError> {
     Ok(headers)
 }
 
+/// Whether a time lies less than so many days ahead, however many that are.
+fn ends_within(at: i64, days: i64, now: i64) -> bool {
+    at < now.saturating_add(days.saturating_mul(DAY))
+}
+
 fn statuses(text: &str) -> Result<Vec<(u16, u16)>, ToolError> {
     let range = |part: &str| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -522,4 +535,23 @@ fn chain(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     if causes.is_empty() { error.to_string() } else { causes.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_held_against_any_number_of_days() {
+        for (days, expected) in [(0, false), (1, false), (2, true), (i64::MAX, true)] {
+            assert_eq!(ends_within(DAY + 5, days, 5), expected, "{days}");
+        }
+    }
+
+    #[test]
+    fn a_wait_of_days_remembers_no_more_than_it_tells_of() {
+        let mut looks = Looks::default();
+        (0..5_000).for_each(|_| looks.add(Look::default()));
+        assert_eq!((looks.tried, looks.latencies.len()), (5_000, KEPT_LATENCIES));
+    }
 }

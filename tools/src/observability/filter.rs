@@ -59,6 +59,10 @@ impl Filter {
     }
 
     /// As CloudWatch writes it.
+    #[cfg_attr(
+        not(feature = "cloudwatch-logs"),
+        allow(dead_code, reason = "only CloudWatch asks for it")
+    )]
     pub(super) fn cloudwatch(&self) -> String {
         match self {
             Self::Words(words) => words.cloudwatch(),
@@ -115,6 +119,10 @@ impl Words {
             && !self.none.iter().any(has)
     }
 
+    #[cfg_attr(
+        not(feature = "cloudwatch-logs"),
+        allow(dead_code, reason = "only CloudWatch asks for it")
+    )]
     fn cloudwatch(&self) -> String {
         let word = |sign: &str, word: &String| format!("{sign}\"{}\"", word.replace('"', ""));
         let all = self.all.iter().map(|own| word("", own));

@@ -8,9 +8,16 @@ use super::settings::{ObservabilityConfig, invalid};
 use crate::contract::{Code, ToolError};
 
 /// Where clouds tell a machine who it is, outside of the link-local range.
-const METADATA_V4: [Ipv4Addr; 2] =
-    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254);
+const METADATA_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+const METADATA_V6: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254),
+    Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254),
+    Ipv6Addr::new(0xfd00, 0x0042, 0, 0, 0, 0, 0, 0x0042),
+];
 
 /// An address whose host is allowed, but whose name has not been looked up yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,12 +134,12 @@ fn is_refused(address: IpAddr) -> bool {
                 || address.is_unspecified()
                 || address.is_unicast_link_local()
                 || address.is_multicast()
-                || address == METADATA_V6
+                || METADATA_V6.contains(&address)
         }
     }
 }
 
-/// The IPv4 address in an IPv6 address that leads to it: mapped, compatible, NAT64 and 6to4.
+/// The IPv4 address in an IPv6 address that leads to it: mapped, translated, compatible, NAT64 and 6to4.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let parts = address.segments();
     let octets = |high: u16, low: u16| {
@@ -140,9 +147,11 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
         Ipv4Addr::new(a, b, c, d)
     };
     match parts {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            Some(octets(high, low))
-        }
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        // Of a network's own NAT64.
+        | [0x64, 0xff9b, 1, .., high, low] => Some(octets(high, low)),
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => Some(octets(high, low)),
         [0x2002, high, low, ..] => Some(octets(high, low)),
         _ => None,
@@ -192,6 +201,12 @@ mod tests {
             "[::ffff:169.254.169.254]",
             "[64:ff9b::a9fe:a9fe]",
             "[2002:a9fe:a9fe::1]",
+            "[::ffff:0:169.254.169.254]",
+            "[64:ff9b:1::a9fe:a9fe]",
+            "[fd20:ce::254]",
+            "192.0.0.192",
+            "0xa9fea9fe",
+            "0251.0376.0251.0376",
             "[fe80::1]",
             "100.100.100.200",
             "0.0.0.0",

@@ -35,6 +35,10 @@ pub(super) struct Question {
     /// Files, streams: all when empty.
     pub(super) streams: Vec<String>,
     /// Where an earlier look broke off, in the words of the source.
+    #[cfg_attr(
+        not(feature = "cloudwatch-logs"),
+        allow(dead_code, reason = "only CloudWatch asks for it")
+    )]
     pub(super) page: Option<String>,
 }
 

@@ -38,7 +38,7 @@ impl Window {
     }
 
     pub(super) fn length(self) -> i64 {
-        (self.end - self.start).max(1)
+        self.end.saturating_sub(self.start).max(1)
     }
 
     pub(super) fn holds(self, at: i64) -> bool {

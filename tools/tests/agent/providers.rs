@@ -176,11 +176,14 @@ async fn shapes_that_providers_cannot_be_held_to_stand_in_the_prompt() {
 async fn refusals_are_told_apart_and_nothing_is_sent_twice() {
     let said = json!({ "error": { "message": "no, sk-test-0123456789" } });
     let cases = [
+        // A redirect is not followed: the key would go with it.
+        (302, "", "failed_precondition", false, Value::Null),
         (400, "", "invalid_argument", false, Value::Null),
         (401, "", "unauthenticated", false, Value::Null),
         (403, "", "permission_denied", false, Value::Null),
         (404, "", "not_found", false, Value::Null),
         (429, "7", "rate_limited", true, json!(7_000)),
+        (429, "18446744073709551615", "rate_limited", true, json!(u64::MAX)),
         (500, "", "unavailable", true, Value::Null),
         (529, "", "unavailable", true, Value::Null),
     ];

@@ -74,7 +74,7 @@ async fn add_comment(github: &Github, call: &Call) -> Answer {
     let repository = github.open(call, &arguments.target).await?;
     let mut warnings = Vec::new();
     let body = finished(&arguments.body, &marks(&arguments, call), &mut warnings);
-    let deed = deed(&repository, &arguments, call).await?;
+    let deed = deed(github, &repository, &arguments, call).await?;
     if arguments.dry_run {
         return Ok(plan(&deed, &arguments));
     }
@@ -109,6 +109,7 @@ fn marks(arguments: &Arguments, call: &Call) -> Vec<String> {
 }
 
 async fn deed(
+    github: &Github,
     repository: &Repository,
     arguments: &Arguments,
     call: &Call,
@@ -116,23 +117,36 @@ async fn deed(
     let number = arguments.number;
     if let Some(name) = &arguments.upsert_key {
         let route = format!("/issues/{number}/comments");
-        let found = find(repository, &route, &sticky(name)).await?;
+        let found = find(github, repository, &route, &sticky(name)).await?;
         return Ok(found.map_or(Deed::Write, Deed::Edit));
     }
     let Some(key) = call.key_to_look_up() else { return Ok(Deed::Write) };
     let family = if arguments.in_reply_to.is_some() { "pulls" } else { "issues" };
     let route = with_query(&format!("/{family}/{number}/comments"), &[("since", since(call))]);
-    let found = find(repository, &route, &marker(key)).await?;
+    let found = find(github, repository, &route, &marker(key)).await?;
     Ok(found.map_or(Deed::Write, Deed::Found))
 }
 
+/// The comment of ours that carries a mark.
 async fn find(
+    github: &Github,
     repository: &Repository,
     route: &str,
     mark: &str,
 ) -> Result<Option<Comment>, ToolError> {
     let comments = repository.collect::<Comment>(route).await?.items;
-    Ok(comments.into_iter().find(|comment| carries(comment.body.as_deref(), mark)))
+    for comment in comments {
+        let Comment { body, user, author_association, .. } = &comment;
+        if carries(body.as_deref(), mark)
+            && github
+                .access
+                .wrote(&repository.session, user.as_ref(), author_association.as_deref())
+                .await?
+        {
+            return Ok(Some(comment));
+        }
+    }
+    Ok(None)
 }
 
 fn plan(deed: &Deed, arguments: &Arguments) -> Value {

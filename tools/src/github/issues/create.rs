@@ -86,7 +86,7 @@ async fn create_issue(github: &Github, call: &Call) -> Answer {
     let arguments: Arguments = call.parse()?;
     let mut repository = github.open(call, &arguments.target).await?;
     repository.retry_safe &= arguments.dedupe != Dedupe::None;
-    let earlier = find_earlier(&repository, &arguments, call).await?;
+    let earlier = find_earlier(github, &repository, &arguments, call).await?;
     if arguments.dry_run {
         return Ok(plan(earlier.as_ref(), &arguments));
     }
@@ -98,6 +98,7 @@ async fn create_issue(github: &Github, call: &Call) -> Answer {
 
 /// The issue that an earlier attempt opened, or one that is as good.
 async fn find_earlier(
+    github: &Github,
     repository: &Repository,
     arguments: &Arguments,
     call: &Call,
@@ -110,9 +111,13 @@ async fn find_earlier(
         let route = with_query("/issues?state=all&sort=created&direction=desc", &pairs);
         let mark = marker(key);
         let recent = repository.collect::<Issue>(&route).await?.items;
-        let ours = |issue: &Issue| carries(issue.body.as_deref(), &mark);
-        if let Some(found) = recent.into_iter().find(ours) {
-            return Ok(Some(found));
+        for issue in recent {
+            let (user, association) = (issue.user.as_ref(), issue.author_association.as_deref());
+            if carries(issue.body.as_deref(), &mark)
+                && github.access.wrote(&repository.session, user, association).await?
+            {
+                return Ok(Some(issue));
+            }
         }
     }
     if arguments.dedupe != Dedupe::Title {

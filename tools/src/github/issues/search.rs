@@ -8,7 +8,7 @@ use crate::contract::{Answer, Call, Code, RetryClass, Tool, ToolError, ToolSpec}
 use crate::github::pages::{self, Paging};
 use crate::github::requests::with_query;
 use crate::github::schemas::choice;
-use crate::github::target::{Target, check_allowed};
+use crate::github::target::Target;
 use crate::github::{Github, arguments, text};
 
 /// Words of the search language that say where to search.
@@ -74,11 +74,16 @@ async fn search_issues(github: &Github, call: &Call) -> Answer {
     let pairs =
         [("q", Some(query)), ("sort", arguments.sort.clone()), ("order", arguments.order.clone())];
     let route = with_query("/search/issues", &pairs);
-    let allowed = |issue: &Issue| {
-        issue.full_name().is_none_or(|name| check_allowed(&name, &github.config).is_ok())
-    };
-    let found = repository.pages_at(route, Some("items"), arguments.paging, allowed).await?;
+    let own = repository.full_name();
+    let found = repository
+        .pages_at(route, Some("items"), arguments.paging, |issue| within(issue, &own))
+        .await?;
     Ok(found.answer(|issue| issue.shape()))
+}
+
+/// Whether an issue is of the repository that was checked: OR and brackets in a question can lead out of it.
+fn within(issue: &Issue, full_name: &str) -> bool {
+    issue.full_name().is_none_or(|name| name.eq_ignore_ascii_case(full_name))
 }
 
 /// The whole question: it stays in the one repository that was checked.
@@ -98,4 +103,23 @@ fn question(arguments: &Arguments, full_name: &str) -> Result<String, ToolError>
         Kind::Pr => " is:pr",
     };
     Ok(format!("{} repo:{full_name}{kind}", arguments.query))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_search_finds_elsewhere_is_left_out() {
+        for (place, expected) in
+            [("octo/hello", true), ("Octo/Hello", true), ("octo/secret", false)]
+        {
+            let issue: Issue = serde_json::from_value(json!({
+                "number": 7, "title": "a", "state": "open", "created_at": "", "updated_at": "", "html_url": "",
+                "repository_url": format!("https://api.github.com/repos/{place}"),
+            }))
+            .unwrap();
+            assert_eq!(within(&issue, "octo/hello"), expected, "{place}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use super::patch::Lines;
 use crate::contract::{Answer, Call, Code, RetryClass, Tool, ToolError, ToolSpec};
 use crate::github::bodies::{carries, finished};
 use crate::github::client::Repository;
+use crate::github::issues::User;
 use crate::github::names::marker;
 use crate::github::schemas::{choice, number, optional};
 use crate::github::target::Target;
@@ -65,6 +66,8 @@ struct Review {
     id: u64,
     state: String,
     body: Option<String>,
+    user: Option<User>,
+    author_association: Option<String>,
     html_url: String,
     submitted_at: Option<String>,
 }
@@ -120,7 +123,7 @@ async fn create_review(github: &Github, call: &Call) -> Answer {
             .hint("give a body or comments; only an approval may do without"));
     }
     let repository = github.open(call, &arguments.target).await?;
-    let reviewer = Reviewer { repository: &repository, arguments: &arguments, call };
+    let reviewer = Reviewer { github, repository: &repository, arguments: &arguments, call };
     let earlier = reviewer.find_earlier().await?;
     match earlier {
         Some(review) if !arguments.dry_run => Ok(review.shape(false, Vec::new())),
@@ -131,6 +134,7 @@ async fn create_review(github: &Github, call: &Call) -> Answer {
 
 /// One call at work.
 struct Reviewer<'a> {
+    github: &'a Github,
     repository: &'a Repository,
     arguments: &'a Arguments,
     call: &'a Call,
@@ -146,7 +150,16 @@ impl Reviewer<'_> {
         let Some(key) = self.call.key_to_look_up() else { return Ok(None) };
         let mark = marker(key);
         let reviews = self.repository.collect::<Review>(&self.route()).await?.items;
-        Ok(reviews.into_iter().find(|review| carries(review.body.as_deref(), &mark)))
+        for review in reviews {
+            let Review { body, user, author_association, .. } = &review;
+            let (session, access) = (&self.repository.session, &self.github.access);
+            if carries(body.as_deref(), &mark)
+                && access.wrote(session, user.as_ref(), author_association.as_deref()).await?
+            {
+                return Ok(Some(review));
+            }
+        }
+        Ok(None)
     }
 
     async fn submit(&self) -> Answer {
