@@ -37,6 +37,7 @@ mod worker;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -136,11 +137,22 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
 
 fn settings(session: &Session) -> Exit {
     if session.json() {
-        terminal::say_json(&Config::default());
+        terminal::say_json(&set(serde_json::to_value(Config::default()).unwrap_or_default()));
     } else {
         terminal::say(DEFAULTS.trim_end());
     }
     Exit::Done
+}
+
+/// Without the settings that nothing is set for, which TOML has no word for either.
+fn set(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let set_ones = members.into_iter().filter(|(_, value)| !value.is_null());
+            set_ones.map(|(name, value)| (name, set(value))).collect()
+        }
+        other => other,
+    }
 }
 
 fn version(session: &Session) -> Exit {
