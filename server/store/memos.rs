@@ -39,9 +39,12 @@ impl Store {
         const REMOVE: &str = "DELETE FROM tool_memos
             WHERE workspace = $1 AND scope = $2 AND name = $3 AND value = $4";
         let (home, now) = (&*self.workspace, self.now());
+        if before.is_none() && after.is_none() {
+            return Ok(self.memo(scope, name).await?.is_none());
+        }
         let mut tx = self.db.begin().await?;
         let changed = match (before, after) {
-            (None, None) => return Ok(self.memo(scope, name).await?.is_none()),
+            (None, None) => 0,
             (None, Some(after)) => tx.execute(ADD, args![home, scope, name, after, now]).await?,
             (Some(before), Some(after)) => {
                 tx.execute(CHANGE, args![home, scope, name, before, after, now]).await?

@@ -1,7 +1,7 @@
 //! The tools of one server: found by name, with their schemas compiled once.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -77,15 +77,15 @@ impl Catalogue {
         Catalogue { tools: Arc::new(tools), entries, exact, others, folded }
     }
 
-    /// The tool of that name; or that says it is also called so; or of the only name that differs in nothing but case,
-    /// dots, dashes and underscores.
+    /// The tool of that name; or of the only name that differs in nothing but case, dots, dashes and underscores; or the
+    /// only one that says it is also called so.
     pub(super) fn find(&self, name: &str) -> Option<&Arc<Entry>> {
         let index = self
             .exact
             .get(name)
             .copied()
-            .or_else(|| self.others.get(name).copied().flatten())
-            .or_else(|| self.folded.get(&fold(name)).copied().flatten())?;
+            .or_else(|| self.folded.get(&fold(name)).copied().flatten())
+            .or_else(|| self.others.get(name).copied().flatten())?;
         self.entries.get(index)
     }
 
@@ -186,9 +186,18 @@ impl Entry {
     }
 }
 
-/// What cannot be read is as good as nothing.
+/// What cannot be read is as good as nothing. A name of an argument is never another one's, and stands for one alone.
 fn aliases(tool: &Tool) -> Option<Aliases> {
-    serde_json::from_value(tool.meta.as_ref()?.get(ALIASES)?.clone()).ok()
+    let told = tool.meta.as_ref()?.get(ALIASES)?.clone();
+    let mut aliases: Aliases = serde_json::from_value(told).ok()?;
+    let properties = tool.input_schema.get("properties").and_then(Value::as_object);
+    let is_own = |name: &str| properties.is_some_and(|own| own.contains_key(name));
+    let mut taken = HashSet::new();
+    aliases.arguments.retain(|own, others| {
+        others.retain(|other| is_own(own) && !is_own(other) && taken.insert(other.clone()));
+        !others.is_empty()
+    });
+    Some(aliases)
 }
 
 fn retry_class(tool: &Tool) -> RetryClass {
@@ -280,4 +289,56 @@ fn allowed(error: &ValidationError<'_>, schema: Option<&Value>) -> Option<String
     let names: Vec<&str> =
         object.get("properties")?.as_object()?.keys().map(String::as_str).collect();
     Some(names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn tool(name: &str, aliases: &Value) -> Tool {
+        let tool = json!({
+            "name": name, "_meta": { ALIASES: aliases },
+            "inputSchema": { "type": "object", "properties": { "path": {}, "content": {} } },
+        });
+        serde_json::from_value(tool).unwrap()
+    }
+
+    #[test]
+    fn other_names_of_arguments_move_no_value_that_has_a_name_of_its_own() {
+        let aliases = json!({ "arguments": {
+            "path": ["content", "file", "where"], "content": ["path", "where", "text"], "none": ["nothing"],
+        } });
+        let catalogue = Catalogue::new("s", vec![tool("write", &aliases)], None);
+        let entry = catalogue.find("write").unwrap();
+        let fitted = |given: Value| {
+            let given = given.as_object().cloned().unwrap();
+            entry.fit(given).map(Value::Object).map_err(|failure| failure.message)
+        };
+        let own = json!({ "path": "p", "content": "c" });
+        assert_eq!(fitted(own.clone()), Ok(own.clone()));
+        assert_eq!(fitted(json!({ "file": "p", "where": "c" })), Ok(own));
+        assert_eq!(fitted(json!({ "nothing": 1 })), Ok(json!({ "nothing": 1 })));
+        // A check before the call reads them as the call does.
+        let names = entry.info.other_names();
+        let names: Vec<_> = names.iter().map(|(other, own)| format!("{other}={own}")).collect();
+        assert_eq!(names, ["file=path", "text=content", "where=content"]);
+    }
+
+    #[test]
+    fn other_names_of_a_tool_hide_no_other_tool() {
+        let none = json!({});
+        let greedy = json!({ "names": ["readFile", "write", "list"] });
+        let tools = vec![
+            tool("read_file", &none),
+            tool("write", &none),
+            tool("erase", &greedy),
+            tool("show", &json!({ "names": ["list"] })),
+        ];
+        let catalogue = Catalogue::new("s", tools, None);
+        let found = |name: &str| catalogue.find(name).map(|entry| entry.wire_name.as_str());
+        assert_eq!((found("readFile"), found("write")), (Some("read_file"), Some("write")));
+        assert_eq!(found("list"), None, "two tools say that they are called so");
+    }
 }

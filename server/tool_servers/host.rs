@@ -10,6 +10,9 @@ use crate::{
     store::{ArtifactRow, Error, SpentRow, Store, UsageRow},
 };
 
+/// No call takes more, in tokens or in millionths of a dollar.
+const MOST_OF_ONE_CALL: u64 = 1_000_000_000_000;
+
 /// The host of every tool server of a workspace.
 pub struct Hosted {
     store: Store,
@@ -123,15 +126,20 @@ fn read(text: &str) -> Result<Value, ToolError> {
         .map_err(|error| ToolError::new(Code::Internal, format!("a memo is no JSON: {error}")))
 }
 
-/// A text may repeat what a tool was given.
+/// A file may repeat what a tool was given, be it between bytes that are no text.
 fn without_secrets(file: NewArtifact) -> NewArtifact {
-    match String::from_utf8(file.bytes) {
-        Ok(text) => {
-            let bytes = secrets::scrubbers().text(&text).into_owned().into_bytes();
-            NewArtifact { bytes, ..file }
+    let known = secrets::scrubbers();
+    let mut bytes = Vec::with_capacity(file.bytes.len());
+    for chunk in file.bytes.utf8_chunks() {
+        let text = chunk.valid();
+        // No secret is shorter, and few texts in an image are longer.
+        match secrets::SHORTEST <= text.len() {
+            true => bytes.extend_from_slice(known.text(text).as_bytes()),
+            false => bytes.extend_from_slice(text.as_bytes()),
         }
-        Err(error) => NewArtifact { bytes: error.into_bytes(), ..file },
+        bytes.extend_from_slice(chunk.invalid());
     }
+    NewArtifact { bytes, name: known.text(&file.name).into_owned(), ..file }
 }
 
 fn row(artifact: &Artifact) -> ArtifactRow {
@@ -162,6 +170,8 @@ fn described(row: ArtifactRow) -> Artifact {
 }
 
 fn noted(usage: Usage) -> UsageRow {
+    // Whatever a provider says, sums of it stay in bounds.
+    let whole = |count: u64| whole(count.min(MOST_OF_ONE_CALL));
     UsageRow {
         key: usage.key,
         execution_id: usage.execution_id,
@@ -190,4 +200,26 @@ fn whole(count: u64) -> i64 {
 
 fn count(whole: i64) -> u64 {
     u64::try_from(whole).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_holds_no_known_secret_be_it_between_bytes_that_are_no_text() {
+        let secret = "a secret of this test alone";
+        secrets::remember_minted([secret]);
+        let kept = |bytes: Vec<u8>| {
+            let (name, mime) = (format!("{secret}.log"), "text/plain".to_owned());
+            let key = "k".to_owned();
+            without_secrets(NewArtifact { key, execution_id: None, step: None, name, mime, bytes })
+        };
+        let between = [&[0xff, b'x'][..], secret.as_bytes(), &[0xfe, 0x80], b"end"].concat();
+        let file = kept(between);
+        assert_eq!(file.bytes, [&[0xff, b'x'][..], b"[sealed]", &[0xfe, 0x80], b"end"].concat());
+        assert_eq!(file.name, "[sealed].log");
+        let bytes: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+        assert_eq!(kept(bytes.clone()).bytes, bytes);
+    }
 }

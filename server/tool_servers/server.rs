@@ -210,6 +210,7 @@ impl Server {
                     host: self.settings.files.as_ref().filter(|_| !call.idempotency_key.is_empty()),
                     key: &call.idempotency_key,
                     tool: &prepared.entry.info.name,
+                    pollable: prepared.entry.info.pollable,
                 },
                 progress,
             };

@@ -37,7 +37,7 @@ pub(super) fn keep(
     looks: Vec<(String, Look)>,
 ) -> Vec<(String, Look)> {
     let kept = looks.into_iter().filter_map(|(step, look)| {
-        let look = state.looked(workflow, &step, look)?.clone();
+        let look = state.keep_look(workflow, &step, look)?.clone();
         Some((step, look))
     });
     kept.collect()

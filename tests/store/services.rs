@@ -146,6 +146,20 @@ async fn a_file_is_kept_once_under_its_key_and_bytes_stay_as_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_number_that_a_provider_makes_up_breaks_the_sums() {
+    for database in both() {
+        let host = host(&database).await;
+        for key in ["one", "two", "three"] {
+            let usage = usage(key, Some("exec_1"), Some(u64::MAX));
+            host.spend(Usage { prompt_tokens: u64::MAX, ..usage }).await.unwrap();
+        }
+        let spent = host.spent(SpentOn::Execution("exec_1")).await.unwrap();
+        assert_eq!((spent.calls, spent.prompt_tokens), (3, 3_000_000_000_000));
+        assert_eq!(host.spent(SpentOn::Today).await.unwrap().calls, 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_models_took_is_summed_over_an_execution_and_all_below_it() {
     for database in both() {
         let store = database.open().await;

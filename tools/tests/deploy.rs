@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use windlass_tools::contract::{Forgetful, Host, Surroundings};
 use windlass_tools::deploy::DeployConfig;
 
-use crate::harness::{Client, Request, request};
+use crate::harness::{Client, Request, golden_answer, request};
 
 /// A key as Windlass makes them, of one execution.
 pub(crate) fn key(number: u32) -> String {
@@ -63,14 +63,9 @@ pub(crate) async fn wait(client: &Client, arguments: Value) -> Value {
     panic!("the deployment never ended");
 }
 
-/// Compares with the golden answer of a tool; writes it when `WINDLASS_WRITE_GOLDEN` says so.
+/// Checks that an answer has the members of the golden one.
 pub(crate) fn golden(tool: &str, answer: &Value) {
-    let path = format!("{}/tests/golden/deploy/{tool}.json", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("WINDLASS_WRITE_GOLDEN").is_some() {
-        let text = serde_json::to_string_pretty(answer).unwrap() + "\n";
-        std::fs::write(&path, text).unwrap();
-    }
-    let golden: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let golden = golden_answer("deploy", tool, answer);
     let names = |value: &Value| {
         let mut names: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
         names.sort();

@@ -1,7 +1,6 @@
 //! The tools for GitHub Actions, checks and permissions, against a stateful double.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use windlass_emulators::GithubEmulator;
@@ -11,7 +10,7 @@ use windlass_emulators::github::{
 use windlass_tools::{GithubConfig, github};
 
 use super::github::{branch, config, head, pull, signed_in, start, start_with_branch};
-use crate::harness::{Client, Request, request};
+use crate::harness::{Client, Request, golden_answer, request};
 
 const KEY: &str = "exec_1/deploy#0~0";
 const LOG: &str = "2026-11-21T10:05:06.1234567Z ##[group]Run cargo test
@@ -583,13 +582,7 @@ async fn each_tool_answers_in_the_shape_of_its_golden_answer() {
     ];
     for (tool, arguments) in calls {
         let answer = client.ok(request(tool, arguments)).await;
-        let path =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/github/{tool}.json"));
-        let Ok(golden) = std::fs::read_to_string(&path) else {
-            let text = serde_json::to_string_pretty(&answer).unwrap();
-            panic!("{} is missing; this would be one: {text}", path.display());
-        };
-        let golden: Value = serde_json::from_str(&golden).unwrap();
+        let golden = golden_answer("github", tool, &answer);
         assert_eq!(shape(&answer), shape(&golden), "{tool} answers {answer}");
     }
 }

@@ -1,16 +1,14 @@
 //! What each github tool answered, kept as a file: who changes an answer sees it in the diff.
 //!
-//! `WINDLASS_WRITE_GOLDENS=1 cargo test -p windlass-tools --test tools goldens` writes the files anew.
+//! `WINDLASS_GOLDEN=write cargo test -p windlass-tools --test tools goldens` writes the files anew.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::{env, fs};
 
 use serde_json::{Value, json};
 use windlass_emulators::GithubEmulator;
 
 use super::github::{TOOLS, add_pull, change_issue, comment, start};
-use crate::harness::{Client, request};
+use crate::harness::{Client, golden_answer, request};
 
 const TIME: &str = "2026-11-21T10:15:00Z";
 
@@ -29,13 +27,7 @@ async fn every_tool_answers_as_its_golden_file_says() {
             deployment = answer["id"].clone();
         }
         let answer = tidy.value(answer);
-        let file = file(tool);
-        if env::var_os("WINDLASS_WRITE_GOLDENS").is_some() {
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(&file, serde_json::to_string_pretty(&answer).unwrap() + "\n").unwrap();
-        }
-        let golden = fs::read_to_string(&file).unwrap_or_default();
-        let golden: Value = serde_json::from_str(&golden).unwrap_or_default();
+        let golden = golden_answer("github", tool, &answer);
         if golden != answer {
             different.push(format!("{tool} answered {answer}, its file says {golden}"));
         }
@@ -48,10 +40,6 @@ fn the_story_tells_of_every_tool() {
     for (tool, _, _) in TOOLS {
         assert!(story().iter().any(|(own, _)| *own == tool), "{tool} has no golden file");
     }
-}
-
-fn file(tool: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/github/{tool}.json"))
 }
 
 /// A repository in which something is going on.

@@ -121,9 +121,14 @@ pub(crate) fn but_created(mut answer: Value) -> Value {
     answer
 }
 
-/// Checks an answer against the golden one that is committed, whose shape it must have. With `WINDLASS_GOLDEN=write` it
-/// becomes the golden one.
+/// Checks that an answer has the shape of the golden one that is committed.
 pub(crate) fn golden(server: &str, tool: &str, answer: &Value) {
+    let golden = golden_answer(server, tool, answer);
+    assert_eq!(shape(answer), shape(&golden), "{server}/{tool}");
+}
+
+/// The golden answer of a tool, as it is committed. With `WINDLASS_GOLDEN=write` this answer becomes it.
+pub(crate) fn golden_answer(server: &str, tool: &str, answer: &Value) -> Value {
     let file = format!("{}/tests/golden/{server}/{tool}.json", env!("CARGO_MANIFEST_DIR"));
     if std::env::var("WINDLASS_GOLDEN").is_ok_and(|word| word == "write") {
         std::fs::create_dir_all(std::path::Path::new(&file).parent().unwrap()).unwrap();
@@ -131,8 +136,7 @@ pub(crate) fn golden(server: &str, tool: &str, answer: &Value) {
         std::fs::write(&file, text + "\n").unwrap();
     }
     let text = std::fs::read_to_string(&file).expect("a golden answer, see WINDLASS_GOLDEN");
-    let golden: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(shape(answer), shape(&golden), "{file}");
+    serde_json::from_str(&text).unwrap()
 }
 
 /// The names and types in a value.

@@ -67,10 +67,8 @@ impl Decider<'_> {
     /// Starts what may start: what needs no place among the calls, then retries that are due, then calls.
     pub(super) fn start(&self) -> Vec<Command> {
         let mut commands = Vec::new();
-        let due = self.state.retries.iter().take_while(|(at, _)| *at <= self.now);
-        let calls = due.map(|(_, id)| *id).chain(self.state.ready.iter().copied());
-        let next = self.state.ready_inside.iter().copied().chain(calls.take(self.places()));
-        for id in next {
+        let next = self.state.ready_inside.iter().copied();
+        for id in next.chain(self.calls_to_make()) {
             if self.is_stopping(id) {
                 continue;
             }
@@ -88,6 +86,24 @@ impl Decider<'_> {
             }
         }
         commands
+    }
+
+    /// The calls that find a place: what is due, then what is ready.
+    fn calls_to_make(&self) -> Vec<usize> {
+        let goes_on = |id: &usize| !self.is_stopping(*id);
+        let mut ready = self.state.ready.iter().copied().filter(goes_on).peekable();
+        // Looks that are always due would leave no place to what has not begun.
+        let half = self.workflow.config.max_parallel as usize / 2;
+        let for_looks = half.saturating_sub(self.state.looking.len());
+        let mut for_looks = if ready.peek().is_some() { for_looks } else { usize::MAX };
+        let due = self.state.retries.iter().take_while(|(at, _)| *at <= self.now);
+        let due = due.map(|(_, id)| *id).filter(goes_on).filter(|id| {
+            let is_look = self.state.record(*id).look.is_some();
+            let finds_place = !is_look || 0 < for_looks;
+            for_looks -= usize::from(is_look && finds_place);
+            finds_place
+        });
+        due.chain(ready).take(self.places()).collect()
     }
 
     /// How many more calls may be out.

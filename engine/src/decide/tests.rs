@@ -71,13 +71,10 @@ impl Play {
         let count = self.state.looks(step) + 1;
         let look = Look { at: self.now + wait, count, said: Some(format!("look {count}")) };
         let begins = (count == 1).then(|| Event::PollingStarted { step: step.into(), at: look.at });
-        let kept = self.state.looked(&self.workflow, step, look.clone()).cloned();
-        self.looks.extend(kept.map(|kept| (step.to_owned(), kept)));
+        self.state.looked(&self.workflow, step, look.clone());
         self.hears(begins);
-        if count == 1 {
-            let kept = self.state.looked(&self.workflow, step, look).cloned();
-            self.looks.extend(kept.map(|kept| (step.to_owned(), kept)));
-        }
+        let kept = self.state.keep_look(&self.workflow, step, look).cloned();
+        self.looks.extend(kept.map(|kept| (step.to_owned(), kept)));
         &self.last
     }
 
@@ -137,7 +134,7 @@ impl Play {
             state.apply(&self.workflow, event, *at).expect("what was written can be read");
         }
         for (step, look) in &self.looks {
-            state.looked(&self.workflow, step, look.clone());
+            state.keep_look(&self.workflow, step, look.clone());
         }
         state
     }

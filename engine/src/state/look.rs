@@ -28,13 +28,26 @@ impl State {
         self.step(path).and_then(|step| step.look.as_ref()).map_or(0, |look| look.count)
     }
 
-    /// Takes note of a look that came home, or that another process wrote down; and gives back what of it is to be kept.
-    /// Nothing, where the step is not looked at any more.
+    /// Takes note of a look that came home; and gives back what of it is to be kept. Nothing, where the step is not
+    /// looked at any more.
     pub fn looked(&mut self, workflow: &Workflow, path: &str, look: Look) -> Option<&Look> {
         let id = self.record_at(path)?;
         self.record(id).look.as_ref()?;
         self.looking.remove(&id);
-        self.look_again(workflow, id, look);
+        self.keep_look(workflow, path, look)
+    }
+
+    /// Takes note of what was seen, without a look coming home: another process wrote it down, or the turn that it led
+    /// to is decided. Gives back what [`State::looked`] does.
+    pub fn keep_look(&mut self, workflow: &Workflow, path: &str, look: Look) -> Option<&Look> {
+        let id = self.record_at(path)?;
+        let at = self.record(id).look.as_ref()?.at;
+        if self.looking.contains(&id) {
+            // The next one is out already, and is not to go out twice.
+            self.record_mut(id).look = Some(Look { at, ..look });
+        } else {
+            self.look_again(workflow, id, look);
+        }
         self.record(id).look.as_ref()
     }
 

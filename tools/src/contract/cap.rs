@@ -18,6 +18,8 @@ pub(super) struct Cap<'a> {
     pub(super) validator: Option<&'a Validator>,
     /// Where whole texts are kept, and under which idempotency key.
     pub(super) host: Option<(&'a dyn Host, &'a str)>,
+    /// Whether the tool may say that it is not done: then nothing is kept, because it is asked again and again.
+    pub(super) pollable: bool,
 }
 
 /// A text in a result.
@@ -93,6 +95,9 @@ impl Cap<'_> {
         let Some((host, key)) = self.host.filter(|_| !has_write_only(self.schema)) else {
             return Vec::new();
         };
+        if self.pollable && whole.get("done") == Some(&Value::Bool(false)) {
+            return Vec::new();
+        }
         let mut kept = Vec::new();
         for (place, _) in places {
             let Some(Value::String(text)) = whole.pointer(&place.pointer) else { continue };
@@ -112,7 +117,7 @@ impl Cap<'_> {
     fn file(&self, key: &str, pointer: &str, text: &str) -> NewArtifact {
         let name = pointer.trim_start_matches('/').replace('/', ".");
         NewArtifact {
-            key: format!("{key}{pointer}"),
+            key: NewArtifact::key_of_answer(key, pointer, text.as_bytes()),
             execution_id: super::execution_of(key).map(str::to_owned),
             step: super::step_of(key).map(str::to_owned),
             name: format!("{}.{name}.txt", self.tool),
@@ -285,6 +290,15 @@ mod tests {
         schema: Value,
         host: Option<&Forgetful>,
     ) -> (Value, Vec<Artifact>) {
+        capped_of(false, result, schema, host).await
+    }
+
+    async fn capped_of(
+        pollable: bool,
+        result: Value,
+        schema: Value,
+        host: Option<&Forgetful>,
+    ) -> (Value, Vec<Artifact>) {
         let validator = jsonschema::validator_for(&schema).unwrap();
         let cap = Cap {
             tool: "logs",
@@ -292,6 +306,7 @@ mod tests {
             schema: &schema,
             validator: Some(&validator),
             host: host.map(|host| (host as &dyn Host, KEY)),
+            pollable,
         };
         let (cut, kept) = cap.apply(result).await;
         assert!(validator.is_valid(&cut), "{cut}");
@@ -330,6 +345,22 @@ mod tests {
         // The same call again leads to the same files.
         let again = capped(result, json!({}), Some(&host)).await.1;
         assert_eq!(again, kept);
+    }
+
+    #[tokio::test]
+    async fn what_the_next_attempt_answers_is_another_file_and_what_is_not_done_is_none() {
+        let host = Forgetful::default();
+        for line in ["first\n", "second\n"] {
+            let text = line.repeat(2000);
+            let (_, kept) = capped(json!({ "log": text }), json!({}), Some(&host)).await;
+            let (_, content) = host.artifact(&kept[0].artifact_id).await.unwrap().unwrap();
+            assert_eq!(String::from_utf8(content).unwrap(), text);
+        }
+        for (pollable, done, count) in [(true, false, 0), (true, true, 1), (false, false, 1)] {
+            let result = json!({ "log": "a".repeat(9000), "done": done });
+            let (_, kept) = capped_of(pollable, result, json!({}), Some(&host)).await;
+            assert_eq!(kept.len(), count, "{pollable} {done}");
+        }
     }
 
     #[tokio::test]

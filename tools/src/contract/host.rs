@@ -203,6 +203,10 @@ impl fmt::Debug for Surroundings {
     }
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl fmt::Debug for NewArtifact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewArtifact")
@@ -221,18 +225,24 @@ impl NewArtifact {
         format!("art_{hex}")
     }
 
+    /// The key of a file that a call answers with, at some place of its answer. Another content is another file: what
+    /// the next attempt answers is not what the one before did.
+    #[must_use]
+    pub fn key_of_answer(call: &str, place: &str, content: &[u8]) -> String {
+        format!("{call}{place}/{}", sha256(content))
+    }
+
     /// What is kept of it beside the content.
     #[must_use]
     pub fn described(&self, created_at: i64) -> Artifact {
         let artifact_id = self.id();
-        let sha256 = Sha256::digest(&self.bytes);
         Artifact {
             resource_uri: format!("workflow://artifacts/{artifact_id}"),
             artifact_id,
             name: self.name.clone(),
             mime: self.mime.clone(),
             bytes: self.bytes.len() as u64,
-            sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: sha256(&self.bytes),
             execution_id: self.execution_id.clone(),
             step: self.step.clone(),
             created_at,

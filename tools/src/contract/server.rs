@@ -97,6 +97,7 @@ struct Prepared<S> {
     retry_class: RetryClass,
     needs: &'static [Service],
     max_bytes: usize,
+    pollable: bool,
     run: fn(Arc<S>, Call) -> Running,
 }
 
@@ -281,6 +282,7 @@ impl<S: Send + Sync + 'static> Server<S> {
             schema: &tool.output_schema,
             validator: tool.output.as_ref(),
             host: self.0.host.as_deref().zip(key),
+            pollable: tool.pollable,
         };
         let (value, kept) = cap.apply(value).await;
         let mut result = CallToolResult::structured(value);
@@ -340,6 +342,7 @@ fn prepare<S>(tool: Tool<S>) -> (Prepared<S>, Aliases) {
         retry_class: spec.retry_class,
         needs: spec.needs,
         max_bytes: spec.max_bytes,
+        pollable: spec.pollable,
         run,
     };
     (prepared, aliases)

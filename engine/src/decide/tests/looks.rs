@@ -1,5 +1,7 @@
 //! Tools that are looked at until they are done, and calls that were one too many.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::{Play, cancel, decide, free, limited, lost, passing, succeeded, with, workflow};
@@ -110,6 +112,41 @@ fn looks_of_several_steps_are_due_each_at_its_own_time_and_take_places_only_whil
     assert_eq!(play.called(), ["a"]);
     play.hears([succeeded("a", json!(1)), succeeded("b", json!(2))]);
     assert_eq!(play.state.status, Status::Completed);
+}
+
+#[test]
+fn a_look_that_is_due_by_the_time_it_is_taken_note_of_goes_out_once() {
+    let mut play = polled(json!({}));
+    for count in 1..4 {
+        // The clock was put forward, or the machine slept.
+        play.is_not_done("a", 0);
+        assert_eq!((play.called(), play.state.running_steps()), (vec!["a"], vec!["a"]));
+        assert_eq!((play.looks["a"].count, play.state.looks("a")), (count, count));
+        play.passes(100);
+        assert!(play.called().is_empty(), "it is out");
+    }
+    play.succeeds("a");
+    assert_eq!(play.state.status, Status::Completed);
+}
+
+#[test]
+fn looks_that_are_always_due_leave_a_place_to_steps_that_have_not_begun() {
+    for most in [1, 2] {
+        let steps = json!([free("a"), free("b"), free("c"), free("d")]);
+        let config = json!({ "config": { "maxParallel": most } });
+        let mut play = Play::start(&with(workflow(steps), config));
+        let mut begun = BTreeSet::new();
+        for _ in 0..8 {
+            let out: Vec<String> =
+                play.state.running_steps().into_iter().map(str::to_owned).collect();
+            assert_eq!(out.len(), most, "no place is left empty");
+            begun.extend(out.iter().cloned());
+            for step in out {
+                play.is_not_done(&step, 0);
+            }
+        }
+        assert_eq!(begun.len(), 4, "{most}: {begun:?}");
+    }
 }
 
 #[test]
