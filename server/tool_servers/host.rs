@@ -6,9 +6,12 @@ use windlass_tools::contract::{
 };
 
 use crate::{
-    secrets,
+    fault, secrets,
     store::{ArtifactRow, Error, SpentRow, Store, UsageRow},
 };
+
+/// Where a process may be made to die: whatever a tool has it remember is remembered, and nothing after that.
+const CHANGED: &str = "host_changed";
 
 /// The host of every tool server of a workspace.
 pub struct Hosted {
@@ -52,7 +55,7 @@ impl Host for Hosted {
             let (before, after) = (before.map(canonical), after.map(canonical));
             let swapped =
                 self.store.swap_memo(scope, name, before.as_deref(), after.as_deref()).await;
-            swapped.map_err(unavailable)
+            swapped.map_err(unavailable).inspect(|_| fault::point(CHANGED))
         })
     }
 
@@ -78,6 +81,7 @@ impl Host for Hosted {
             }
             let kept = row(&file.described(self.store.now()));
             let kept = self.store.keep_artifact(&kept, &file.bytes).await.map_err(unavailable)?;
+            fault::point(CHANGED);
             Ok(described(kept))
         })
     }
@@ -92,7 +96,8 @@ impl Host for Hosted {
     fn spend(&self, usage: Usage) -> Asked<'_, ()> {
         Box::pin(async move {
             self.may_write()?;
-            self.store.note_usage(&noted(usage)).await.map_err(unavailable)
+            let noted = self.store.note_usage(&noted(usage)).await;
+            noted.map_err(unavailable).inspect(|()| fault::point(CHANGED))
         })
     }
 
