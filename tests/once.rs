@@ -10,7 +10,7 @@ mod double;
 mod github;
 mod messages;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -37,8 +37,8 @@ trait World {
     fn prepare(&self, scene: &Scene, case: &Case, place: &str) -> Value;
     /// What is in a place, without times, ids and other chance.
     fn picture(&self, scene: &Scene, place: &str) -> Value;
-    /// The requests for a place that changed something: the faults' method and path that strike each.
-    fn changes(&self, _place: &str) -> Vec<(String, String)> {
+    /// The requests for a place that changed something.
+    fn changes(&self, _place: &str) -> Vec<Change> {
         Vec::new()
     }
     /// Where requests can be held, if the world is outside.
@@ -47,8 +47,26 @@ trait World {
     }
     /// The points at which the process dies by itself.
     fn points(&self) -> &'static [&'static str] {
-        &[ANSWERED, REMEMBERED]
+        &[REMEMBERED]
     }
+}
+
+/// A request that changed something: what a fault needs to strike it and no other.
+struct Change {
+    method: String,
+    path: String,
+    skip: u32,
+}
+
+/// The changes among requests, each with its method, a path that strikes it, and whether it changed anything.
+fn changes_of(requests: impl Iterator<Item = (String, String, bool)>) -> Vec<Change> {
+    let mut passed = BTreeMap::<_, u32>::new();
+    let changes = requests.filter_map(|(method, path, changed)| {
+        let before = passed.entry((method.clone(), path.clone())).or_default();
+        let skip = std::mem::replace(before, *before + 1);
+        changed.then_some(Change { method, path, skip })
+    });
+    changes.collect()
 }
 
 /// Calls each tool undisturbed, and then dies at each of the requests that changed something and at each point.
@@ -68,13 +86,12 @@ fn check(scene: &Scene, runtime: &Runtime, world: &dyn World, cases: &[Case]) {
         assert!(wanted != before || TRACELESS.contains(tool), "{tool} did nothing: {ended:#?}");
         let trial = Trial { scene, runtime, world, case, workflow: &workflow, calm: &calm, wanted };
         let changes = world.changes(&calm);
-        for number in 0..changes.len() {
-            trial.dies_at_request(index, &changes, number);
+        for (number, change) in changes.iter().enumerate() {
+            trial.dies_at_request(&format!("cut-{index}-{number}"), change);
         }
-        for point in world.points() {
-            let deaths = trial.dies_at_point(index, point);
-            assert!(*point != ANSWERED || deaths == 1, "{tool} was not called");
-        }
+        let deaths = world.points().iter().map(|point| trial.dies_at_point(index, point));
+        let deaths = deaths.sum::<u32>() as usize + changes.len();
+        assert!(0 < deaths, "nothing of what {tool} does was cut off");
     }
 }
 
@@ -92,16 +109,14 @@ struct Trial<'a> {
 impl Trial<'_> {
     /// The service does the work of one request, whoever asked for it is killed before the answer comes, and another
     /// one finishes.
-    fn dies_at_request(&self, index: usize, changes: &[(String, String)], number: usize) {
-        let place = format!("cut-{index}-{number}");
-        let input = self.world.prepare(self.scene, self.case, &place);
-        let run = Run { workflow: self.workflow, key: &place, input };
-        let (method, path) = &changes[number];
-        let earlier = changes[..number].iter().filter(|other| *other == &changes[number]).count();
-        let what = format!("{} dies at change {number}, {method} {path}", self.case.0);
-        let fault = Action::PauseAfterWork.on(method, &path.replace(self.calm, &place));
+    fn dies_at_request(&self, place: &str, change: &Change) {
+        let input = self.world.prepare(self.scene, self.case, place);
+        let run = Run { workflow: self.workflow, key: place, input };
+        let Change { method, path, skip } = change;
+        let what = format!("{} dies at {method} {path} after {skip}", self.case.0);
+        let fault = Action::PauseAfterWork.on(method, &path.replace(self.calm, place));
         let faults = self.world.faults().unwrap();
-        faults.add(fault.skip(u32::try_from(earlier).unwrap()));
+        faults.add(fault.skip(*skip));
         let mut first = Running::start(&mut self.scene.command(&run));
         let held = self.runtime.block_on(faults.wait_until_held(1, SOON));
         assert!(held, "{what}: {}", first.stderr());
@@ -144,15 +159,27 @@ fn assert_completed(what: &str, ended: &Ended) {
     assert_eq!(execution_of(ended)["status"], "completed", "{what}: {ended:#?}");
 }
 
-/// What the step of a run that is nobody's trial resulted in.
-fn result_of(scene: &Scene, tool: &str, params: &Value) -> Value {
-    let step = json!({ "name": "call", "tool": tool, "params": params });
-    let document = json!({ "name": "aside", "steps": [step], "output": "${steps.call}" });
+/// What the steps `s0`, `s1` and so on of a run that is nobody's trial resulted in.
+fn results_of(scene: &Scene, calls: &[(&str, Value)]) -> Vec<Value> {
+    let names: Vec<_> = (0..calls.len()).map(|number| format!("s{number}")).collect();
+    let steps: Vec<_> = names
+        .iter()
+        .zip(calls)
+        .map(|(name, (tool, params))| json!({ "name": name, "tool": tool, "params": params }))
+        .collect();
+    let output: Value =
+        names.iter().map(|name| (name.clone(), json!(format!("${{steps.{name}}}")))).collect();
+    let document = json!({ "name": "aside", "steps": steps, "output": output });
     scene.project.write("workflows/aside.json", &document.to_string());
     let mut command = scene.project.command(&["run", "aside", "--json"]);
     let ended = crate::harness::run(&mut command, 2 * SOON);
-    assert_completed(tool, &ended);
-    execution_of(&ended)["output"].clone()
+    assert_completed("aside", &ended);
+    let execution = execution_of(&ended);
+    names.iter().map(|name| execution["output"][name].clone()).collect()
+}
+
+fn result_of(scene: &Scene, tool: &str, params: &Value) -> Value {
+    results_of(scene, &[(tool, params.clone())]).remove(0)
 }
 
 /// Members of two objects together.

@@ -5,9 +5,10 @@ use tokio::runtime::Runtime;
 use windlass_emulators::github::Faults;
 
 use super::{
-    Case, World, check,
+    Case, Change, World, check,
     documents::{Growth, documents},
     double::Double,
+    result_of,
 };
 use crate::{durability::Scene, harness::Project};
 
@@ -17,7 +18,10 @@ fn tools_that_ask_models_do_their_work_once_wherever_they_are_killed() {
     let project = Project::new().with_env("MODEL_KEY", "sk-test-0123456789");
     let database = format!("sqlite:{}", project.data_dir().join("windlass.db").display());
     let model = Model { double: Double::start(&runtime), growth: Growth::default() };
-    check(&Scene::at(project, database), &runtime, &model, &cases());
+    let scene = Scene::at(project, database);
+    // There is no database before somebody ran something.
+    result_of(&scene, "demo.noop", &json!({}));
+    check(&scene, &runtime, &model, &cases());
 }
 
 pub(super) fn cases() -> Vec<Case> {
@@ -86,7 +90,7 @@ model = "mine/pixels"
         json!({ "rows": self.growth.since(scene, place), "documents": documents(scene, place) })
     }
 
-    fn changes(&self, place: &str) -> Vec<(String, String)> {
+    fn changes(&self, place: &str) -> Vec<Change> {
         self.double.changes(place)
     }
 

@@ -8,7 +8,7 @@ use windlass_emulators::{
     ecs::NewService,
 };
 
-use super::{Case, World, check, with};
+use super::{Case, Change, World, changes_of, check, with};
 use crate::{durability::Scene, harness::Project};
 
 const CLUSTER: &str = "shop";
@@ -119,7 +119,7 @@ impl World for AwsEmulator {
         json!({ "place": place, "deployment_id": deployment, "hook_id": hook, "task_arn": task })
     }
 
-    fn changes(&self, place: &str) -> Vec<(String, String)> {
+    fn changes(&self, place: &str) -> Vec<Change> {
         // A call names its service or something of it; the only one without does so by the ARN of a task.
         let ecs = self.ecs();
         let family = format!("/{place}:");
@@ -132,7 +132,7 @@ impl World for AwsEmulator {
         });
         let operations = own.map(|request| request.operation.clone());
         let changing = operations.filter(|one| CHANGES.iter().any(|change| one.ends_with(change)));
-        changing.map(|operation| ("POST".to_owned(), operation)).collect()
+        changes_of(changing.map(|operation| ("POST".to_owned(), operation, true)))
     }
 
     fn picture(&self, _scene: &Scene, place: &str) -> Value {

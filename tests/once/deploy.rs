@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use windlass_emulators::github::Faults;
 
-use super::{Case, World, check, double::Double, result_of, with};
+use super::{Case, Change, World, check, double::Double, results_of, with};
 use crate::durability::Scene;
 
 #[test]
@@ -57,7 +57,7 @@ impl Deployer {
 default_environment = "staging"
 [deploy.targets.{place}.environments.staging]
 kind = "mock"
-steps = 1
+steps = 2
 step_ms = 1
 pause_versions = ["canary"]
 [deploy.targets.{place}.environments.hook]
@@ -73,51 +73,55 @@ idempotent = true
     }
 }
 
-fn bring(scene: &Scene, place: &str, version: &str) -> Value {
-    let begun = result_of(scene, "deploy.deploy", &json!({ "app": place, "version": version }));
-    begun["deployment_id"].clone()
+/// Brings these versions one after the other, and waits for the end of each.
+fn ended(place: &str, versions: &[&str]) -> Vec<(&'static str, Value)> {
+    let steps = versions.iter().enumerate().flat_map(|(number, version)| {
+        let deployment = format!("${{steps.s{}.deployment_id}}", 2 * number);
+        let until = json!({ "deployment_id": deployment, "until": "awaiting_action" });
+        [begun(place, version), ("deploy.waitForDeployment", until)]
+    });
+    steps.collect()
 }
 
-fn wait(scene: &Scene, deployment: &Value) -> Value {
-    let until = json!({ "deployment_id": deployment, "until": "awaiting_action" });
-    result_of(scene, "deploy.waitForDeployment", &until)
+fn begun(place: &str, version: &str) -> (&'static str, Value) {
+    ("deploy.deploy", json!({ "app": place, "version": version }))
 }
 
 impl World for Deployer {
     fn prepare(&self, scene: &Scene, (tool, params): &Case, place: &str) -> Value {
         scene.project.write("windlass.toml", &self.settings(place));
         scene.project.write("deploy.sh", "echo \"$2\" > \"$1.deployed\"\necho '{}'\n");
-        let mut input = json!({ "place": place });
-        if ["deploy.restartService", "deploy.rollbackService"].contains(tool) {
-            for version in ["1.0", "2.0"] {
-                wait(scene, &bring(scene, place, version));
-            }
+        let mut steps = match *tool {
+            "deploy.restartService" | "deploy.rollbackService" => ended(place, &["1.0", "2.0"]),
+            "deploy.continueDeployment" => ended(place, &["canary"]),
+            "deploy.stopDeployment" => vec![begun(place, "3.0")],
+            "deploy.unlock" => vec![("deploy.lock", json!({ "app": place, "owner": "ada" }))],
+            _ => Vec::new(),
+        };
+        if params["reason"] == RUNS {
+            steps.push(begun(place, "3.0"));
         }
-        if *tool == "deploy.stopDeployment" || params["reason"] == RUNS {
-            input["deployment_id"] = bring(scene, place, "3.0");
-        }
-        if *tool == "deploy.continueDeployment" {
-            let deployment = bring(scene, place, "canary");
-            let paused = wait(scene, &deployment);
-            input["deployment_id"] = deployment;
-            input["hook_id"] = paused["awaiting_action"]["hook_id"].clone();
-        }
-        if *tool == "deploy.unlock" {
-            result_of(scene, "deploy.lock", &json!({ "app": place, "owner": "ada" }));
-        }
-        input
+        let made = if steps.is_empty() { Vec::new() } else { results_of(scene, &steps) };
+        let deployment = made.first().map(|made| made["deployment_id"].clone());
+        let hook = made.get(1).map(|made| made["awaiting_action"]["hook_id"].clone());
+        json!({ "place": place, "deployment_id": deployment, "hook_id": hook })
     }
 
     fn picture(&self, scene: &Scene, place: &str) -> Value {
-        let app = json!({ "app": place });
-        let known = ["staging", "hook", "laptop"].map(|environment| {
-            let given = with(app.clone(), json!({ "environment": environment }));
-            let listed = result_of(scene, "deploy.listDeployments", &given);
-            let items = listed["items"].as_array().unwrap().iter();
-            let items = items.map(|own| json!([own["version"], own["status"], own["action"]]));
-            items.collect::<Vec<_>>()
-        });
-        let lock = result_of(scene, "deploy.getLock", &app);
+        let list = |environment: &str| {
+            ("deploy.listDeployments", json!({ "app": place, "environment": environment }))
+        };
+        let lock = ("deploy.getLock", json!({ "app": place }));
+        let steps = [list("staging"), list("hook"), list("laptop"), lock];
+        let told = results_of(scene, &steps);
+        let known: Vec<Vec<_>> = told[..3]
+            .iter()
+            .map(|listed| {
+                let items = listed["items"].as_array().unwrap().iter();
+                items.map(|own| json!([own["version"], own["status"], own["action"]])).collect()
+            })
+            .collect();
+        let lock = &told[3];
         let file = scene.project.path().join(format!("{place}.deployed"));
         json!({
             "known": known, "locked": [lock["locked"], lock["lock"]["reason"]],
@@ -125,7 +129,7 @@ impl World for Deployer {
         })
     }
 
-    fn changes(&self, place: &str) -> Vec<(String, String)> {
+    fn changes(&self, place: &str) -> Vec<Change> {
         self.0.changes(place)
     }
 

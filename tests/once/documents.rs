@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use super::{Case, World, check, result_of};
+use super::{ANSWERED, Case, REMEMBERED, World, check, result_of, results_of};
 use crate::durability::Scene;
 
 on_both! { tools_of_documents_do_their_work_once_wherever_they_are_killed }
@@ -74,19 +74,25 @@ impl World for Shelf {
     /// A document with an attachment, and an artifact that is attached to nothing yet; to be created, none of them.
     fn prepare(&self, scene: &Scene, (tool, _): &Case, place: &str) -> Value {
         let make = |title: &str, name: &str| {
-            let given = json!({ "title": title, "text": name, "name": name });
-            result_of(scene, "documents.create", &given)
+            ("documents.create", json!({ "title": title, "text": name, "name": name }))
         };
-        let artifact = |made: &Value| made["document"]["content"]["artifact_id"].clone();
-        let other = artifact(&make("elsewhere", "other.txt"));
-        let mut input = json!({ "place": place, "artifact_id": other });
-        if *tool != "documents.create" {
-            let attached = artifact(&make("elsewhere", "attached.txt"));
-            let document = make(place, "document.txt")["document_id"].clone();
-            let pair = json!({ "document_id": document, "artifact_id": attached });
-            result_of(scene, "documents.attach", &pair);
-            (input["document_id"], input["attached"]) = (document, attached);
-        }
+        let file = "${steps.s1.document.content.artifact_id}";
+        let pair = json!({ "document_id": "${steps.s2.document_id}", "artifact_id": file });
+        let all = [
+            make("elsewhere", "other.txt"),
+            make("elsewhere", "attached.txt"),
+            make(place, "document.txt"),
+            ("documents.attach", pair),
+        ];
+        let few = if *tool == "documents.create" { &all[..1] } else { &all };
+        let made = results_of(scene, few);
+        let artifact = |number: usize| {
+            made.get(number).map(|made| made["document"]["content"]["artifact_id"].clone())
+        };
+        let document = made.get(2).map(|made| made["document_id"].clone());
+        let input = json!({
+            "place": place, "artifact_id": artifact(0), "attached": artifact(1), "document_id": document,
+        });
         self.0.begin(scene, place);
         input
     }
@@ -94,5 +100,9 @@ impl World for Shelf {
     fn picture(&self, scene: &Scene, place: &str) -> Value {
         let documents = documents(scene, place);
         json!({ "documents": documents, "rows": self.0.since(scene, place) })
+    }
+
+    fn points(&self) -> &'static [&'static str] {
+        &[REMEMBERED, ANSWERED]
     }
 }

@@ -13,6 +13,8 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 use windlass_emulators::github::Faults;
 
+use super::{Change, changes_of};
+
 /// A PNG of one pixel.
 const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
 
@@ -65,8 +67,8 @@ impl Double {
     }
 
     /// What a fault needs to strike each of the requests for a place.
-    pub(super) fn changes(&self, place: &str) -> Vec<(String, String)> {
-        self.taken(place).into_iter().map(|own| ("POST".to_owned(), own.path)).collect()
+    pub(super) fn changes(&self, place: &str) -> Vec<Change> {
+        changes_of(self.taken(place).into_iter().map(|own| ("POST".to_owned(), own.path, true)))
     }
 }
 

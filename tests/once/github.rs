@@ -12,7 +12,7 @@ use windlass_emulators::{
     },
 };
 
-use super::{ANSWERED, Case, World, check, with};
+use super::{Case, Change, World, changes_of, check, with};
 use crate::durability::Scene;
 
 const METHODS: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
@@ -303,12 +303,14 @@ impl World for GithubEmulator {
         json!({ "place": place, "pull": number, "ended": ended, "running": running })
     }
 
-    fn changes(&self, place: &str) -> Vec<(String, String)> {
+    fn changes(&self, place: &str) -> Vec<Change> {
         let path = format!("/octo/{place}/");
         let state = self.state();
         let own = state.requests.iter().filter(|request| request.path.contains(&path));
         let changing = own.filter(|request| METHODS.contains(&request.method.as_str()));
-        changing.map(|request| (request.method.clone(), path.clone())).collect()
+        // GitHub may refuse one, such as a branch that is there already.
+        let taken = |status: Option<u16>| status.is_some_and(|status| status < 400);
+        changes_of(changing.map(|own| (own.method.clone(), path.clone(), taken(own.status))))
     }
 
     fn picture(&self, _scene: &Scene, place: &str) -> Value {
@@ -316,7 +318,8 @@ impl World for GithubEmulator {
         let repository = state.repository(&format!("octo/{place}")).unwrap();
         let branches = repository.branches().into_iter().map(|name| {
             let history = repository.history(name);
-            json!([name, history.len(), history[0].tree])
+            let files = ["a.txt", "first.txt"].map(|path| repository.file(name, path));
+            json!([name, history.len(), files])
         });
         let releases = repository.releases.iter().map(|own| json!([own.tag, own.name]));
         let deployments = repository.deployments.iter().map(|own| {
@@ -343,6 +346,6 @@ impl World for GithubEmulator {
     }
 
     fn points(&self) -> &'static [&'static str] {
-        &[ANSWERED]
+        &[]
     }
 }

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use windlass_emulators::github::{Action, Faults};
 
-use super::{Case, World, check, double::Double, with};
+use super::{Case, Change, World, check, double::Double, with};
 use crate::{
-    durability::{Run, Scene, execution_of},
-    harness::{Running, SOON},
+    durability::{LEASE, Run, Scene},
+    harness::{Project, Running, SOON, eventually},
 };
 
 #[test]
@@ -31,7 +31,10 @@ pub(super) fn cases() -> Vec<Case> {
 #[test]
 fn a_message_to_a_channel_without_keys_is_not_sent_twice() {
     let runtime = Runtime::new().unwrap();
-    let (scene, channels) = (Scene::on_sqlite(), Channels(Double::start(&runtime)));
+    let channels = Channels(Double::start(&runtime));
+    let project = Project::new().with_env("CHAT", &format!("{}/slack", channels.0.url));
+    let database = format!("sqlite:{}", project.data_dir().join("windlass.db").display());
+    let scene = Scene::at(project, database);
     let params = json!({ "channel": "chat", "text": "${input.place}" });
     let case: Case = ("notify.send", params.clone());
     let input = channels.prepare(&scene, &case, "chat");
@@ -45,9 +48,12 @@ fn a_message_to_a_channel_without_keys_is_not_sent_twice() {
     first.kill();
     channels.0.faults.release();
     scene.let_leases_run_out();
-    let ended = execution_of(&scene.run(&run, None));
-    assert_ne!(ended["status"], "completed", "{ended}");
-    assert!(ended.to_string().contains("outcome_unknown"), "{ended}");
+    let mut second = Running::start(&mut scene.command(&run));
+    eventually(LEASE, "the step to wait for a person's word", || {
+        let uncertain = scene.number("SELECT COUNT(*) FROM steps WHERE status = 'uncertain'");
+        (uncertain == 1).then_some(())
+    });
+    second.kill();
     assert_eq!(channels.0.taken("chat").len(), 1);
 }
 
@@ -72,7 +78,7 @@ impl World for Channels {
         json!({ "done": self.0.done(place), "logged": logged })
     }
 
-    fn changes(&self, place: &str) -> Vec<(String, String)> {
+    fn changes(&self, place: &str) -> Vec<Change> {
         self.0.changes(place)
     }
 
