@@ -151,7 +151,7 @@ impl Faults {
     }
 
     /// The action for a request, if a fault was waiting for it.
-    pub(crate) fn strike(&self, method: &str, path: &str) -> Option<Action> {
+    pub fn strike(&self, method: &str, path: &str) -> Option<Action> {
         let mut waiting = self.lock();
         let index =
             waiting.iter_mut().position(|fault| fault.matches(method, path) && due(fault))?;
@@ -165,7 +165,7 @@ impl Faults {
     }
 
     /// Holds the caller until the next release.
-    pub(crate) async fn hold(&self) {
+    pub async fn hold(&self) {
         let mut releases = self.releases.subscribe();
         let _counted = Held::new(&self.held);
         // The sender lives in `self`, so this ends only by a release.

@@ -99,7 +99,10 @@ fn text(block: &Value) -> Option<&str> {
 
 fn failed(answer: &Answer, entry: &Entry) -> Outcome {
     let failure = told(answer, entry);
-    if failure.code == "outcome_unknown" {
+    if failure.code == "outcome_unknown" && failure.retryable == Some(false) {
+        // The tool has looked, and will find out no more when it is asked again: a person has to.
+        Outcome::Uncertain { failure, repeatable: false }
+    } else if failure.code == "outcome_unknown" {
         Outcome::uncertain(failure, entry)
     } else {
         Outcome::Failed(failure)

@@ -6,12 +6,14 @@ use windlass_tools::contract::{
 };
 
 use crate::{
-    secrets,
+    fault, secrets,
     store::{ArtifactRow, Error, SpentRow, Store, UsageRow},
 };
 
 /// No call takes more, in tokens or in millionths of a dollar.
 const MOST_OF_ONE_CALL: u64 = 1_000_000_000_000;
+/// Where a process may be made to die: whatever a tool has it remember is remembered, and nothing after that.
+const CHANGED: &str = "host_changed";
 
 /// The host of every tool server of a workspace.
 pub struct Hosted {
@@ -55,7 +57,7 @@ impl Host for Hosted {
             let (before, after) = (before.map(canonical), after.map(canonical));
             let swapped =
                 self.store.swap_memo(scope, name, before.as_deref(), after.as_deref()).await;
-            swapped.map_err(unavailable)
+            swapped.map_err(unavailable).inspect(|_| fault::point(CHANGED))
         })
     }
 
@@ -81,6 +83,7 @@ impl Host for Hosted {
             }
             let kept = row(&file.described(self.store.now()));
             let kept = self.store.keep_artifact(&kept, &file.bytes).await.map_err(unavailable)?;
+            fault::point(CHANGED);
             Ok(described(kept))
         })
     }
@@ -95,7 +98,8 @@ impl Host for Hosted {
     fn spend(&self, usage: Usage) -> Asked<'_, ()> {
         Box::pin(async move {
             self.may_write()?;
-            self.store.note_usage(&noted(usage)).await.map_err(unavailable)
+            let noted = self.store.note_usage(&noted(usage)).await;
+            noted.map_err(unavailable).inspect(|()| fault::point(CHANGED))
         })
     }
 

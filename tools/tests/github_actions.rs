@@ -524,6 +524,7 @@ async fn whichever_answer_is_lost_the_work_is_done_once() {
             emulator.faults().add(fault.on("POST", "/repos"));
             let error = client.error(call(id).attempt(KEY, 1)).await;
             assert_eq!(error["retryable"], true, "{name}: {fault:?}: {error}");
+            assert_eq!(emulator.state().requests_like("POST", "/repos"), 1, "{name}: {fault:?}");
             client.ok(call(id).attempt(KEY, 2)).await;
             assert_eq!(emulator.state().ledger.len(), before + 1, "{name}: {fault:?}");
             client.ok(call(id).attempt(KEY, 3)).await;

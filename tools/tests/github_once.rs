@@ -139,6 +139,8 @@ async fn whichever_answer_is_lost_the_work_is_done_once() {
                     emulator.faults().add(fault.on(method, "/repos").skip(skip));
                     let error = client.error(call().attempt(KEY, 1)).await;
                     assert_eq!(error["retryable"], true, "{what}: {error}");
+                    let sent = emulator.state().requests_like(method, "/repos");
+                    assert_eq!(sent, skip as usize + 1, "{what}: it was sent again by itself");
                     let second = client.ok(call().attempt(KEY, 2)).await;
                     assert_eq!(seen(&emulator.state()), undisturbed.seen, "{what}");
                     assert_eq!(comparable(second), undisturbed.answer, "{what}");

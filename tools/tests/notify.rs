@@ -263,6 +263,8 @@ async fn a_call_whose_answer_was_lost_does_not_tell_twice() {
             (&json!("unavailable"), &json!(true)),
             "{channel}"
         );
+        let posts = double.lines().iter().filter(|line| line.starts_with("POST")).count();
+        assert_eq!(posts, 1, "{channel}: it was sent again by itself");
         double.is(Mood::Answers);
         let again = client.ok(send(channel, json!({})).attempt(KEY, 2)).await;
         let third = client.ok(send(channel, json!({})).attempt(KEY, 3)).await;

@@ -496,7 +496,7 @@ async fn dry_run(
 }
 
 /// What is remembered, with what became of those that were under way.
-async fn refreshed(
+pub(super) async fn refreshed(
     deploy: &Deploy,
     place: &Place,
     journal: &Journal<'_>,

@@ -68,12 +68,12 @@ pub(super) async fn run(program: Program<'_>) -> Result<Ended, ToolError> {
     let mut running = Running::of(child);
     let status = timeout(program.limit, running.wait()).await.map_err(|_| {
         let seconds = program.limit.as_secs();
-        // Nobody knows how far it came.
-        ToolError::new(
-            Code::OutcomeUnknown,
-            format!("{name} took longer than {seconds} s and was ended"),
+        // Nobody knows how far it came; another attempt may look, or run it again where that does no harm.
+        let message = format!("{name} took longer than {seconds} s and was ended");
+        let unknown = ToolError::new(Code::OutcomeUnknown, message);
+        ToolError { retryable: true, ..unknown }.hint(
+            "look at the environment before deploying again; timeout_seconds allows more time",
         )
-        .hint("look at the environment before deploying again; timeout_seconds allows more time")
     })?;
     let status = status.map_err(|error| ToolError::new(Code::OutcomeUnknown, error.to_string()))?;
     for reader in readers.into_iter().flatten() {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::change::{Wanted, answer, begin_record, carry_out, changed_output};
+use super::change::{Wanted, answer, begin_record, carry_out, changed_output, refreshed};
 use super::config::Kind;
 use super::driver::{Change, image_of};
 use super::follow::{TAKES_BACK, taken_back};
@@ -71,7 +71,8 @@ async fn roll_back(deploy: &Deploy, call: &Call) -> Answer {
     };
     let driver = deploy.driver(&place)?;
     let journal = deploy.journal(&place);
-    let records = journal.records().await?;
+    // A deployment that has just ended is what would be taken back, not the one before it.
+    let records = refreshed(deploy, &place, &journal).await?;
     let known = journal.by_key(call.idempotency_key.as_deref()).await?;
     if let Some(known) = &known {
         if !known.state[TAKES_BACK].is_null() {

@@ -340,7 +340,9 @@ async fn whatever_answer_is_lost_the_work_is_done_once() {
                 let error = first.error(step(tool, arguments.clone(), 1, 1)).await;
                 assert_eq!(error["retryable"], true, "{tool} {operation}: {error}");
                 let sent = aws.count(&format!("ecs:{operation}"));
-                assert!(sent <= 2, "{operation} was sent {sent} times");
+                // One that only reads may be asked again by the client of AWS itself.
+                let reads = operation.starts_with("List");
+                assert!(sent == 1 || reads, "{operation} was sent {sent} times");
                 // Another process takes over.
                 let second = connect(config(&aws), &with_host(host, &[])).await;
                 second.ok(step(tool, arguments.clone(), 1, 2)).await;

@@ -214,6 +214,22 @@ async fn a_rollback_returns_to_what_ran_before_or_takes_back_what_is_under_way()
 }
 
 #[tokio::test]
+async fn a_rollback_of_what_has_just_ended_goes_back_by_one_version() {
+    let client = start().await;
+    let production = |more: Value| {
+        let mut arguments = json!({ "app": "shop", "environment": "production" });
+        arguments.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+        arguments
+    };
+    for (number, version) in [(1, "1.0"), (2, "2.0"), (3, "3.0")] {
+        // Nobody waits for any of them: one look at its only step finds that it has ended.
+        client.ok(step("deploy", production(json!({ "version": version })), number, 1)).await;
+    }
+    let back = client.ok(step("rollbackService", production(json!({})), 4, 1)).await;
+    assert_eq!((&back["from"], &back["to"]), (&json!("3.0"), &json!("2.0")));
+}
+
+#[tokio::test]
 async fn a_second_deployment_does_not_overtake_the_first_unless_told_to() {
     let client = start().await;
     bring(&client, "0.9", 1).await;
