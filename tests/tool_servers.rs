@@ -42,7 +42,7 @@ async fn every_page_of_tools_is_listed_with_its_retry_class() {
     let servers = fake.servers();
     let tools = servers.tools("fake").await.unwrap();
     let class = |name: &str| tools.iter().find(|tool| tool.name == name).unwrap().retry_class;
-    assert_eq!(tools.len(), 24);
+    assert_eq!(tools.len(), 26);
     assert_eq!(class("fake.echo"), RetryClass::Read);
     assert_eq!(class("fake.put"), RetryClass::Idempotent);
     assert_eq!(class("fake.keyed"), RetryClass::Keyed);
