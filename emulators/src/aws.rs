@@ -330,13 +330,9 @@ fn without_nulls(value: Value) -> Value {
 }
 
 async fn serve(listener: WireListener, shared: Arc<Inner>) {
-    let mut stop = shared.stop.clone();
+    let stop = shared.stop.clone();
     let app = Router::new().fallback(respond).with_state(shared);
-    let service = app.into_make_service_with_connect_info::<Knife>();
-    let stopped = async move { _ = stop.wait_for(|stopped| *stopped).await };
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
-        tracing::warn!(%error, "the AWS double ended");
-    }
+    listener.serve(app, stop, "AWS").await;
 }
 
 async fn respond(

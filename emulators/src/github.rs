@@ -259,13 +259,9 @@ fn add_issue(state: &mut State, full_name: &str, issue: NewIssue) -> u64 {
 }
 
 async fn serve(listener: WireListener, shared: Arc<Inner>) {
-    let mut stop = shared.stop.clone();
+    let stop = shared.stop.clone();
     let app = Router::new().fallback(respond).with_state(shared);
-    let service = app.into_make_service_with_connect_info::<Knife>();
-    let stopped = async move { _ = stop.wait_for(|stopped| *stopped).await };
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
-        tracing::warn!(%error, "the GitHub double ended");
-    }
+    listener.serve(app, stop, "GitHub").await;
 }
 
 async fn respond(

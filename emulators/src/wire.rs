@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
+use axum::Router;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// Accepts connections that can be cut.
 pub(crate) struct WireListener(pub(super) TcpListener);
@@ -24,6 +26,17 @@ pub(crate) struct Wire {
 /// Cuts one connection: nothing is written to it any more.
 #[derive(Clone, Default)]
 pub(crate) struct Knife(Arc<AtomicBool>);
+
+impl WireListener {
+    /// Serves a double until it is told to stop.
+    pub(crate) async fn serve(self, app: Router, mut stop: watch::Receiver<bool>, double: &str) {
+        let service = app.into_make_service_with_connect_info::<Knife>();
+        let stopped = async move { _ = stop.wait_for(|stopped| *stopped).await };
+        if let Err(error) = axum::serve(self, service).with_graceful_shutdown(stopped).await {
+            tracing::warn!(%error, "the {double} double ended");
+        }
+    }
+}
 
 impl Knife {
     pub(crate) fn cut(&self) {

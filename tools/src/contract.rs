@@ -13,6 +13,7 @@ pub mod text;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rmcp::model::{JsonObject, ProgressNotificationParam, ProgressToken};
 use rmcp::{Peer, RoleServer};
@@ -184,6 +185,13 @@ impl Call {
     pub fn key_to_look_up(&self) -> Option<&str> {
         self.idempotency_key.as_deref().filter(|_| 1 < self.attempt)
     }
+}
+
+/// Now, in milliseconds since 1970.
+#[must_use]
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The execution that an idempotency key of Windlass begins with.

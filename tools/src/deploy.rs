@@ -23,10 +23,10 @@ mod webhook;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rmcp::ServerHandler;
 
+use crate::contract::now;
 use crate::contract::{
     Code, Forgetful, Host, Provider, Server, Surroundings, Tool, ToolError, no_host,
 };
@@ -97,12 +97,6 @@ fn secrets(config: &DeployConfig, around: &Surroundings) -> Vec<String> {
 fn holds_secret(name: &str) -> bool {
     const PLAIN: [&str; 5] = ["PATH", "HOME", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"];
     !PLAIN.contains(&name)
-}
-
-/// Now, in milliseconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A failure with a word for the particular case.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use self::record::{Attachment, Document, Kept};
+use crate::contract::now;
 use crate::contract::schema::{changing_arguments, changing_result, planned, text};
 use crate::contract::{
     Answer, Call, Code, Host, RetryClass, Server, Service, Surroundings, Tool, ToolError, ToolSpec,
@@ -420,7 +421,7 @@ async fn attached(documents: Arc<Documents>, call: Call) -> Answer {
         caption,
         created_by_execution: call.execution_id().map(str::to_owned),
         created_by_step: call.step().map(str::to_owned),
-        created_at: record::now(),
+        created_at: now(),
         file,
     };
     if dry(&call) {

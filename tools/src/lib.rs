@@ -13,6 +13,8 @@ pub mod deploy;
 pub mod documents;
 #[cfg(feature = "github")]
 pub mod github;
+#[cfg(any(feature = "agent", feature = "deploy", feature = "notify", feature = "observability"))]
+mod http;
 #[cfg(feature = "notify")]
 pub mod notify;
 #[cfg(feature = "observability")]

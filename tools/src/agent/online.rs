@@ -154,10 +154,9 @@ impl Models for Online {
 }
 
 fn clients(timeout: Duration) -> Result<Clients, String> {
-    let http = reqwest::Client::builder()
+    let http = crate::http::builder()
         .timeout(timeout)
         .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .build()
         .map_err(|error| error.to_string())?;

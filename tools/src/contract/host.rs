@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use super::text::digest;
 use super::{Code, ToolError};
 
 /// The longest content of an artifact.
@@ -203,10 +203,6 @@ impl fmt::Debug for Surroundings {
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl fmt::Debug for NewArtifact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NewArtifact")
@@ -220,16 +216,14 @@ impl NewArtifact {
     /// The id that a file with this key has.
     #[must_use]
     pub fn id(&self) -> String {
-        let digest = Sha256::digest(self.key.as_bytes());
-        let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-        format!("art_{hex}")
+        format!("art_{}", &digest(&self.key)[..20])
     }
 
     /// The key of a file that a call answers with, at some place of its answer. Another content is another file: what
     /// the next attempt answers is not what the one before did.
     #[must_use]
     pub fn key_of_answer(call: &str, place: &str, content: &[u8]) -> String {
-        format!("{call}{place}/{}", sha256(content))
+        format!("{call}{place}/{}", digest(content))
     }
 
     /// What is kept of it beside the content.
@@ -242,7 +236,7 @@ impl NewArtifact {
             name: self.name.clone(),
             mime: self.mime.clone(),
             bytes: self.bytes.len() as u64,
-            sha256: sha256(&self.bytes),
+            sha256: digest(&self.bytes),
             execution_id: self.execution_id.clone(),
             step: self.step.clone(),
             created_at,

@@ -1,6 +1,7 @@
 //! What is taken out of text before it leaves a tool: secrets, and characters nobody can see.
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 const REDACTED: &str = "[redacted]";
 const TOKEN_PREFIXES: [&str; 11] = [
@@ -21,6 +22,27 @@ const SHORTEST_TOKEN: usize = 10;
 const SHORTEST_SECRET: usize = 8;
 const AWS_PREFIXES: [&str; 2] = ["AKIA", "ASIA"];
 const AWS_KEY_REST: usize = 16;
+
+/// Whether a name fits a glob in which `*` stands for anything.
+#[must_use]
+pub fn fits(glob: &str, name: &str) -> bool {
+    let Some((start, rest)) = glob.split_once('*') else { return glob == name };
+    let Some(after) = name.strip_prefix(start) else { return false };
+    let mut ends = after.char_indices().map(|(index, _)| index).chain([after.len()]);
+    ends.any(|index| fits(rest, &after[index..]))
+}
+
+/// Bytes in hex, in lower case.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The SHA-256 of some bytes, in hex: 64 digits, of which any first ones make a name.
+#[must_use]
+pub fn digest(bytes: impl AsRef<[u8]>) -> String {
+    hex(&Sha256::digest(bytes))
+}
 
 /// Removes characters that hide text from people but not from models.
 pub fn without_invisible(text: &str) -> String {

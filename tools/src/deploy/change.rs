@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::config::{Kind, Strategy};
 use super::driver::{Change, Difference, Driver, Order, image_of};
@@ -15,6 +14,7 @@ use super::shapes::{DEPLOYMENT, deployment, members, merge, with};
 use super::template::check_version;
 use super::{Deploy, locks, now, refused};
 use crate::contract::schema::{changing_arguments, changing_result, planned, text};
+use crate::contract::text::digest;
 use crate::contract::{Answer, Call, Code, RetryClass, Tool, ToolError, ToolSpec};
 
 #[derive(Deserialize)]
@@ -570,7 +570,7 @@ fn id(call: &Call, place: &Place, count: usize) -> String {
             format!("{}\n{}\n{count}\n{process}\n{number}", place.name, now())
         }
     };
-    Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    digest(text)[..16].to_owned()
 }
 
 /// The answer of a change.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, redirect};
+use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
 use crate::contract::text::without_invisible;
 use crate::contract::{Code, Provider, ToolError};
+use crate::http::builder;
 
 const LONGEST_BODY: usize = 1024 * 1024;
 const SHOWN_CHARS: usize = 300;
@@ -28,11 +29,8 @@ pub(super) struct Answered {
 
 /// A client without redirects, which would lose a POST's body, and without retries.
 pub(super) fn client(limit: Duration) -> Result<Client, ToolError> {
-    // The program installs one; a tool server that runs alone or in a test may be first.
-    _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Client::builder()
+    builder()
         .timeout(limit)
-        .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
         .build()

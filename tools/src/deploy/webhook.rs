@@ -11,6 +11,7 @@ use super::http::{Sent, client, send};
 use super::place::Place;
 use super::record::{Record, Status, current};
 use super::{Deploy, now, template};
+use crate::contract::text::hex;
 use crate::contract::{Asked, Code, ToolError};
 
 const NAME: &str = "webhook";
@@ -178,8 +179,7 @@ fn in_path(id: &str) -> String {
 fn signature(secret: &str, timestamp: &str, body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let tag = hmac::sign(&key, format!("{timestamp}.{body}").as_bytes());
-    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("v1={hex}")
+    format!("v1={}", hex(tag.as_ref()))
 }
 
 #[cfg(test)]

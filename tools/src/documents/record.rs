@@ -1,11 +1,10 @@
 //! What a document is, and how it is kept: its content as an artifact, the rest as a memo that is changed by comparing.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
+use crate::contract::now;
+use crate::contract::text::digest;
 use crate::contract::{Artifact, Call, Code, Host, NewArtifact, ToolError};
 
 const SCOPE: &str = "documents";
@@ -60,9 +59,7 @@ impl From<Artifact> for Kept {
 
 /// The id of the document that a call with this key makes.
 pub(crate) fn id(key: &str) -> String {
-    let digest = Sha256::digest(key.as_bytes());
-    let hex: String = digest.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    format!("{PREFIX}{hex}")
+    format!("{PREFIX}{}", &digest(key)[..20])
 }
 
 /// Keeps a text as a document; the same key again leads to the first one. Answers whether this call made it.
@@ -169,12 +166,6 @@ pub(crate) async fn change(
 pub(crate) fn unknown(id: &str) -> ToolError {
     ToolError::new(Code::NotFound, format!("there is no document {id:?}"))
         .hint("documents.list names those there are; ids begin with doc_")
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn read(value: Value) -> Result<Document, ToolError> {

@@ -3,8 +3,8 @@
 
 use chrono::DateTime;
 
-use super::names::digest;
 use crate::contract::Call;
+use crate::contract::text::digest;
 
 /// As many characters as GitHub takes.
 const LONGEST: usize = 65_536;

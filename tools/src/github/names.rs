@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sha2::{Digest, Sha256};
+use crate::contract::text::{self, digest};
 
 const MARKER_HEX: usize = 16;
 const LONGEST_TRAILER: usize = 200;
@@ -63,15 +63,8 @@ pub(super) fn fits(glob: &str, name: &str) -> bool {
     }
     let (glob, name) = (glob.to_ascii_lowercase(), name.to_ascii_lowercase());
     let (mut globs, mut names) = (glob.split('/'), name.split('/'));
-    globs.by_ref().zip(names.by_ref()).all(|(glob, name)| part_fits(glob, name))
+    globs.by_ref().zip(names.by_ref()).all(|(glob, name)| text::fits(glob, name))
         && glob.matches('/').count() == name.matches('/').count()
-}
-
-fn part_fits(glob: &str, name: &str) -> bool {
-    let Some((start, rest)) = glob.split_once('*') else { return glob == name };
-    let Some(after) = name.strip_prefix(start) else { return false };
-    let mut ends = after.char_indices().map(|(index, _)| index).chain([after.len()]);
-    ends.any(|index| part_fits(rest, &after[index..]))
 }
 
 /// The comment at the end of a body by which it is found again.
@@ -111,10 +104,6 @@ fn is_trailer(line: &str) -> bool {
 pub(super) fn has_trailer(message: &str, key: &str) -> bool {
     let wanted = trailer(key);
     message.lines().any(|line| line.trim_end() == wanted)
-}
-
-pub(super) fn digest(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The start of a sha, for messages.

@@ -4,12 +4,13 @@ use aws_lc_rs::hmac;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use super::config::{Channel, Kind};
 use super::message::Message;
 use super::post::{Post, Reply};
 use super::{Notify, log};
+use crate::contract::now;
+use crate::contract::text::{self, hex};
 use crate::contract::{Call, Code, ToolError};
 
 const SLACK_API: &str = "https://slack.com/api";
@@ -189,7 +190,7 @@ impl Sending<'_> {
             return Ok(Vec::new());
         }
         let secret = self.notify.around.variable(name).ok_or_else(|| self.missing(&[name]))?;
-        let seconds = log::now() / 1_000;
+        let seconds = now() / 1_000;
         let bytes = serde_json::to_vec(body).unwrap_or_default();
         let signed = [format!("{seconds}.").as_bytes(), &bytes].concat();
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
@@ -349,9 +350,5 @@ fn posted(comment: &Value) -> Posted {
 
 /// A key as it may be seen by others.
 pub(super) fn digest(key: &str) -> String {
-    hex(&Sha256::digest(key.as_bytes())[..16])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    text::digest(key)[..32].to_owned()
 }

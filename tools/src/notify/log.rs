@@ -3,12 +3,12 @@
 //! It is not standard output, because that belongs to MCP; the log goes to standard error.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::Notify;
 use super::drivers::{Posted, Sending, digest};
+use crate::contract::now;
 use crate::contract::schema::text;
 use crate::contract::{Answer, Call, Host, Service, Tool, ToolError, ToolSpec, no_host};
 
@@ -109,10 +109,4 @@ async fn listed(notify: Arc<Notify>, call: Call) -> Answer {
     let size = call.arguments.get("per_page").and_then(Value::as_u64).unwrap_or(30);
     items.truncate(usize::try_from(size).unwrap_or(KEPT));
     Ok(json!({ "truncated": items.len() < total, "items": items, "total": total }))
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

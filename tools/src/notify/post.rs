@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::Notify;
 use crate::contract::text::without_invisible;
 use crate::contract::{Code, Provider, ToolError};
+use crate::http::builder;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const SHOWN_CHARS: usize = 300;
@@ -38,9 +39,8 @@ pub(super) struct Reply {
 impl Notify {
     fn client(&self) -> Result<&Client, ToolError> {
         let client = self.client.get_or_init(|| {
-            Client::builder()
+            builder()
                 .timeout(TIMEOUT)
-                .redirect(reqwest::redirect::Policy::none())
                 .retry(reqwest::retry::never())
                 .build()
                 .map_err(|error| error.to_string())

@@ -11,6 +11,7 @@ use super::drivers::{Place, Posted, Sending, digest};
 use super::message::Message;
 use super::post::outcome_unknown;
 use crate::contract::schema::{changing_arguments, changing_result, planned, text};
+use crate::contract::text::fits;
 use crate::contract::{Answer, Call, Code, Host, RetryClass, Tool, ToolError, ToolSpec, no_host};
 
 const SCOPE: &str = "notify";
@@ -183,14 +184,6 @@ fn unknown(config: &NotifyConfig, name: &str) -> ToolError {
         "there are: {}; set [notify.channels.NAME] kind and what it needs to add one",
         names.join(", ")
     ))
-}
-
-/// Whether a target fits a glob in which `*` stands for anything.
-fn fits(glob: &str, target: &str) -> bool {
-    let Some((start, rest)) = glob.split_once('*') else { return glob == target };
-    let Some(target) = target.strip_prefix(start) else { return false };
-    let ends = target.char_indices().map(|(end, _)| end).chain([target.len()]);
-    ends.into_iter().any(|end| fits(rest, &target[end..]))
 }
 
 /// What is remembered of messages, where there is a host.

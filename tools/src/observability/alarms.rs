@@ -13,7 +13,8 @@ use super::aws::failure;
 use super::logs_search::{until_now, window};
 use super::metrics::cloudwatch::client;
 use super::settings::{Kind, Source};
-use super::time::{Window, now, rfc3339};
+use super::time::{Window, rfc3339};
+use crate::contract::now;
 use crate::contract::schema::text;
 use crate::contract::{Answer, Call, Tool, ToolError, ToolSpec};
 

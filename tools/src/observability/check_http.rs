@@ -10,14 +10,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::guard::{Allowed, Unresolved, check, check_url, resolve};
-use super::http::{body, builder};
+use super::http::body;
 use super::patterns::cut;
 use super::settings::invalid;
-use super::time::{length, now, rfc3339};
+use super::time::{length, rfc3339};
 use super::{Observability, certificate};
+use crate::contract::now;
 use crate::contract::schema::text;
 use crate::contract::text::without_invisible;
 use crate::contract::{Answer, Call, Host, Tool, ToolError, ToolSpec};
+use crate::http::builder;
 
 /// One call looks no longer than this; a longer wait is Windlass's.
 const LONGEST_LOOK: Duration = Duration::from_secs(8);

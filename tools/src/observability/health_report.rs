@@ -14,7 +14,8 @@ use super::logs::{Order, Question, find};
 use super::logs_search::{an_hour, window};
 use super::patterns::Patterns;
 use super::settings::{Address, Environment};
-use super::time::{Window, now};
+use super::time::Window;
+use crate::contract::now;
 use crate::contract::schema::text;
 use crate::contract::{Answer, Call, Code, Tool, ToolError, ToolSpec};
 

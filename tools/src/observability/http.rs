@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
 use super::Observability;
@@ -11,17 +10,11 @@ use super::patterns::cut;
 use super::settings::Source;
 use crate::contract::text::without_invisible;
 use crate::contract::{Code, Provider, ToolError};
+use crate::http::builder;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
 const SHOWN: usize = 300;
-
-/// A client that follows no redirect: where a request goes is checked before it goes.
-pub(super) fn builder() -> ClientBuilder {
-    // Windlass has installed it; a tool server that runs in other hands has not, and would panic.
-    _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Client::builder().redirect(Policy::none())
-}
 
 /// Asks a source, and returns the JSON that it answers.
 pub(super) async fn ask(

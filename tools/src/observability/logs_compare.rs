@@ -10,7 +10,8 @@ use super::logs::{Event, Found, Order, Question, find};
 use super::logs_search::{bytes, pattern, two_thousand_tokens, window};
 use super::patterns::{Pattern, Patterns};
 use super::settings::{Address, addressed, invalid};
-use super::time::{Window, length, moment, now, rfc3339};
+use super::time::{Window, length, moment, rfc3339};
+use crate::contract::now;
 use crate::contract::schema::text;
 use crate::contract::{Answer, Call, Tool, ToolSpec};
 

@@ -7,7 +7,8 @@ use super::Observability;
 use super::logs_search::{an_hour, bytes, two_thousand_tokens, until_now, window};
 use super::metrics::{Series, prometheus};
 use super::settings::{Kind, Source, invalid};
-use super::time::{Window, length, now};
+use super::time::{Window, length};
+use crate::contract::now;
 use crate::contract::schema::text;
 use crate::contract::{Answer, Call, Tool, ToolError, ToolSpec};
 

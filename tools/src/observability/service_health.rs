@@ -11,7 +11,8 @@ use super::logs_search::{an_hour, until_now, window};
 use super::metrics::Series;
 use super::metrics::cloudwatch::{Named, Wanted, balancer, client, data, dimension, period};
 use super::settings::{Environment, Kind, invalid};
-use super::time::{Window, now, rfc3339};
+use super::time::{Window, rfc3339};
+use crate::contract::now;
 use crate::contract::schema::text;
 use crate::contract::{Answer, Call, Tool, ToolSpec};
 

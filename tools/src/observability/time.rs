@@ -1,7 +1,5 @@
 //! The times that callers write, and those that lines of logs begin with.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
@@ -44,12 +42,6 @@ impl Window {
     pub(super) fn holds(self, at: i64) -> bool {
         self.start <= at && at <= self.end
     }
-}
-
-/// Milliseconds since 1970.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// As RFC 3339 in UTC.

@@ -2,9 +2,9 @@
 
 use aws_sdk_ecs::operation::register_task_definition::builders::RegisterTaskDefinitionInputBuilder;
 use aws_sdk_ecs::types::{ContainerDefinition, Tag, TaskDefinition};
-use sha2::{Digest, Sha256};
 
 use super::super::place::invalid;
+use crate::contract::text::digest;
 use crate::contract::{Code, ToolError};
 
 /// The tag by which a second attempt finds the revision that the first registered.
@@ -14,8 +14,7 @@ const TAG_BYTES: usize = 20;
 
 /// What the tag says for a key: keys have characters that tags may not have.
 pub(super) fn tag_of(key: &str) -> String {
-    let digest = Sha256::digest(key.as_bytes());
-    digest.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    digest(key)[..2 * TAG_BYTES].to_owned()
 }
 
 /// The container whose image is replaced.

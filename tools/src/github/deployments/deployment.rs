@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::contract::text::digest;
 use crate::contract::{Answer, Call, Code, RetryClass, Tool, ToolError, ToolSpec};
 use crate::github::client::{Repository, Verb};
-use crate::github::names::digest;
 use crate::github::requests::with_query;
 use crate::github::schemas::{choice, flag, given, number, texts};
 use crate::github::target::Target;

@@ -8,11 +8,12 @@ use aws_sdk_cloudwatchlogs::types::{FilteredLogEvent, LogGroup, OrderBy};
 use serde_json::{Value, json};
 
 use super::{Event, Found, Order, Question};
+use crate::contract::now;
 use crate::contract::{Code, ToolError};
 use crate::observability::Observability;
 use crate::observability::aws::{account, failure};
 use crate::observability::settings::Target;
-use crate::observability::time::{Window, now, rfc3339};
+use crate::observability::time::{Window, rfc3339};
 
 const MOST_PAGES: usize = 10;
 const LONGEST: Duration = Duration::from_secs(5);

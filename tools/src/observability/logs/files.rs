@@ -8,11 +8,12 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Value, json};
 
 use super::{Event, Found, Order, Question};
+use crate::contract::now;
 use crate::contract::{Code, ToolError};
 use crate::observability::filter::Filter;
 use crate::observability::lines::{TIME_KEYS, is_frame, object};
 use crate::observability::settings::Target;
-use crate::observability::time::{Window, leading, now, of_value, rfc3339};
+use crate::observability::time::{Window, leading, of_value, rfc3339};
 
 /// Of a longer file only the end is read.
 const MOST_BYTES_OF_A_FILE: u64 = 16 * 1024 * 1024;
