@@ -70,7 +70,7 @@ impl Shape {
             (Shape::W5, None) => return None,
             (Shape::W5, Some(echo)) => json!({
                 "name": name,
-                "input": { "properties": { "message": { "type": "string" } } },
+                "input": { "type": "object", "properties": { "message": { "type": "string" } } },
                 "steps": (0..5).map(|number| said(number, echo)).collect::<Vec<_>>(),
             }),
             (Shape::F20, None) => json!({
@@ -115,7 +115,7 @@ fn fan(name: &str, echo: Echo) -> serde_json::Value {
     let each = heard("one", echo);
     json!({
         "name": name,
-        "input": { "properties": { "message": { "type": "string" } } },
+        "input": { "type": "object", "properties": { "message": { "type": "string" } } },
         "steps": [
             said(0, echo),
             {
