@@ -13,6 +13,7 @@ use std::{
     fs::DirBuilder,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -72,6 +73,7 @@ pub struct Bench {
     caller: Caller,
     echo: Option<Echo>,
     engine: Engine,
+    filled: AtomicBool,
 }
 
 impl Bench {
@@ -103,8 +105,17 @@ impl Bench {
         };
         let folder = folder.to_owned();
         let engine = host.store().engine().await?;
-        let mut bench =
-            Bench { host, settings, folder, database, synchronous, caller, echo: None, engine };
+        let mut bench = Bench {
+            host,
+            settings,
+            folder,
+            database,
+            synchronous,
+            caller,
+            echo: None,
+            engine,
+            filled: AtomicBool::default(),
+        };
         match bench.prepare().await {
             Ok(()) => Ok(bench),
             Err(err) => {
@@ -210,8 +221,7 @@ impl Bench {
         let tasks = alive_tasks();
         let measured =
             self.measure(Shape::Park, self.settings.concurrency, Until::Count(count)).await;
-        // What was rung last is still told to other processes.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        self.calm().await?;
         let before = Costs::now(self.store()).await?;
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
         let used = Costs::now(self.store()).await?.since(&before);
@@ -238,6 +248,18 @@ impl Bench {
         Ok((joined([line, self.surroundings()]), measured))
     }
 
+    /// Waits until what was started is at rest: a second in which hardly anything is asked, or ten.
+    async fn calm(&self) -> anyhow::Result<()> {
+        for _ in 0..10 {
+            let before = self.store().counts().await?.statements;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if self.store().counts().await?.statements - before <= 4 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn surroundings(&self) -> Value {
         let Engine { kind, version, synchronous, fsync } = &self.engine;
         json!({
@@ -262,6 +284,7 @@ impl Bench {
                  (createdb windlass_bench), or none for a new SQLite file"
             );
         }
+        self.filled.store(true, Ordering::Relaxed);
         let (finished_name, document) = shapes::finished();
         self.save(document).await?;
         let filler = Caller { name: FILLED_BY.to_owned(), ..self.caller.clone() };
@@ -287,13 +310,16 @@ impl Bench {
     /// # Errors
     /// When the rows cannot be removed; they stay then.
     pub async fn close(self) -> anyhow::Result<()> {
-        let Bench { host, settings, folder, database, synchronous, caller, .. } = self;
+        let Bench { host, settings, folder, database, synchronous, caller, filled, .. } = self;
         host.stop().await;
         let own_file = settings.database.is_none();
-        if !settings.keep && !own_file {
+        if !own_file {
             // With another handle: the worker's last words come with the end of the first one.
             let store = Store::open_with(&database, BENCH, synchronous).await?;
-            let cleared = clear(&store, &caller.name).await;
+            let cleared = match settings.keep {
+                true => store.end_bench(&caller.name).await,
+                false => clear(&store, &caller.name, filled.into_inner()).await,
+            };
             store.close().await;
             cleared?;
         }
@@ -347,10 +373,9 @@ impl Bench {
     }
 }
 
-async fn clear(store: &Store, own: &str) -> anyhow::Result<()> {
-    store.clear(FILLED_BY).await?;
+async fn clear(store: &Store, own: &str, filled: bool) -> Result<(), crate::store::Error> {
     store.clear(own).await?;
-    Ok(())
+    if filled { store.clear_fill().await } else { Ok(()) }
 }
 
 /// One execution, as `workflow.run` has it: started, and waited for until it has ended or waits for a person.

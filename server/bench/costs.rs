@@ -106,7 +106,7 @@ fn process(id: i64) -> Option<Process> {
     Some(Process { name, parent: fields.get(1)?.parse().ok()?, time: ticks * 10 })
 }
 
-/// The times of a process's descendants; `None` where the system has no such list.
+/// The times of a process's descendants; `None` without any, or where the system has no such list.
 fn descendants(root: i64) -> Option<BTreeMap<i64, u64>> {
     process(root)?;
     let ids = fs::read_dir("/proc")
@@ -124,6 +124,7 @@ fn descendants(root: i64) -> Option<BTreeMap<i64, u64>> {
     };
     let below = all.iter().filter(|(id, _)| is_below(**id));
     Some(below.map(|(id, process)| (*id, process.time)).collect())
+        .filter(|times: &BTreeMap<_, _>| !times.is_empty())
 }
 
 /// The times of those of these processes that are on this machine and have that name; `None` where none is.

@@ -297,14 +297,40 @@ impl Store {
         Ok(filled)
     }
 
-    /// Has the database look at what is in its tables, so that it plans for it.
+    /// Has Postgres look at what is in its tables, as it does by itself some minutes later. SQLite plans without.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn analyze(&self) -> Result<()> {
+        let Db::Postgres(_) = &self.db else { return Ok(()) };
         let mut tx = self.db.begin().await?;
-        tx.execute("ANALYZE", args![]).await?;
+        tx.execute("ANALYZE executions, events, steps, requests", args![]).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// Removes what [`Store::fill`] made; all at once where Postgres holds nobody else's executions.
+    ///
+    /// # Errors
+    /// When the database fails; what is left then can be removed by another call.
+    pub async fn clear_fill(&self) -> Result<()> {
+        const OTHERS: &str = "SELECT CAST(1 AS BIGINT) FROM executions WHERE workspace < $1 OR workspace > $1
+            UNION ALL SELECT CAST(1 AS BIGINT) FROM executions WHERE workspace = $1 AND requested_by < $2
+            UNION ALL SELECT CAST(1 AS BIGINT) FROM executions WHERE workspace = $1 AND requested_by > $2 LIMIT 1";
+        if let Db::Postgres(_) = &self.db {
+            let mut tx = self.db.begin().await?;
+            // What is looked at must still hold when the tables are emptied.
+            tx.execute("LOCK TABLE executions IN ACCESS EXCLUSIVE MODE", args![]).await?;
+            let others: Option<(i64,)> = tx.optional(OTHERS, args![BENCH, FILLED_BY]).await?;
+            if others.is_none() {
+                let all =
+                    "TRUNCATE executions, events, payloads, steps, signals, requests, lock_places,
+                           idempotency_keys, looks CASCADE";
+                tx.execute(all, args![]).await?;
+                tx.commit().await?;
+            }
+        }
+        self.clear(FILLED_BY).await?;
+        Ok(())
     }
 
     /// Notes that a benchmark begins under this name, so that what it leaves when it is killed can be found.
@@ -316,6 +342,17 @@ impl Store {
                    ON CONFLICT DO NOTHING";
         let mut tx = self.db.begin().await?;
         tx.execute(sql, args![&*self.workspace, principal, self.now()]).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Notes that a benchmark has ended; what it made may stay.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn end_bench(&self, principal: &str) -> Result<()> {
+        let sql = "DELETE FROM tool_memos WHERE workspace = $1 AND scope = $1 AND name = $2";
+        let mut tx = self.db.begin().await?;
+        tx.execute(sql, args![&*self.workspace, principal]).await?;
         Ok(tx.commit().await?)
     }
 
@@ -357,8 +394,7 @@ impl Store {
             removed += counted(tx.execute(EXECUTIONS, args![&ids]).await?);
             tx.commit().await?;
         }
-        let ended = "DELETE FROM tool_memos WHERE workspace = $1 AND scope = $1 AND name = $2";
-        let _: Vec<(i64,)> = self.db.write(ended, args![&*self.workspace, principal]).await?;
+        self.end_bench(principal).await?;
         self.clear_empty_workspace().await?;
         Ok(removed)
     }
