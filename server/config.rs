@@ -33,6 +33,8 @@ pub struct Config {
     pub project: PathBuf,
     /// `sqlite:PATH` or `postgres://…`; empty: a SQLite file in the data directory.
     pub database: String,
+    /// How soon a commit to SQLite is on the disk.
+    pub synchronous: Synchronous,
     /// Where the database, the worker's socket and its log live; empty: the user's data directory.
     pub data_dir: PathBuf,
     /// Whose workflows and executions these are; empty: the project's root on SQLite, `default` on Postgres.
@@ -79,6 +81,19 @@ pub enum ToolNames {
     Dotted,
     /// `workflow_run`
     Underscore,
+}
+
+/// How soon a commit to SQLite is on the disk, as `PRAGMA synchronous` has it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Synchronous {
+    /// When it is answered: what was accepted survives a power cut.
+    #[default]
+    Full,
+    /// With the next checkpoint: a power cut may take the newest commits back. A crash of the process takes none.
+    Normal,
+    /// When the system likes: a power cut may leave a damaged file. For what may be lost.
+    Off,
 }
 
 /// The HTTP door.
@@ -260,6 +275,7 @@ impl Default for Config {
         Config {
             project: PathBuf::new(),
             database: String::new(),
+            synchronous: Synchronous::default(),
             data_dir: PathBuf::new(),
             workspace: String::new(),
             workflows: vec!["workflows".into()],
@@ -304,6 +320,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("project", &self.project)
             .field("database", &resolve::without_secrets(&self.database))
+            .field("synchronous", &self.synchronous)
             .field("data_dir", &self.data_dir)
             .field("workspace", &self.workspace)
             .field("workflows", &self.workflows)

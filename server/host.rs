@@ -106,6 +106,11 @@ impl Host {
         Ok(Host { app: parts.app(Driver::Nobody), parts })
     }
 
+    /// The database that is open here: for measurements, which see what doors do not.
+    pub(crate) fn store(&self) -> &Store {
+        &self.parts.store
+    }
+
     /// Ends the worker and the tool servers, within a bound. Running executions are left to the next worker.
     pub async fn stop(self) {
         self.parts.stop().await;
@@ -137,7 +142,8 @@ pub async fn work(config: &Config, stop: CancellationToken) -> anyhow::Result<()
 
 impl Parts {
     async fn open(config: &Config) -> anyhow::Result<Parts> {
-        Parts::with(config, Store::open(&config.database, &config.workspace).await?).await
+        let Config { database, workspace, synchronous, .. } = config;
+        Parts::with(config, Store::open_with(database, workspace, *synchronous).await?).await
     }
 
     async fn with(config: &Config, store: Store) -> anyhow::Result<Parts> {

@@ -3,6 +3,7 @@
 //! Every statement the product runs is in this module. A method is one transaction.
 
 mod artifacts;
+mod bench;
 mod child;
 pub(crate) mod db;
 mod execution;
@@ -35,6 +36,7 @@ use windlass_engine::{Answer, Event, Resolution, StepError};
 
 pub use self::{
     artifacts::ArtifactRow,
+    bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates},
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
     lease::{Claim, Loaded},
@@ -50,7 +52,7 @@ use self::{
     lease::LEASE_MS,
     writer::Writer,
 };
-use crate::clock::Moment;
+use crate::{clock::Moment, config::Synchronous};
 
 /// Events whose JSON is longer have a row of their own, so that reading a history's outline stays cheap. In bytes.
 const INLINE_LIMIT: usize = 64 * 1024;
@@ -305,7 +307,15 @@ impl Store {
     /// # Errors
     /// When it cannot be reached, written to, or migrated; the text says what to do.
     pub async fn open(url: &str, workspace: &str) -> Result<Store> {
-        let db = open::open(url).await?;
+        Store::open_with(url, workspace, Synchronous::default()).await
+    }
+
+    /// The same, with a word on how soon a commit is on the disk, which SQLite needs and Postgres has a setting for.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_with(url: &str, workspace: &str, synchronous: Synchronous) -> Result<Store> {
+        let db = open::open(url, synchronous).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
         let writer = Writer::new(db.clone());
         let store = Store { db, workspace, offset, only_looks: false, writer };

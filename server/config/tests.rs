@@ -83,6 +83,7 @@ fn every_setting_has_a_variable_of_its_own() {
         ("WINDLASS_HTTP_ALLOWED_ORIGINS", "https://example.com"),
         ("WINDLASS_APPROVALS_AGENTS_MAY_ANSWER", "true"),
         ("WINDLASS_HTTP_AUTHORING", "true"),
+        ("WINDLASS_SYNCHRONOUS", "normal"),
         ("WINDLASS_WORKER_MAX_EXECUTIONS", "3"),
         ("WINDLASS_WORKER_CALL_TIMEOUT_MS", "4"),
         ("WINDLASS_WORKER_IDLE_MS", "5"),
@@ -91,6 +92,7 @@ fn every_setting_has_a_variable_of_its_own() {
     let expected = Config {
         project: root.into(),
         database: "postgres://u:p@h/d".into(),
+        synchronous: Synchronous::Normal,
         data_dir: root.join("data"),
         workspace: "team".into(),
         workflows: vec![root.join("a"), root.join("b")],
