@@ -288,6 +288,8 @@ impl State {
         self.count_waiting(at);
         if !self.status.is_final() {
             self.status = self.standing();
+        } else if self.lock.is_wanted() {
+            self.lock = LockStanding::None;
         }
         Ok(())
     }

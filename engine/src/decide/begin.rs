@@ -163,7 +163,9 @@ impl Decider<'_> {
             _ => self.perform(id).map(|command| vec![command]),
         };
         begun.unwrap_or_else(|hindrance| match hindrance {
-            Hindrance::Skip => vec![Command::Record(Event::StepSkipped { step: path, by: None, reason: None })],
+            Hindrance::Skip => {
+                vec![Command::Record(Event::StepSkipped { step: path, by: None, reason: None })]
+            }
             Hindrance::Failure(error) => vec![failed(&path, error)],
         })
     }

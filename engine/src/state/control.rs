@@ -56,6 +56,7 @@ impl State {
         let step = self.record(id);
         let delivered = matches!(step.outcome, Some(Outcome::Delivered(..)));
         let own = !step.status.is_final()
+            && self.due.contains(&step.frame)
             && !self.is_out(id)
             && step.verifying.is_none()
             && !delivered

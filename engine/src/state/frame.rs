@@ -88,8 +88,7 @@ impl Frame {
 
     /// Whether instances are still to begin.
     pub(crate) fn is_unfinished(&self) -> bool {
-        self.stopping.is_none()
-            && self.each.as_ref().is_some_and(Each::has_more)
+        self.stopping.is_none() && self.each.as_ref().is_some_and(Each::has_more)
     }
 }
 

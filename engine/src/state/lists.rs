@@ -95,7 +95,18 @@ impl State {
         }
         self.frames.push(Some(frame));
         self.due.insert(id);
+        self.stop_with_holder(owner, id);
         id
+    }
+
+    /// What begins in the very turn in which the list around it was told to go no further goes no further either.
+    fn stop_with_holder(&mut self, owner: Option<usize>, frame: usize) {
+        let around = owner.and_then(|owner| self.frame(self.record(owner).frame));
+        if let Some(is_hard) =
+            around.filter(|list| list.stopping.is_some()).map(|list| list.is_hard)
+        {
+            self.stop_frame(frame, Cause::Ended, is_hard);
+        }
     }
 
     pub(super) fn make_ready(&mut self, workflow: &Workflow, id: usize) {
@@ -144,6 +155,7 @@ impl State {
         });
         self.frames.push(Some(opened));
         self.due.insert(frame);
+        self.stop_with_holder(Some(id), frame);
         if is_held {
             // Whether anything keeps them is asked next.
             self.ready_inside.insert(id);

@@ -10,9 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{
-    LockStanding, Role, State, Status, StepState, StepStatus, Undo, WaitFor,
-};
+use super::{LockStanding, Role, State, Status, StepState, StepStatus, Undo, WaitFor};
 use crate::{OnError, Workflow, event::Event};
 
 /// What is known while an execution is opened again.
@@ -96,8 +94,7 @@ impl State {
         ] {
             steps.clear();
         }
-        for times in
-            [&mut self.retries, &mut self.timers, &mut self.deadlines, &mut self.listening]
+        for times in [&mut self.retries, &mut self.timers, &mut self.deadlines, &mut self.listening]
         {
             times.clear();
         }
@@ -113,7 +110,8 @@ impl State {
             let records = self.frame(phase).map(|frame| frame.records.clone()).unwrap_or_default();
             for id in records.into_iter().rev() {
                 let step = self.record(id);
-                let Some(path) = step.path.strip_suffix(".undo").filter(|_| step.role == Role::Undo)
+                let Some(path) =
+                    step.path.strip_suffix(".undo").filter(|_| step.role == Role::Undo)
                 else {
                     continue;
                 };
@@ -316,13 +314,7 @@ impl State {
         self.begin_instances(again.workflow, frame);
     }
 
-    fn reopen_instance(
-        &mut self,
-        again: &Reopening<'_>,
-        frame: usize,
-        number: usize,
-        path: &str,
-    ) {
+    fn reopen_instance(&mut self, again: &Reopening<'_>, frame: usize, number: usize, path: &str) {
         let known = self.record_at(path);
         let mut is_under_way = false;
         if let Some(id) = known {
@@ -355,6 +347,11 @@ impl State {
         let goes_on = old.status == StepStatus::Failed
             && old.child.as_ref().is_some_and(|child| again.children.contains(child));
         let asked = self.was_asked_with_others(id);
+        // That undoing it failed was said; what it does now is undone by what is registered then.
+        self.undos.retain(|undo| {
+            let rest = undo.path.strip_prefix(&*path);
+            rest.is_none_or(|rest| !rest.is_empty() && !rest.starts_with(['/', '[']))
+        });
         finds.into_iter().for_each(|id| self.forget_record(id));
         frames.into_iter().for_each(|frame| self.forget_frame(frame));
         let floor = self.floor;
