@@ -33,10 +33,17 @@ pub(super) async fn open(url: &str) -> Result<Db> {
     let pool = connect_postgres(url).await?;
     // The migrator takes a session's lock even when there is nothing to do, which a transaction pooler may lose.
     if !is_migrated(sqlx::query_as(NEWEST).fetch_one(&pool).await, &POSTGRES) {
-        migrator(&POSTGRES).run(&pool).await?;
+        let mut connection = pool.acquire().await?.detach();
+        // The schema of the views for people comes first for whoever connects; tables are not to be made there.
+        sqlx::query(LEAVE_OUT_VIEWS).execute(&mut connection).await?;
+        migrator(&POSTGRES).run(&mut connection).await?;
+        connection.close().await?;
     }
     Ok(Db::Postgres(pool))
 }
+
+const LEAVE_OUT_VIEWS: &str = r"SELECT set_config('search_path',
+    regexp_replace(current_setting('search_path'), '^\s*windlass_views\s*,\s*', ''), FALSE)";
 
 /// Opens the database for somebody who only looks: no file is made, and no schema is touched. Where there is no file yet,
 /// an empty database in memory stands in for it.
