@@ -42,8 +42,9 @@ pub(super) async fn open(url: &str) -> Result<Db> {
     Ok(Db::Postgres(pool))
 }
 
-const LEAVE_OUT_VIEWS: &str = r"SELECT set_config('search_path',
-    regexp_replace(current_setting('search_path'), '^\s*windlass_views\s*,\s*', ''), FALSE)";
+const LEAVE_OUT_VIEWS: &str = "SELECT set_config('search_path',
+    replace(current_setting('search_path'), 'windlass_views, ', ''), FALSE)
+    WHERE current_setting('search_path') LIKE '%windlass_views, %'";
 
 /// Opens the database for somebody who only looks: no file is made, and no schema is touched. Where there is no file yet,
 /// an empty database in memory stands in for it.
