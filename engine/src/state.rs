@@ -5,6 +5,7 @@ mod frame;
 mod lists;
 mod look;
 mod names;
+mod permits;
 mod status;
 mod step;
 mod suppose;
@@ -130,6 +131,7 @@ pub struct State {
     /// `error` as handlers see it.
     error: Option<Value>,
     supposed: suppose::Supposed,
+    permits: permits::Permits,
 }
 
 /// Something that nothing refers to any more.
@@ -217,6 +219,7 @@ impl State {
             }),
             error: None,
             supposed: suppose::Supposed::default(),
+            permits: permits::Permits::default(),
         };
         state.open_list(workflow, None, "", None, &workflow.main);
         state

@@ -57,6 +57,8 @@ pub struct NewExecution<'n> {
     pub at: i64,
     /// The worker that goes on with it at once; without one it is due for any.
     pub worker: Option<&'n str>,
+    /// [`windlass_engine::Priority::rank`]; what its steps are, has the same.
+    pub priority: i64,
 }
 
 /// What became of a request to create.
@@ -218,9 +220,9 @@ impl Store {
         let execution = "INSERT INTO executions
             (id, workspace, workflow, revision, status, input, requested_by, on_behalf_of, client_name,
              client_version, tool_servers, min_engine, wake_at, lease_owner, lease_until, lease_epoch,
-             last_seq, created_at, updated_at, error, ended_at, links, signals_in, plan, waiting_for)
+             last_seq, created_at, updated_at, error, ended_at, links, signals_in, plan, waiting_for, priority)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20,
-                $21, $22, $23, $24)";
+                $21, $22, $23, $24, $25)";
         let workflow = new.workflow;
         // Its first turn may have been its last one, when no step has to call anything.
         let ended = new.state.status.is_final();
@@ -241,7 +243,7 @@ impl Store {
                 new.client_version,
                 new.tool_servers,
                 ENGINE,
-                (!ended).then_some(new.at),
+                (!ended).then_some(if leased { new.at + LEASE_MS } else { new.at }),
                 worker,
                 if leased { new.at + LEASE_MS } else { 0 },
                 i64::from(leased),
@@ -253,6 +255,7 @@ impl Store {
                 signals_in,
                 new.plan,
                 waiting_for(new.state),
+                new.priority,
             ],
         )
         .await?;

@@ -54,7 +54,7 @@ pub struct Committed {
 
 const UPDATE: &str = "UPDATE executions SET
         status = $1, error = $2, waiting_for = $3, last_seq = $4, signals_done = $5, signals_in = signals_in + $15,
-        wake_at = CASE WHEN $6 = 1 THEN NULL WHEN signals_in + $15 > $5 THEN $7 ELSE $8 END,
+        wake_at = CASE WHEN $6 = 1 THEN NULL WHEN signals_in + $15 > $5 THEN $7 WHEN $9 = 1 THEN $8 ELSE wake_at END,
         lease_owner = CASE WHEN $9 = 1 THEN NULL ELSE lease_owner END,
         lease_until = CASE WHEN $9 = 1 THEN 0 WHEN lease_until < $14 THEN $14 ELSE lease_until END,
         updated_at = $7, ended_at = CASE WHEN $6 = 1 THEN $7 ELSE NULL END,
@@ -257,8 +257,8 @@ async fn update(
     own_signals: i64,
 ) -> Result<Option<i64>> {
     let ended = commit.state.status.is_final();
-    // While the lease is held the row stays due, so that whoever finds the lease run out goes on.
-    let wake_at = if commit.release { commit.wake_at } else { Some(commit.at) };
+    // While the lease is held the row is due when it ends, so that whoever finds it run out goes on.
+    let wake_at = commit.wake_at;
     let row: Option<(i64,)> = tx
         .optional(
             UPDATE,
