@@ -43,7 +43,7 @@ pub use self::{
     },
     views::{
         Caller, CancelView, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary,
-        RequestView, Resolution, RunRequest, StepView, WorkflowView,
+        Priority, RequestView, Resolution, RunRequest, StepView, WorkflowView,
     },
 };
 use crate::{

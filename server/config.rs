@@ -16,6 +16,8 @@ use windlass_tools::{
     AgentConfig, DeployConfig, DocumentsConfig, GithubConfig, NotifyConfig, ObservabilityConfig,
 };
 
+use crate::limits::Limit;
+
 pub use secrets::{Argv, SecretName, SecretSettings, SecretSource};
 
 /// The settings' documentation, which is also the lowest layer of every configuration.
@@ -70,6 +72,8 @@ pub struct Config {
     pub approvals: ApprovalSettings,
     /// The worker.
     pub worker: WorkerSettings,
+    /// How many calls of a tool server (`server`) or of one tool (`server.tool`) may be out, and may begin in a time.
+    pub limits: BTreeMap<String, Limit>,
 }
 
 /// Which spelling of tool names is listed.
@@ -293,6 +297,7 @@ impl Default for Config {
             http: HttpSettings::default(),
             approvals: ApprovalSettings::default(),
             worker: WorkerSettings::default(),
+            limits: BTreeMap::new(),
         }
     }
 }
@@ -338,6 +343,7 @@ impl fmt::Debug for Config {
             .field("http", &self.http)
             .field("approvals", &self.approvals)
             .field("worker", &self.worker)
+            .field("limits", &self.limits)
             .finish()
     }
 }

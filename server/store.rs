@@ -8,6 +8,7 @@ mod child;
 pub(crate) mod db;
 mod execution;
 mod lease;
+mod limits;
 mod lock;
 mod looks;
 mod memos;
@@ -40,6 +41,7 @@ pub use self::{
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
     lease::{Claim, Loaded},
+    limits::{PermitWait, PermitsGranted, PermitsWanted},
     notify::Notifications,
     plans::PlanRow,
     request::{Answered, RequestRow, Said},

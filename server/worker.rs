@@ -5,6 +5,7 @@ mod hear;
 mod leases;
 mod looks;
 mod outgoing;
+mod permits;
 
 use std::{
     collections::BTreeSet,

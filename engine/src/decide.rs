@@ -99,6 +99,8 @@ pub struct Turn {
     pub children: Vec<Child>,
     /// Steps whose running call, or execution of another workflow, is to stop.
     pub cancels: Vec<String>,
+    /// Steps whose next call waits for a permit, and the tool that it calls.
+    pub held_back: Vec<(String, ToolName)>,
     /// When there is something to do again without anybody saying so, in milliseconds since 1970.
     pub wake_at: Option<i64>,
     /// Whether there is more to decide at once, as soon as this is written.
@@ -124,6 +126,7 @@ pub fn advance(
     }
     loop {
         turn.cancels.clear();
+        turn.held_back.clear();
         let mut moved = false;
         for command in decide(workflow, state, execution_id, now) {
             moved |= turn.take(workflow, state, command, now)?;
@@ -154,6 +157,12 @@ impl Turn {
     ) -> Result<bool, UnexpectedEvent> {
         let event = match command {
             Command::Record(event) => event,
+            Command::CallTool(call) | Command::Look(call)
+                if !state.may_begin(&call.step, &call.tool) =>
+            {
+                self.held_back.push((call.step, call.tool));
+                return Ok(false);
+            }
             Command::CallTool(call) => {
                 let event = started(state, &call);
                 self.calls.push(call);

@@ -6,6 +6,7 @@ mod frame;
 mod lists;
 mod look;
 mod names;
+mod permits;
 mod reopen;
 mod status;
 mod step;
@@ -147,6 +148,7 @@ pub struct State {
     /// `error` as handlers see it.
     error: Option<Value>,
     supposed: suppose::Supposed,
+    permits: permits::Permits,
 }
 
 /// Something that nothing refers to any more.
@@ -251,6 +253,7 @@ impl State {
             }),
             error: None,
             supposed: suppose::Supposed::default(),
+            permits: permits::Permits::default(),
         };
         state.open_list(workflow, None, "", None, &workflow.main);
         state

@@ -56,6 +56,7 @@ impl App {
         let claimed_at = Moment::now();
         let at = self.inner.store.now();
         let mut state = State::new(&workflow, &id, &caller.name);
+        state.limit(self.inner.tool_servers.limits().of(&workflow));
         let happened = vec![Event::ExecutionStarted { input }];
         let place = self.inner.driver.place();
         let worker = place.as_ref().map(Place::worker);
@@ -86,6 +87,7 @@ impl App {
             children: &children,
             at,
             worker,
+            priority: request.priority.unwrap_or(workflow.config.priority).rank(),
         };
         let claim = match self.inner.store.create(&new).await? {
             Created::New(claim) => claim,

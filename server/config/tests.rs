@@ -127,6 +127,7 @@ fn every_setting_has_a_variable_of_its_own() {
         },
         approvals: ApprovalSettings { agents_may_answer: true },
         worker: WorkerSettings { max_executions: 3, call_timeout_ms: 4, idle_ms: 5 },
+        limits: BTreeMap::new(),
     };
     assert_eq!(config, expected);
 }

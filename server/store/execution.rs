@@ -59,6 +59,8 @@ pub struct NewExecution<'n> {
     pub at: i64,
     /// The worker that goes on with it at once; without one it is due for any.
     pub worker: Option<&'n str>,
+    /// [`windlass_engine::Priority::rank`]; what its steps are, has the same.
+    pub priority: i64,
 }
 
 /// What became of a request to create.
@@ -168,6 +170,7 @@ pub(super) const NEW_COLUMNS: &Columns = &[
     ("signals_in", Type::Int),
     ("plan", Type::Text),
     ("waiting_for", Type::Text),
+    ("priority", Type::Int),
 ];
 
 static INSERT: LazyLock<[String; 2]> = LazyLock::new(|| {
@@ -203,7 +206,7 @@ fn values<'n>(workspace: &'n str, new: &NewExecution<'n>, signals_in: i64) -> Ro
         new.client_version,
         new.tool_servers,
         ENGINE,
-        (!ended).then_some(new.at),
+        (!ended).then_some(if leased { new.at + LEASE_MS } else { new.at }),
         worker,
         if leased { new.at + LEASE_MS } else { 0 },
         i64::from(leased),
@@ -216,6 +219,7 @@ fn values<'n>(workspace: &'n str, new: &NewExecution<'n>, signals_in: i64) -> Ro
         signals_in,
         new.plan,
         waiting_for(new.state),
+        new.priority,
     ]
 }
 

@@ -1,6 +1,6 @@
 //! What begins: calls, waits, groups; and what has to be true before.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
@@ -17,6 +17,9 @@ const EVENT_MS: u64 = crate::DEFAULT_ANSWER_MS;
 
 /// The longest wait, in milliseconds: a year.
 const LONGEST_WAIT_MS: i64 = 366 * 24 * 3_600_000;
+
+/// How many steps that wait for a permit are passed over in search of one that may begin.
+const MOST_HELD_BACK: usize = 1_000;
 
 /// The longest list that has instances.
 const MOST_INSTANCES: usize = 100_000;
@@ -117,20 +120,34 @@ impl Decider<'_> {
 
     /// The calls that find a place: what is due, then what is ready.
     fn calls_to_make(&self) -> Vec<usize> {
-        let goes_on = |id: &usize| !self.is_stopping(*id) && !self.is_kept_waiting(*id);
-        let mut ready = self.state.ready.iter().copied().filter(goes_on).peekable();
+        let held_back = Cell::new(0);
+        let goes_on = |id: &usize| {
+            let waits = self.is_held_back(*id);
+            held_back.set(held_back.get() + usize::from(waits));
+            !waits && !self.is_stopping(*id) && !self.is_kept_waiting(*id)
+        };
+        // Who waits behind so many that wait for a permit is looked at when these have theirs.
+        let in_bounds = |_: &usize| held_back.get() < MOST_HELD_BACK;
+        let mut ready =
+            self.state.ready.iter().copied().take_while(in_bounds).filter(goes_on).peekable();
         // Looks that are always due would leave no place to what has not begun.
         let half = self.workflow.config.max_parallel as usize / 2;
         let for_looks = half.saturating_sub(self.state.looking.len());
         let mut for_looks = if ready.peek().is_some() { for_looks } else { usize::MAX };
         let due = self.state.retries.iter().take_while(|(at, _)| *at <= self.now);
-        let due = due.map(|(_, id)| *id).filter(goes_on).filter(|id| {
+        let due = due.map(|(_, id)| *id).take_while(in_bounds).filter(goes_on).filter(|id| {
             let is_look = self.state.record(*id).look.is_some();
             let finds_place = !is_look || 0 < for_looks;
             for_looks -= usize::from(is_look && finds_place);
             finds_place
         });
         due.chain(ready).take(self.places()).collect()
+    }
+
+    /// Whether nothing can be done about a step before there is a permit for its call. One whose time is over needs none.
+    pub(super) fn is_held_back(&self, id: usize) -> bool {
+        self.state.is_held_back(self.workflow, id, self.tool(id))
+            && self.step_deadline(id).is_none_or(|deadline| self.now < deadline)
     }
 
     /// How many more calls may be out.

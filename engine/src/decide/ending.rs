@@ -9,6 +9,9 @@ use crate::{
     workflow::Outcome,
 };
 
+/// How many calls that are due and wait for permits are passed over in search of one that is not.
+const MOST_RETRIES: usize = 1_000;
+
 /// How the steps of the document's own list ended.
 enum Verdict {
     Completed(Value),
@@ -88,7 +91,7 @@ impl Decider<'_> {
             return None;
         }
         // A retry that finds no place waits for a call to come home, not for a time.
-        let retry = state.retries.first().filter(|_| 0 < self.places()).map(|(at, _)| *at);
+        let retry = self.next_retry().filter(|_| 0 < self.places());
         let timer = state.timers.first().map(|(at, _)| *at);
         let doubts = state.uncertain.iter().filter_map(|id| state.record(*id).uncertain_since);
         let expiry = doubts.min().map(|since| since + ANSWER_MS);
@@ -96,6 +99,31 @@ impl Decider<'_> {
         let bound = bound.map(|(base, _)| base + state.person_ms);
         let times = [retry, timer, expiry, bound, self.deadline()];
         times.into_iter().flatten().min()
+    }
+
+    /// When the next call is made again. One that is due and waits for a permit only has its bound.
+    fn next_retry(&self) -> Option<i64> {
+        let times = self.state.retries.iter().map(|(at, id)| {
+            let step = self.state.record(*id);
+            let waits = *at <= self.now && self.state.needs_permit(&step.path, self.tool(*id));
+            match waits {
+                false => (Some(*at), true),
+                true => {
+                    let polled = step.look.as_ref();
+                    let polled =
+                        polled.and_then(|_| self.state.polling_deadline(self.workflow, *id));
+                    (self.step_deadline(*id).into_iter().chain(polled).min(), false)
+                }
+            }
+        });
+        let mut next = None;
+        for (at, is_last) in times.take(MOST_RETRIES) {
+            next = [next, at].into_iter().flatten().min();
+            if is_last {
+                break;
+            }
+        }
+        next
     }
 
     /// What follows when the list that is run now has come to its end.
