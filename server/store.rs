@@ -13,8 +13,10 @@ mod memos;
 mod notify;
 mod open;
 mod plans;
+mod presence;
 mod record;
 pub mod request;
+mod sessions;
 mod turn;
 mod usages;
 mod workflows;
@@ -38,7 +40,9 @@ pub use self::{
     lease::{Claim, Loaded},
     notify::Notifications,
     plans::PlanRow,
+    presence::{Missing, Presence, Seen},
     request::{Answered, RequestRow, Said},
+    sessions::SessionRow,
     turn::{Commit, Committed, is_for_event, is_for_lock},
     usages::{SpentBy, SpentRow, UsageRow},
     workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},
@@ -64,6 +68,8 @@ pub struct Store {
     offset: Arc<AtomicI64>,
     /// Nothing is to be written.
     only_looks: bool,
+    /// How Postgres is reached without a pooler in between, where `db` may go through one.
+    direct: Option<Arc<str>>,
 }
 
 /// A word from outside to an execution.
@@ -303,7 +309,7 @@ impl Store {
     pub async fn open(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let store = Store { db, workspace, offset, only_looks: false };
+        let store = Store { db, workspace, offset, only_looks: false, direct: None };
         store.measure_clock().await?;
         Ok(store)
     }
@@ -315,9 +321,17 @@ impl Store {
     pub async fn open_to_look(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open_to_look(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let store = Store { db, workspace, offset, only_looks: true };
+        let store = Store { db, workspace, offset, only_looks: true, direct: None };
         store.measure_clock().await?;
         Ok(store)
+    }
+
+    /// The same, with another way to Postgres for what needs a connection of its own: notifications and presence.
+    /// An empty text is no other way.
+    #[must_use]
+    pub fn with_direct(self, url: &str) -> Store {
+        let direct = (!url.is_empty()).then(|| url.into());
+        Store { direct, ..self }
     }
 
     /// Whether nothing is to be written.
