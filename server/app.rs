@@ -13,6 +13,7 @@ mod plan;
 mod saved;
 mod sealed;
 mod secret_names;
+mod sessions;
 mod shipped;
 mod start;
 mod views;
@@ -41,6 +42,7 @@ pub use self::{
         Accepted, RevisionDiff, RevisionDocument, RevisionList, RevisionView, SaveRequest, Saved,
         Unpinned,
     },
+    sessions::Session,
     views::{
         Caller, CancelView, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary,
         Priority, RequestView, Resolution, RunRequest, StepView, WorkflowView,

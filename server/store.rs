@@ -15,9 +15,11 @@ mod memos;
 mod notify;
 mod open;
 mod plans;
+mod presence;
 mod record;
 pub mod request;
 mod rows;
+mod sessions;
 mod turn;
 mod usages;
 mod workflows;
@@ -44,7 +46,9 @@ pub use self::{
     limits::{PermitWait, PermitsGranted, PermitsWanted},
     notify::Notifications,
     plans::PlanRow,
+    presence::{Missing, Presence, Seen},
     request::{Answered, RequestRow, Said},
+    sessions::SessionRow,
     turn::{Commit, Committed, is_for_event, is_for_lock},
     usages::{SpentBy, SpentRow, UsageRow},
     workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},
@@ -72,6 +76,8 @@ pub struct Store {
     /// Nothing is to be written.
     only_looks: bool,
     writer: Writer,
+    /// How Postgres is reached without a pooler in between, where `db` may go through one.
+    direct: Option<Arc<str>>,
 }
 
 /// A word from outside to an execution.
@@ -320,7 +326,7 @@ impl Store {
         let db = open::open(url, synchronous).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
         let writer = Writer::new(db.clone());
-        let store = Store { db, workspace, offset, only_looks: false, writer };
+        let store = Store { db, workspace, offset, only_looks: false, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
     }
@@ -333,9 +339,17 @@ impl Store {
         let db = open::open_to_look(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
         let writer = Writer::new(db.clone());
-        let store = Store { db, workspace, offset, only_looks: true, writer };
+        let store = Store { db, workspace, offset, only_looks: true, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
+    }
+
+    /// The same, with another way to Postgres for what needs a connection of its own: notifications and presence.
+    /// An empty text is no other way.
+    #[must_use]
+    pub fn with_direct(self, url: &str) -> Store {
+        let direct = (!url.is_empty()).then(|| url.into());
+        Store { direct, ..self }
     }
 
     /// Whether nothing is to be written.
