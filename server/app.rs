@@ -50,6 +50,7 @@ use crate::{
     bell::{Bell, Ring},
     config::Config,
     driver::Driver,
+    fault,
     pins::Pins,
     revisions::Revisions,
     store::{ExecutionRow, Signal, Store},
@@ -315,7 +316,10 @@ impl App {
 
     /// Leaves a word for an execution, and waits a moment to see what comes of it.
     async fn signal(&self, row: &ExecutionRow, signal: &Signal) -> Result<Execution, Error> {
-        if !self.inner.store.signal(&row.id, signal).await? {
+        fault::point("before_signal");
+        let left = self.inner.store.signal(&row.id, signal).await?;
+        fault::point("after_signal");
+        if !left {
             let row = self.row(&row.id).await?;
             return match signal {
                 // Cancelling what is cancelled is no mistake.

@@ -47,7 +47,7 @@ use self::{
     db::{Db, args},
     lease::LEASE_MS,
 };
-use crate::clock::Moment;
+use crate::clock::{self, Moment};
 
 /// Events whose JSON is longer have a row of their own, so that reading a history's outline stays cheap. In bytes.
 const INLINE_LIMIT: usize = 64 * 1024;
@@ -336,7 +336,7 @@ impl Store {
     #[must_use]
     pub fn now(&self) -> i64 {
         match &self.db {
-            Db::Sqlite { .. } => crate::clock::now(),
+            Db::Sqlite { .. } => clock::now(),
             // This machine's wall clock is not asked: somebody may set it.
             Db::Postgres(_) => Moment::now().millis() + self.offset.load(Ordering::Relaxed),
         }
@@ -353,7 +353,7 @@ impl Store {
             let row: Option<(i64,)> = self.db.optional(sql, args![]).await?;
             let middle = before + (Moment::now().millis() - before) / 2;
             if let Some((now,)) = row {
-                self.offset.store(now - middle, Ordering::Relaxed);
+                self.offset.store(now + clock::database_jump() - middle, Ordering::Relaxed);
             }
         }
         Ok(())

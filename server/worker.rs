@@ -30,6 +30,7 @@ use crate::{
     clock::Moment,
     config::WorkerSettings,
     driver::{HandOver, LetterBox, Own},
+    fault,
     pins::Pins,
     revisions::Revisions,
     store::{self, Claim, Store},
@@ -167,6 +168,7 @@ impl Worker {
             let claimed_at = Moment::now();
             match self.claim().await {
                 Ok(Some(claim)) => {
+                    fault::point("after_claim");
                     found = true;
                     let shared = Arc::clone(&self.shared);
                     let held = shared.leases.begin(&claim.execution_id);

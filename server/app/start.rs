@@ -12,6 +12,7 @@ use crate::{
     children::{self, Family},
     clock::Moment,
     driver::{HandOver, Place},
+    fault,
     store::{Created, NewExecution},
 };
 
@@ -87,7 +88,10 @@ impl App {
             at,
             worker,
         };
-        let claim = match self.inner.store.create(&new).await? {
+        fault::point("before_create");
+        let created = self.inner.store.create(&new).await?;
+        fault::point("after_create");
+        let claim = match created {
             Created::New(claim) => claim,
             Created::Known(id) => {
                 self.inner.driver.adopt(&id);

@@ -308,6 +308,9 @@ impl Drive {
             release,
         };
         fault::point("before_commit");
+        if release {
+            fault::point("before_release");
+        }
         let Committed { last_seq, signals_in, due } =
             patiently(&self.shared, || self.shared.store.commit(&self.claim, &commit)).await?;
         fault::point("after_commit");

@@ -123,6 +123,21 @@ impl Running {
         kill(&mut self.child);
     }
 
+    /// Stops it where it is, until it is told to go on: it is not dead, and does nothing.
+    pub fn pause(&self) {
+        signal(self.child.id(), rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        signal(self.child.id(), rustix::process::Signal::CONT);
+    }
+
+    /// How it ended, where it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Asks it to end, as a service manager does, and waits until it has.
     pub fn stop(&mut self, deadline: Duration) -> ExitStatus {
         signal(self.child.id(), rustix::process::Signal::TERM);

@@ -140,8 +140,14 @@ impl Project {
 
     /// Starts `windlass serve --http` on a port of its choice, and waits until it says which.
     pub fn serve_http(&self) -> HttpServer {
-        let arguments = ["serve", "--http", "127.0.0.1:0"];
-        let process = Running::start(&mut self.command(&arguments));
+        self.serve_http_with(&[])
+    }
+
+    /// The same, with variables of its own.
+    pub fn serve_http_with(&self, variables: &[(&str, &str)]) -> HttpServer {
+        let mut command = self.command(&["serve", "--http", "127.0.0.1:0"]);
+        command.envs(variables.iter().copied());
+        let process = Running::start(&mut command);
         let address = process.stderr_line(SOON, "the address it listens on", address_in);
         HttpServer { address, process }
     }
