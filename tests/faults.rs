@@ -7,16 +7,31 @@
 //! `WINDLASS_FAULT_SEED` repeats a course of events; `WINDLASS_FAULT_EXECUTIONS` and `WINDLASS_FAULT_KILLS` make the random
 //! part longer.
 
+#![allow(clippy::print_stdout, reason = "the suite says what it did")]
+
 mod agent;
 mod chance;
+mod clocks;
+mod disk;
 mod fleet;
 mod history;
 mod kills;
 mod ledger;
 mod load;
 mod observer;
+mod one_file;
+mod outages;
 mod points;
 mod shapes;
+mod tool_servers;
+mod zombies;
+
+use crate::durability::Scene;
+
+/// Whether a scene is on SQLite, for the name of a run.
+fn on(scene: &Scene) -> &'static str {
+    if scene.database().starts_with("sqlite:") { "SQLite" } else { "Postgres" }
+}
 
 /// A number that somebody may have set.
 fn setting(name: &str, usual: usize) -> usize {

@@ -15,9 +15,18 @@ use crate::{
     harness::{HttpServer, SOON, eventually},
 };
 
+/// How the server of a number is started.
+pub(super) type Start<'s> = &'s (dyn Fn(&Scene, usize) -> HttpServer + Sync);
+
+/// Starts a server as everybody does.
+pub(super) fn plain(scene: &Scene, _: usize) -> HttpServer {
+    scene.project.serve_http()
+}
+
 /// The servers of one scene. All are killed when this is dropped.
 pub(super) struct Fleet<'s> {
     scene: &'s Scene,
+    start: Start<'s>,
     slots: Mutex<Vec<Slot>>,
     known: Mutex<BTreeSet<String>>,
     observer: Mutex<Observer>,
@@ -33,10 +42,16 @@ struct Slot {
 
 impl<'s> Fleet<'s> {
     /// Starts so many servers; `observed` is the database's address as the test itself sees it.
-    pub(super) fn start(scene: &'s Scene, count: usize, observed: &str) -> Fleet<'s> {
+    pub(super) fn start(
+        scene: &'s Scene,
+        count: usize,
+        start: Start<'s>,
+        observed: &str,
+    ) -> Fleet<'s> {
         let slots = (0..count).map(|_| Slot { server: None, worker: None, paused: false });
         let fleet = Fleet {
             scene,
+            start,
             slots: Mutex::new(slots.collect()),
             known: Mutex::default(),
             observer: Mutex::new(Observer::at(observed)),
@@ -75,7 +90,7 @@ impl<'s> Fleet<'s> {
         if self.slots.lock().unwrap()[index].server.is_some() {
             return;
         }
-        let server = self.scene.project.serve_http();
+        let server = (self.start)(self.scene, index);
         let worker = self.newest_worker();
         let slot = &mut self.slots.lock().unwrap()[index];
         (slot.server, slot.worker) = (Some(server), Some(worker));

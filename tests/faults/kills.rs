@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
+    fleet::plain,
     load::{Load, under_load},
-    setting,
+    on, setting,
 };
 use crate::durability::Scene;
 
@@ -13,11 +14,8 @@ on_both!(servers_that_are_killed_at_random_lose_nothing_and_repeat_nothing_unsaf
 fn servers_that_are_killed_at_random_lose_nothing_and_repeat_nothing_unsafe(scene: &Scene) {
     let executions = setting("WINDLASS_FAULT_EXECUTIONS", 300);
     let kills = setting("WINDLASS_FAULT_KILLS", 30);
-    let name = match scene.database().starts_with("sqlite:") {
-        true => "random kills on SQLite",
-        false => "random kills on Postgres",
-    };
-    let load = Load { name, executions, agents: 24, servers: 2, observed: None };
+    let name = &format!("random kills on {}", on(scene));
+    let load = Load { name, executions, agents: 24, servers: 2, start: &plain, observed: None };
     let figures = under_load(scene, &load, |field, chance| {
         for kill in 1..=kills {
             // Spread over the whole load, however fast it goes.

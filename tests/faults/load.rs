@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{
     agent::{Agent, Trouble},
     chance::Chance,
-    fleet::Fleet,
+    fleet::{Fleet, Start},
     history::{self, Figures, Told},
     ledger,
     observer::Observer,
@@ -31,13 +31,15 @@ const BOUND: Duration = Duration::from_secs(90);
 const CARE: Duration = Duration::from_secs(2);
 
 /// How much is asked of the servers.
-pub(super) struct Load {
+pub(super) struct Load<'l> {
     /// What the figures are printed under.
-    pub(super) name: &'static str,
+    pub(super) name: &'l str,
     pub(super) executions: usize,
     /// How many are under way at once.
     pub(super) agents: usize,
     pub(super) servers: usize,
+    /// How each of them is started.
+    pub(super) start: Start<'l>,
     /// The database's address as the test itself sees it, where that is another one.
     pub(super) observed: Option<String>,
 }
@@ -45,7 +47,7 @@ pub(super) struct Load {
 /// The scene while the load is on it; all of it is shared by the threads that bear on it.
 pub(super) struct Field<'f> {
     pub(super) fleet: Fleet<'f>,
-    load: &'f Load,
+    load: &'f Load<'f>,
     observed: String,
     ledger: PathBuf,
     told: Mutex<Told>,
@@ -69,7 +71,7 @@ enum Task {
 /// Puts the load on a scene, lets `disturb` break what it likes meanwhile, and checks what is left. Prints the figures.
 pub(super) fn under_load(
     scene: &Scene,
-    load: &Load,
+    load: &Load<'_>,
     disturb: impl FnOnce(&Field<'_>, &mut Chance),
 ) -> Figures {
     let seed = Chance::seed();
@@ -78,7 +80,7 @@ pub(super) fn under_load(
     shapes::write(&scene.project, seed);
     let observed = load.observed.clone().unwrap_or_else(|| scene.database().to_owned());
     let field = Field {
-        fleet: Fleet::start(scene, load.servers, &observed),
+        fleet: Fleet::start(scene, load.servers, load.start, &observed),
         load,
         observed: observed.clone(),
         ledger: scene.project.path().join("ledger"),
@@ -151,9 +153,9 @@ impl Field<'_> {
         }
     }
 
-    /// How far the agents are: how many executions they have begun.
-    pub(super) fn begun(&self) -> usize {
-        self.next.load(Ordering::Relaxed).min(self.load.executions)
+    /// A client was told that an execution is accepted.
+    pub(super) fn was_told(&self, key: &str, id: String) {
+        self.told.lock().unwrap().accepted.insert(key.to_owned(), id);
     }
 
     /// Nobody breaks anything any more, so nothing may stay where it is: not those below either.

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Where a server can be made to die.
-const POINTS: [&str; 13] = [
+const POINTS: [&str; 12] = [
     "before_create",
     "after_create",
     "after_claim",
@@ -36,8 +36,10 @@ const POINTS: [&str; 13] = [
     "after_answer",
     "before_signal",
     "after_signal",
-    "before_renew",
 ];
+
+/// Where one can die that has driven an execution for longer than leases are left alone.
+const LATER: [&str; 2] = ["before_renew", "after_renew"];
 
 /// More often than an execution passes any point.
 const MANY: u32 = 60;
@@ -65,9 +67,16 @@ fn mixed() -> Value {
     ] })
 }
 
+/// One call that takes longer than a lease is left alone.
+fn long() -> Value {
+    let params = json!({ "n": 1, "ms": 6000 });
+    json!({ "name": "long", "steps": [{ "name": "it", "tool": "ledger.keyed", "params": params }] })
+}
+
 /// One execution in a workspace of its own, which one server after the other drives.
 struct Walk<'w> {
     scene: &'w Scene,
+    workflow: &'w str,
     agent: Agent,
     workspace: String,
     told: &'w Mutex<Told>,
@@ -78,20 +87,24 @@ fn a_process_that_dies_at_any_point_leaves_an_execution_that_another_one_finishe
     shapes::configure(&scene.project);
     shapes::put(&scene.project, "mixed", &mixed());
     let below = json!([{ "name": "inner", "tool": "ledger.unsafe", "params": { "n": 2 } }]);
+    shapes::put(&scene.project, "long", &long());
     shapes::put(&scene.project, "below", &json!({ "name": "below", "steps": below }));
     // The schema, and then the audit.
     drop(scene.project.serve_http());
     let mut observer = Observer::at(scene.database());
     observer.audit();
     let told = Mutex::default();
-    let points = Mutex::new(POINTS.to_vec());
+    let points = POINTS.iter().map(|point| (*point, "mixed"));
+    let points = points.chain(LATER.iter().map(|point| (*point, "long")));
+    let points: Mutex<Vec<_>> = Mutex::new(points.collect());
     let kills: Mutex<BTreeMap<&str, u32>> = Mutex::default();
     thread::scope(|scope| {
-        for _ in 0..3 {
+        for _ in 0..4 {
             scope.spawn(|| {
-                while let Some(point) = { points.lock().unwrap().pop() } {
-                    let count = (1..MANY).take_while(|count| dies(scene, point, *count, &told));
-                    let count = u32::try_from(count.count()).unwrap();
+                while let Some((point, workflow)) = { points.lock().unwrap().pop() } {
+                    let dies = |count: &u32| dies(scene, workflow, (point, *count), &told);
+                    let count = (1..MANY).take_while(dies).count();
+                    let count = u32::try_from(count).unwrap();
                     kills.lock().unwrap().insert(point, count);
                 }
             });
@@ -106,7 +119,7 @@ fn a_process_that_dies_at_any_point_leaves_an_execution_that_another_one_finishe
         began.elapsed().as_secs_f64()
     );
     assert!(figures.ended.keys().all(|status| status == "completed"), "{figures}");
-    for point in POINTS {
+    for point in POINTS.into_iter().chain(LATER) {
         assert!(
             0 < kills[point] && kills[point] + 1 < MANY,
             "killed {} times {point}",
@@ -116,9 +129,9 @@ fn a_process_that_dies_at_any_point_leaves_an_execution_that_another_one_finishe
 }
 
 /// Whether a server dies when it passes the point this often; then another one has finished what it began.
-fn dies(scene: &Scene, point: &str, count: u32, told: &Mutex<Told>) -> bool {
+fn dies(scene: &Scene, workflow: &str, (point, count): (&str, u32), told: &Mutex<Told>) -> bool {
     let workspace = format!("{point}-{count}");
-    let walk = Walk { scene, agent: Agent::new(), workspace, told };
+    let walk = Walk { scene, workflow, agent: Agent::new(), workspace, told };
     let mut victim = walk.serve(Some(&format!("{point}:{count}")));
     let was_killed = match walk.to_the_end(&mut victim) {
         Ok(()) => false,
@@ -159,8 +172,7 @@ impl Walk<'_> {
     /// Runs the workflow, answers and says what is waited for, until it has ended; or the server has.
     fn to_the_end(&self, server: &mut HttpServer) -> Result<(), String> {
         let address = server.address.clone();
-        let run =
-            json!({ "workflow": "mixed", "idempotency_key": self.workspace, "wait_seconds": 0 });
+        let run = json!({ "workflow": self.workflow, "idempotency_key": self.workspace, "wait_seconds": 0 });
         let begun = self.ask(&address, "workflow.run", &run)?;
         let id = begun["execution_id"].as_str().unwrap().to_owned();
         let before = self.told.lock().unwrap().accepted.insert(self.workspace.clone(), id.clone());

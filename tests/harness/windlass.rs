@@ -29,6 +29,13 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
+    /// Starts `windlass serve --http`, however it is wrapped, and waits until it says where.
+    pub fn start(command: &mut Command) -> HttpServer {
+        let process = Running::start(command);
+        let address = process.stderr_line(SOON, "the address it listens on", address_in);
+        HttpServer { address, process }
+    }
+
     /// A raw MCP client of this server; not yet initialized.
     pub fn client(&self) -> Client {
         Client::http(&format!("{}/mcp", self.address))
@@ -147,9 +154,7 @@ impl Project {
     pub fn serve_http_with(&self, variables: &[(&str, &str)]) -> HttpServer {
         let mut command = self.command(&["serve", "--http", "127.0.0.1:0"]);
         command.envs(variables.iter().copied());
-        let process = Running::start(&mut command);
-        let address = process.stderr_line(SOON, "the address it listens on", address_in);
-        HttpServer { address, process }
+        HttpServer::start(&mut command)
     }
 
     /// The ids of the detached workers that live for this project, or for a demonstration that it started.
