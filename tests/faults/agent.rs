@@ -19,6 +19,15 @@ pub(super) enum Trouble {
     Lost(String),
 }
 
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Trouble::Refused(why) => write!(out, "it was refused: {why}"),
+            Trouble::Lost(how) => write!(out, "nobody answered: {how}"),
+        }
+    }
+}
+
 /// Asks servers, over plain MCP of 2026-07-28: nothing is remembered between two requests.
 pub(super) struct Agent {
     runtime: Runtime,

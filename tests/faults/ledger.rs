@@ -14,10 +14,6 @@ pub(super) struct Entry {
     pub(super) execution: String,
     /// Counts the times the call went out, from 1.
     pub(super) call: u64,
-    /// The process that called.
-    pub(super) owner: u32,
-    /// When it happened, in milliseconds since 1970.
-    pub(super) at: u64,
 }
 
 /// Every effect so far, in order.

@@ -338,7 +338,7 @@ impl Field<'_> {
                 }
             }
         }
-        println!("faults: {key} is not accepted: {last:?}");
+        println!("faults: {key} is not accepted: {last}");
         None
     }
 

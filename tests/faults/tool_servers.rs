@@ -5,15 +5,15 @@ use serde_json::json;
 use super::{ledger, shapes};
 use crate::durability::{Run, Scene, execution_of};
 
-/// How the first call goes wrong, of which class, and what becomes of it: the execution's status, the step's, what its error
-/// is about, and how often the effect was had.
+/// How the first call goes wrong, of which class, and what becomes of it: the execution's status, the step's, what the last
+/// thing is that went wrong with it, and how often the effect was had.
 const CASES: [(&str, &str, &str, &str, &str, usize); 18] = [
-    ("crash_before", "read", "completed", "completed", "", 1),
-    ("crash_before", "keyed", "completed", "completed", "", 1),
+    ("crash_before", "read", "completed", "completed", "connection_lost", 1),
+    ("crash_before", "keyed", "completed", "completed", "connection_lost", 1),
     ("crash_before", "unsafe", "waiting", "uncertain", "connection_lost", 0),
-    ("crash_after", "read", "completed", "completed", "", 2),
-    ("crash_after", "idempotent", "completed", "completed", "", 2),
-    ("crash_after", "keyed", "completed", "completed", "", 2),
+    ("crash_after", "read", "completed", "completed", "connection_lost", 2),
+    ("crash_after", "idempotent", "completed", "completed", "connection_lost", 2),
+    ("crash_after", "keyed", "completed", "completed", "connection_lost", 2),
     ("crash_after", "unsafe", "waiting", "uncertain", "connection_lost", 1),
     ("hang", "read", "failed", "failed", "timeout", 1),
     ("hang", "keyed", "failed", "failed", "timeout", 1),

@@ -48,7 +48,7 @@ fn who_comes_back_commits_nothing_even_if_who_took_over_has_died(scene: &Scene) 
     shapes::configure(&scene.project);
     let step = json!({ "name": "slow", "tool": "ledger.keyed", "params": { "n": 1, "ms": 1500 } });
     shapes::put(&scene.project, "lonely", &json!({ "name": "lonely", "steps": [step] }));
-    let first = scene.project.serve_http_with(&[("RUST_LOG", "windlass=debug")]);
+    let first = scene.project.serve_http_with(&[("WINDLASS_LOG", "windlass=debug")]);
     let mut observer = Observer::at(scene.database());
     observer.audit();
     let arguments = json!({ "workflow": "lonely", "idempotency_key": "once", "wait_seconds": 0 });

@@ -134,11 +134,6 @@ impl Running {
         signal(self.child.id(), rustix::process::Signal::CONT);
     }
 
-    /// How it ended, where it has.
-    pub fn has_ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
-    }
-
     /// Asks it to end, as a service manager does, and waits until it has.
     pub fn stop(&mut self, deadline: Duration) -> ExitStatus {
         signal(self.child.id(), rustix::process::Signal::TERM);
