@@ -95,7 +95,6 @@ pub(super) fn under_load(
     let mut observer = Observer::at(&observed);
     observer.audit();
     field.bear(seed, disturb);
-    field.comes_to_an_end(&mut observer);
     let told = field.told.lock().unwrap();
     let figures = history::check(&mut observer, &field.ledger, &told);
     let kills = field.fleet.kills.load(Ordering::Relaxed);
@@ -137,6 +136,7 @@ impl Field<'_> {
             for agent in agents {
                 agent.join().unwrap();
             }
+            self.comes_to_an_end();
             drop(over);
         });
     }
@@ -159,20 +159,19 @@ impl Field<'_> {
     }
 
     /// Nobody breaks anything any more, so nothing may stay where it is: not those below either.
-    fn comes_to_an_end(&self, observer: &mut Observer) {
+    fn comes_to_an_end(&self) {
+        let mut observer = Observer::at(&self.observed);
         let stuck = self.stuck.lock().unwrap().clone();
-        let columns = "id, status, COALESCE(waiting_for, ''), COALESCE(wake_at, 0), lease_until, COALESCE(lease_owner, '')";
-        let open =
-            || Observer::at(&self.observed).rows(columns, "executions WHERE ended_at IS NULL");
+        let columns = "id, status, COALESCE(waiting_for, ''), COALESCE(wake_at, 0), lease_until";
+        let mut open = || observer.rows(columns, "executions WHERE ended_at IS NULL");
         let began = Instant::now();
         while !open().is_empty() && began.elapsed() < BOUND {
             thread::sleep(Duration::from_millis(100));
         }
         let open = open();
-        let now = observer.rows("MAX(updated_at)", "executions");
         assert!(
             open.is_empty() && stuck.is_empty(),
-            "these do not end (at {now:?}): {open:#?}; agents waited in vain for {stuck:?}; the servers said:\n{}",
+            "these do not end: {open:#?}; agents waited in vain for {stuck:?}; the servers said:\n{}",
             (0..self.load.servers).map(|index| self.fleet.said(index)).collect::<String>()
         );
     }

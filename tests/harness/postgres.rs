@@ -313,7 +313,10 @@ fn user_in(users: &str, name: &str) -> Option<(u32, u32)> {
 fn programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path).find(|folder| has_programs(folder));
-    in_path.or_else(newest_of_debian)
+    let found = in_path.or_else(newest_of_debian)?;
+    // Behind the links that somebody made of some of them are all of them.
+    let program = fs::canonicalize(found.join("postgres")).ok()?;
+    Some(program.parent()?.to_owned())
 }
 
 fn newest_of_debian() -> Option<PathBuf> {
