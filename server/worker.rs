@@ -15,18 +15,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{broadcast, mpsc},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use windlass_engine::{MAX_VALUE_DEPTH, StepError};
 
 pub use self::outgoing::Outgoing;
 use self::{drive::Drive, leases::Leases};
 use crate::{
-    bell::{Bell, Ring},
+    bell::Bell,
     clock::Moment,
     config::WorkerSettings,
     driver::{HandOver, LetterBox, Own},
@@ -143,7 +139,7 @@ impl Worker {
                     busy_at = Instant::now();
                     driving.spawn(Drive::from_hand_over(&self.shared, letter).run());
                 }
-                () = next_due(&mut rings) => {}
+                _ = rings.recv() => {}
                 Some(ended) = driving.join_next() => report(ended),
                 () = tokio::time::sleep(patience) => {}
                 () = self.shared.stop.cancelled() => {}
@@ -254,11 +250,6 @@ fn too_deep() -> StepError {
         "it did its work, but its result is nested more than {MAX_VALUE_DEPTH} levels deep and cannot be kept"
     );
     StepError::permanent("result_too_deep", message)
-}
-
-/// Rings that something moved are for those who watch, not for the one who moves it.
-async fn next_due(rings: &mut broadcast::Receiver<Ring>) {
-    while let Ok(Ring::Moved(_)) = rings.recv().await {}
 }
 
 async fn drain(mut driving: JoinSet<()>) {
