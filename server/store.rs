@@ -15,9 +15,11 @@ mod open;
 mod plans;
 mod record;
 pub mod request;
+mod rows;
 mod turn;
 mod usages;
 mod workflows;
+mod writer;
 
 use std::{
     path::PathBuf,
@@ -46,6 +48,7 @@ pub use self::{
 use self::{
     db::{Db, args},
     lease::LEASE_MS,
+    writer::Writer,
 };
 use crate::clock::Moment;
 
@@ -64,6 +67,7 @@ pub struct Store {
     offset: Arc<AtomicI64>,
     /// Nothing is to be written.
     only_looks: bool,
+    writer: Writer,
 }
 
 /// A word from outside to an execution.
@@ -303,7 +307,8 @@ impl Store {
     pub async fn open(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let store = Store { db, workspace, offset, only_looks: false };
+        let writer = Writer::new(db.clone());
+        let store = Store { db, workspace, offset, only_looks: false, writer };
         store.measure_clock().await?;
         Ok(store)
     }
@@ -315,7 +320,8 @@ impl Store {
     pub async fn open_to_look(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open_to_look(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let store = Store { db, workspace, offset, only_looks: true };
+        let writer = Writer::new(db.clone());
+        let store = Store { db, workspace, offset, only_looks: true, writer };
         store.measure_clock().await?;
         Ok(store)
     }

@@ -1,6 +1,6 @@
 //! Who may drive an execution, until when.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use windlass_engine::Look;
 
@@ -28,6 +28,8 @@ pub struct Claim {
     /// The executions that what was written with it made due; itself, when there is a signal to hear.
     pub due: Vec<String>,
     pub(super) epoch: i64,
+    /// Who holds it.
+    pub(super) worker: Arc<str>,
 }
 
 /// What a worker needs to go on with an execution.
@@ -104,7 +106,7 @@ impl Store {
             .db
             .write(CLAIM, args![worker, now + LEASE_MS, &*self.workspace, now, ENGINE, refused])
             .await?;
-        Ok(rows.into_iter().next().map(claimed))
+        Ok(rows.into_iter().next().map(|row| claimed(row, worker)))
     }
 
     /// Claims the one of these executions that has been due longest, if any is.
@@ -135,7 +137,7 @@ impl Store {
         let ids = serde_json::json!(ids).to_string();
         let args = args![worker, now + LEASE_MS, ids, &*self.workspace, now, ENGINE];
         let rows: Vec<(String, i64, i64)> = self.db.write(AMONG, args).await?;
-        Ok(rows.into_iter().next().map(claimed))
+        Ok(rows.into_iter().next().map(|row| claimed(row, worker)))
     }
 
     async fn is_due(&self, now: i64, refused: &[String]) -> Result<bool> {
@@ -239,8 +241,8 @@ impl Store {
     }
 }
 
-fn claimed((execution_id, epoch, last_seq): (String, i64, i64)) -> Claim {
-    Claim { execution_id, last_seq, due: Vec::new(), epoch }
+fn claimed((execution_id, epoch, last_seq): (String, i64, i64), worker: &str) -> Claim {
+    Claim { execution_id, last_seq, due: Vec::new(), epoch, worker: worker.into() }
 }
 
 impl Claim {
