@@ -195,6 +195,16 @@ impl App {
         Ok(CheckpointList { execution_id: row.id, total, checkpoints })
     }
 
+    /// What the input of an execution has to be like.
+    ///
+    /// # Errors
+    /// When there is no such execution.
+    pub async fn input_schema_of(&self, execution_id: &str) -> Result<Value, Error> {
+        let row = self.row(execution_id).await?;
+        let workflow = self.inner.revisions.get(&self.inner.store, &row.revision).await?;
+        Ok(workflow.input.schema().clone())
+    }
+
     /// What an execution is given when some of its input changes.
     pub(super) async fn changed_input(
         &self,
@@ -336,7 +346,9 @@ impl App {
                 | StepStatus::Waiting
                 | StepStatus::Cancelled
                 | StepStatus::Uncertain,
-            ) => "does not stand in a way that allows it; only a failed or uncertain step can be resolved",
+            ) => {
+                "does not stand in a way that allows it; only a failed or uncertain step can be resolved"
+            }
         };
         Err(Error::Refused(format!("step {path} cannot be {what}: it {why}")))
     }

@@ -173,9 +173,8 @@ fn steps_before(
     let mut after = BTreeSet::from([chosen]);
     let mut grown = true;
     while grown {
-        let depends = |index: &usize| {
-            workflow.steps[*index].needs.iter().any(|need| after.contains(need))
-        };
+        let depends =
+            |index: &usize| workflow.steps[*index].needs.iter().any(|need| after.contains(need));
         let more: Vec<usize> = workflow.main.iter().copied().filter(depends).collect();
         let known = after.len();
         after.extend(more);
@@ -233,12 +232,7 @@ fn reused(
 }
 
 /// The steps whose results are taken over have to be the same in the current revision.
-fn check_same(
-    old: &Workflow,
-    new: &Workflow,
-    reused: &[Event],
-    from: &str,
-) -> Result<(), Error> {
+fn check_same(old: &Workflow, new: &Workflow, reused: &[Event], from: &str) -> Result<(), Error> {
     let has = new.main.iter().any(|index| new.steps[*index].name == from);
     if !has {
         return Err(Error::Refused(format!(

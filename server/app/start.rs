@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use windlass_engine::{Event, State, Turn, Workflow, advance};
 
-use super::{App, Caller, Detail, Error, Execution, Inner, RunRequest, catalogue::Entry, fork::Fork};
+use super::{
+    App, Caller, Detail, Error, Execution, Inner, RunRequest, catalogue::Entry, fork::Fork,
+};
 use crate::{
     bell::Ring,
     children::{self, Family},

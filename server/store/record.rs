@@ -145,12 +145,7 @@ pub(super) fn rows_of<'l>(all: &[&'l Lines]) -> (Vec<Row<'l>>, Vec<Row<'l>>) {
     (events, steps)
 }
 
-async fn write_rows(
-    tx: &mut Tx,
-    sql: Sql,
-    columns: &Columns,
-    mut all: Vec<Row<'_>>,
-) -> Result<()> {
+async fn write_rows(tx: &mut Tx, sql: Sql, columns: &Columns, mut all: Vec<Row<'_>>) -> Result<()> {
     while !all.is_empty() {
         let mut bytes = 0;
         let fits = all.iter().take_while(|row| {
@@ -187,7 +182,8 @@ impl Lines {
         let sql = "SELECT step, status FROM steps WHERE execution_id = $1";
         let known: Vec<(String, String)> = tx.all(sql, args![record.execution_id]).await?;
         for (path, status) in known {
-            let Some(state) = record.state.step(&path).filter(|step| step.status.as_str() != status)
+            let Some(state) =
+                record.state.step(&path).filter(|step| step.status.as_str() != status)
             else {
                 continue;
             };

@@ -150,7 +150,8 @@ pub(super) fn is_plain(workflow: &Workflow, events: &[Event], ended: bool) -> bo
         step.approval.is_some() || matches!(step.kind, Kind::Approval(_) | Kind::Ask(_))
     };
     if ended {
-        let locks = workflow.lock.is_some() || workflow.steps.iter().any(|step| step.lock.is_some());
+        let locks =
+            workflow.lock.is_some() || workflow.steps.iter().any(|step| step.lock.is_some());
         return !locks && !workflow.steps.iter().any(asks);
     }
     let is_of_others = |event: &Event| match event {

@@ -19,8 +19,7 @@ pub(super) fn event(
         return None;
     }
     // What follows from it is not asked of a state that does not know all that has happened.
-    let if_allowed =
-        |event: Event| state.allows(workflow, happened, &event, now).then_some(event);
+    let if_allowed = |event: Event| state.allows(workflow, happened, &event, now).then_some(event);
     match signal {
         Signal::Pause { by, reason } => {
             let paused = is_paused(state, happened);

@@ -76,7 +76,10 @@ fn worth_reading(row: &ExecutionRow, workflow: &Workflow, rows: &[StepRow]) -> V
     if rows.iter().any(|step| step.status == "completed" && step.started_at.is_none()) {
         kinds.push("step_reused");
     }
-    if rows.iter().any(|step| step.error.is_none() && step.status == "completed" && step.attempts == 0) {
+    if rows
+        .iter()
+        .any(|step| step.error.is_none() && step.status == "completed" && step.attempts == 0)
+    {
         kinds.push("step_resolved");
     }
     // A step that was settled by hand has had an error before; one that was refused has one since.
