@@ -93,6 +93,8 @@ pub struct HttpSettings {
     pub allowed_origins: Vec<String>,
     /// Whether callers may save workflows and switch them on and off.
     pub authoring: bool,
+    /// Whether `/metrics` tells Prometheus what this process does.
+    pub metrics: bool,
 }
 
 /// Questions to persons.
@@ -288,6 +290,7 @@ impl Default for HttpSettings {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             authoring: false,
+            metrics: true,
         }
     }
 }

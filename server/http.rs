@@ -56,6 +56,8 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// Origins, besides the own ones, that browsers may come from.
     pub allowed_origins: Vec<String>,
+    /// Whether `/metrics` is served.
+    pub metrics: bool,
     /// What can be set about the MCP server behind it.
     pub mcp: mcp::Options,
 }
@@ -116,6 +118,9 @@ fn router(
     let handler = Mcp::new(app.clone(), options.mcp.clone(), shutdown.clone());
     let service = service(handler, &hosts, &options.allowed_origins, address, sessions);
     let mut mcp = Router::new().nest_service("/mcp", service);
+    if options.metrics {
+        mcp = mcp.merge(metrics(app.clone(), Hosts::new(hosts.clone())));
+    }
     if let Some(token) = &options.token {
         mcp = mcp.route_layer(middleware::from_fn_with_state(Token::new(token), guard::token));
     }
@@ -124,6 +129,14 @@ fn router(
         .route_layer(middleware::from_fn_with_state(Hosts::new(hosts), guard::hosts))
         .with_state(app);
     Router::new().route("/healthz", get(health::alive)).merge(ready).merge(mcp)
+}
+
+/// What Prometheus asks for.
+fn metrics(app: App, hosts: Hosts) -> Router {
+    Router::new()
+        .route("/metrics", get(health::metrics))
+        .route_layer(middleware::from_fn_with_state(hosts, guard::hosts))
+        .with_state(app)
 }
 
 fn service<H: ServerHandler + Clone>(
@@ -191,6 +204,7 @@ mod tests {
             token: token.map(str::to_owned),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            metrics: true,
             mcp: mcp::Options {
                 tool_names: ToolNames::Dotted,
                 caller,

@@ -136,6 +136,7 @@ async fn create(store: &Store, wish: &Wish) -> Result<Created, Error> {
         children: &[],
         at,
         worker: wish.worker,
+        traceparent: None,
     };
     store.create(&new).await
 }

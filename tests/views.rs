@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 use sqlx::{
-    AssertSqlSafe, Column, Connection, PgConnection, Row, SqliteConnection, TypeInfo,
-    ValueRef, postgres::PgConnectOptions, sqlite::SqliteRow,
+    AssertSqlSafe, Column, Connection, PgConnection, Row, SqliteConnection, TypeInfo, ValueRef,
+    postgres::PgConnectOptions, sqlite::SqliteRow,
 };
 
 use crate::harness::{Client, Project, begin, block_on, database, settled};
@@ -144,7 +144,8 @@ fn a_workflow_that_came_in_by_sql_is_listed_checked_and_run() {
     assert_eq!((&revision["number"], &revision["source"]), (&json!(1), &json!("sql")));
     assert!(revision["author"].as_str().unwrap().starts_with("sql:"), "{revision}");
     // What was written is what is read, also now that it is a revision.
-    let kept = house.row("SELECT definition, enabled, version FROM workflows WHERE name = 'greeting'");
+    let kept =
+        house.row("SELECT definition, enabled, version FROM workflows WHERE name = 'greeting'");
     let written: Value = serde_json::from_str(GREETING).unwrap();
     assert_eq!(kept, json!({ "definition": written, "enabled": true, "version": 1 }));
 
@@ -197,9 +198,8 @@ fn a_broken_workflow_that_came_in_by_sql_is_listed_with_its_problems_and_not_run
     assert_eq!(house.rows("SELECT id FROM workflow_executions"), Vec::<Value>::new());
 
     // What is mended runs.
-    let mended = format!(
-        "UPDATE workflows SET definition = '{GREETING}'::jsonb WHERE name = 'wrong_tool'"
-    );
+    let mended =
+        format!("UPDATE workflows SET definition = '{GREETING}'::jsonb WHERE name = 'wrong_tool'");
     assert_eq!(house.says(&mended), Ok(1));
     house.json(&["run", "wrong_tool", "who=Ada"], 0);
 }
@@ -219,8 +219,10 @@ fn an_update_by_sql_is_a_new_revision_and_the_switch_holds() {
     );
     assert_eq!(house.says(&update), Ok(1));
     let ran = house.json(&["run", "greeting", "who=Ada"], 0);
-    let step = format!("SELECT output FROM workflow_steps WHERE execution_id = '{}' AND step_name = 'greet'",
-        ran["execution_id"].as_str().unwrap());
+    let step = format!(
+        "SELECT output FROM workflow_steps WHERE execution_id = '{}' AND step_name = 'greet'",
+        ran["execution_id"].as_str().unwrap()
+    );
     assert_eq!(house.row(&step)["output"]["text"], "Good morning, Ada!");
     let revisions = house.json(&["revisions", "greeting"], 0);
     assert_eq!(revisions["revisions"][0]["number"], 2);
@@ -264,7 +266,8 @@ fn a_file_of_the_project_wins_over_what_came_in_by_sql() {
     std::fs::remove_file(house.project.path().join("workflows/greeting.yaml")).unwrap();
     assert_eq!(house.json(&["run", "greeting", "who=Ada"], 0)["steps"][0]["name"], "greet");
     // A workspace of its own has workflows of its own.
-    let elsewhere = "INSERT INTO workflows (workspace, name, definition) VALUES ('elsewhere', 'theirs', '{}')";
+    let elsewhere =
+        "INSERT INTO workflows (workspace, name, definition) VALUES ('elsewhere', 'theirs', '{}')";
     house.says(elsewhere).unwrap();
     assert_eq!(house.listed("theirs"), Value::Null);
     assert_eq!(house.row("SELECT COUNT(*) AS count FROM workflows")["count"], 2);
@@ -369,7 +372,10 @@ fn views_say_what_a_status_says(house: &House) {
         assert_eq!(row["status"], in_the_view(status, &said), "{row:#}");
         assert_eq!(row["workflow_name"], said["workflow"]);
         assert_eq!(row["error"], said["error"]["message"], "{said:#}");
-        assert_eq!(row["completed_at"].is_null(), !["completed", "failed", "cancelled"].contains(&status));
+        assert_eq!(
+            row["completed_at"].is_null(),
+            !["completed", "failed", "cancelled"].contains(&status)
+        );
         assert!(row["started_at"].as_str().unwrap().contains('T'));
         if house.database.starts_with("sqlite") || !row["output"].to_string().contains('\u{fffd}') {
             assert_eq!(row["output"], said["output"], "{said:#}");
@@ -377,8 +383,12 @@ fn views_say_what_a_status_says(house: &House) {
         let steps = house.rows(&format!(
             "SELECT * FROM workflow_steps WHERE execution_id = '{id}' ORDER BY step_index, step_name"
         ));
-        let begun: Vec<&Value> = said["steps"].as_array().unwrap().iter()
-            .filter(|step| steps.iter().any(|row| row["step_name"] == step["name"])).collect();
+        let begun: Vec<&Value> = said["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|step| steps.iter().any(|row| row["step_name"] == step["name"]))
+            .collect();
         assert_eq!(begun.len(), steps.len(), "{said:#} {steps:#?}");
         for row in &steps {
             let step = begun.iter().find(|step| step["name"] == row["step_name"]).unwrap();
@@ -392,19 +402,25 @@ fn views_say_what_a_status_says(house: &House) {
     }
     let order = house.rows(&format!(
         "SELECT step_name, step_index FROM workflow_steps WHERE execution_id = '{}' AND step_name NOT LIKE '%]' ORDER BY step_index", ids[0]));
-    let order: Vec<(&str, i64)> = order.iter()
-        .map(|row| (row["step_name"].as_str().unwrap(), row["step_index"].as_i64().unwrap())).collect();
+    let order: Vec<(&str, i64)> = order
+        .iter()
+        .map(|row| (row["step_name"].as_str().unwrap(), row["step_index"].as_i64().unwrap()))
+        .collect();
     assert_eq!(order, [("each", 0), ("never", 1), ("say", 2)]);
 
-    let summary = house.row("SELECT * FROM workflow_execution_summary WHERE workflow_name = 'asks'");
+    let summary =
+        house.row("SELECT * FROM workflow_execution_summary WHERE workflow_name = 'asks'");
     assert_eq!((&summary["paused"], &summary["cancelled"]), (&json!(1), &json!(1)));
-    let summary = house.row("SELECT * FROM workflow_execution_summary WHERE workflow_name = 'many'");
+    let summary =
+        house.row("SELECT * FROM workflow_execution_summary WHERE workflow_name = 'many'");
     assert_eq!((&summary["total_executions"], &summary["completed"]), (&json!(2), &json!(2)));
     assert_eq!(summary["success_rate"].as_f64(), Some(100.0));
-    let summary = house.row("SELECT * FROM workflow_execution_summary WHERE workflow_name = 'sleeps'");
+    let summary =
+        house.row("SELECT * FROM workflow_execution_summary WHERE workflow_name = 'sleeps'");
     assert_eq!((&summary["running"], &summary["paused"]), (&json!(1), &json!(0)));
     let steps = house.row(
-        "SELECT * FROM workflow_step_summary WHERE workflow_name = 'many' AND step_name = 'each'");
+        "SELECT * FROM workflow_step_summary WHERE workflow_name = 'many' AND step_name = 'each'",
+    );
     assert_eq!((&steps["total_steps"], &steps["completed"]), (&json!(8), &json!(8)));
     let recent = house.rows("SELECT * FROM workflow_recent_runs ORDER BY started_at DESC");
     assert_eq!(recent.len(), 6);

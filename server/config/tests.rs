@@ -122,6 +122,7 @@ fn every_setting_has_a_variable_of_its_own() {
             allowed_hosts: vec!["windlass.example.com".into()],
             allowed_origins: vec!["https://example.com".into()],
             authoring: true,
+            metrics: false,
         },
         approvals: ApprovalSettings { agents_may_answer: true },
         worker: WorkerSettings { max_executions: 3, call_timeout_ms: 4, idle_ms: 5 },

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     ops::ControlFlow,
     sync::{Arc, LazyLock},
+    time::Instant,
 };
 
 use windlass_engine::{Event, State, Workflow};
@@ -17,6 +18,7 @@ use super::{
     turn::{Effects, Happened, error_text, is_plain, waiting_for},
     writer::Write,
 };
+use crate::metrics;
 
 /// How long an idempotency key is remembered, in milliseconds: 30 days.
 const KEY_LIFETIME_MS: i64 = 30 * 24 * 3_600_000;
@@ -59,6 +61,8 @@ pub struct NewExecution<'n> {
     pub at: i64,
     /// The worker that goes on with it at once; without one it is due for any.
     pub worker: Option<&'n str>,
+    /// The trace it belongs to, as W3C's `traceparent`.
+    pub traceparent: Option<&'n str>,
 }
 
 /// What became of a request to create.
@@ -168,6 +172,7 @@ pub(super) const NEW_COLUMNS: &Columns = &[
     ("signals_in", Type::Int),
     ("plan", Type::Text),
     ("waiting_for", Type::Text),
+    ("traceparent", Type::Text),
 ];
 
 static INSERT: LazyLock<[String; 2]> = LazyLock::new(|| {
@@ -216,6 +221,7 @@ fn values<'n>(workspace: &'n str, new: &NewExecution<'n>, signals_in: i64) -> Ro
         signals_in,
         new.plan,
         waiting_for(new.state),
+        new.traceparent,
     ]
 }
 
@@ -304,6 +310,7 @@ impl Store {
     }
 
     async fn create_alone(&self, new: &NewExecution<'_>) -> Result<Created> {
+        let began = Instant::now();
         let mut tx = self.db.begin().await?;
         if let Some(known) = self.find_key(&mut tx, new).await? {
             return Ok(known);
@@ -325,6 +332,7 @@ impl Store {
         let due = effects.write(&mut tx, &self.workspace, &happened, own, new.at).await?;
         self.insert_key(&mut tx, new).await?;
         tx.commit().await?;
+        metrics::committed(1, began);
         let revisions = new.linked.iter().map(|(workflow, _)| &**workflow).chain([new.workflow]);
         self.writer.learn(revisions);
         Ok(created(new, due))

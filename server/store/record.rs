@@ -142,12 +142,7 @@ pub(super) fn rows_of<'l>(all: &[&'l Lines]) -> (Vec<Row<'l>>, Vec<Row<'l>>) {
     (events, steps)
 }
 
-async fn write_rows(
-    tx: &mut Tx,
-    sql: Sql,
-    columns: &Columns,
-    mut all: Vec<Row<'_>>,
-) -> Result<()> {
+async fn write_rows(tx: &mut Tx, sql: Sql, columns: &Columns, mut all: Vec<Row<'_>>) -> Result<()> {
     while !all.is_empty() {
         let mut bytes = 0;
         let fits = all.iter().take_while(|row| {

@@ -1,6 +1,6 @@
 //! The one write that matters: everything a turn decided, in one transaction, behind the fence.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{collections::BTreeMap, sync::LazyLock, time::Instant};
 
 use windlass_engine::{Event, Kind, Look, Request, RequestKind, State, Status, Step, Workflow};
 
@@ -15,6 +15,7 @@ use super::{
     rows::{self, Columns, Row, Type},
     writer::Write,
 };
+use crate::metrics;
 
 /// Everything one turn decided.
 pub struct Commit<'t> {
@@ -146,7 +147,8 @@ pub(super) fn is_plain(workflow: &Workflow, events: &[Event], ended: bool) -> bo
         step.approval.is_some() || matches!(step.kind, Kind::Approval(_) | Kind::Ask(_))
     };
     if ended {
-        let locks = workflow.lock.is_some() || workflow.steps.iter().any(|step| step.lock.is_some());
+        let locks =
+            workflow.lock.is_some() || workflow.steps.iter().any(|step| step.lock.is_some());
         return !locks && !workflow.steps.iter().any(asks);
     }
     let is_of_others = |event: &Event| match event {
@@ -199,6 +201,7 @@ impl Store {
     }
 
     async fn commit_alone(&self, claim: &Claim, commit: &Commit<'_>) -> Result<Committed> {
+        let began = Instant::now();
         let last_seq = claim.last_seq_after(commit.events);
         let happened = Happened {
             execution_id: &claim.execution_id,
@@ -220,6 +223,7 @@ impl Store {
         let workspace = &self.workspace;
         let due = effects.write(&mut tx, workspace, &happened, signals_in, commit.at).await?;
         tx.commit().await?;
+        metrics::committed(1, began);
         Ok(Committed { last_seq, signals_in, due })
     }
 }
