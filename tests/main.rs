@@ -15,6 +15,7 @@ mod harness;
 mod harness_itself;
 mod language;
 mod mcp;
+mod observing;
 mod once;
 mod plan;
 mod saved;

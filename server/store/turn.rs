@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::LazyLock,
+    time::Instant,
 };
 
 use windlass_engine::{Event, Kind, Look, Request, RequestKind, State, Status, Step, Workflow};
@@ -19,6 +20,7 @@ use super::{
     rows::{self, Columns, Row, Type},
     writer::Write,
 };
+use crate::metrics;
 
 /// Everything one turn decided.
 pub struct Commit<'t> {
@@ -208,6 +210,7 @@ impl Store {
     }
 
     async fn commit_alone(&self, claim: &Claim, commit: &Commit<'_>) -> Result<Committed> {
+        let began = Instant::now();
         let last_seq = claim.last_seq_after(commit.events);
         let happened = Happened {
             execution_id: &claim.execution_id,
@@ -229,6 +232,7 @@ impl Store {
         let workspace = &self.workspace;
         let due = effects.write(&mut tx, workspace, &happened, signals_in, commit.at).await?;
         tx.commit().await?;
+        metrics::committed(1, began);
         Ok(Committed { last_seq, signals_in, due })
     }
 }

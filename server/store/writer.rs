@@ -10,12 +10,14 @@ mod sqlite;
 use std::{
     collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
 use windlass_engine::Workflow;
 
 use super::{Result, db::Db, execution::Start, record::Lines, turn::PlainTurn};
+use crate::metrics;
 
 /// How many turns share a transaction at most.
 const MOST_TURNS: usize = 256;
@@ -135,8 +137,12 @@ impl Inner {
         loop {
             let (writes, answers): (Vec<Write>, Vec<oneshot::Sender<i64>>) =
                 group.into_iter().map(|waiting| (waiting.write, waiting.written)).unzip();
+            let began = Instant::now();
             match self.write(&writes).await {
-                Ok(passed) => tell(&writes, answers, passed),
+                Ok(passed) => {
+                    metrics::committed(writes.len(), began);
+                    tell(&writes, answers, passed);
+                }
                 Err(err) => tracing::debug!("{} turns are written one by one: {err}", writes.len()),
             }
             let mut queue = self.queue();
