@@ -160,6 +160,24 @@ async fn connect_postgres(url: &str) -> Result<PgPool> {
     }
 }
 
+/// The connections that groups of turns are written over; nothing on SQLite, which has its one writer. They are made
+/// when they are needed.
+pub(super) fn writing(url: &str, most: u32) -> Result<Option<PgPool>> {
+    // The statement is the same for one turn and for many, and so is its plan: whatever is known of the tables, to
+    // make one for each turn takes longer than the turn.
+    const PLAN: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
+        SET enable_hashjoin = off; SET enable_mergejoin = off";
+    if url.starts_with("sqlite:") {
+        return Ok(None);
+    }
+    let options = PgConnectOptions::from_str(url)?.application_name("windlass");
+    let pool = PgPoolOptions::new().max_connections(most).acquire_timeout(CONNECT);
+    let pool = pool.after_connect(|connection, _| {
+        Box::pin(async move { sqlx::raw_sql(PLAN).execute(connection).await.map(drop) })
+    });
+    Ok(Some(pool.connect_lazy_with(options)))
+}
+
 const NEWEST: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";
 
 fn is_migrated(newest: sqlx::Result<(Option<i64>,)>, migrator: &Migrator) -> bool {

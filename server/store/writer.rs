@@ -15,10 +15,13 @@ use std::{
 use tokio::sync::oneshot;
 use windlass_engine::Workflow;
 
-use super::{Result, db::Db, execution::Start, record::Lines, turn::PlainTurn};
+use super::{Result, db::Db, execution::Start, open, record::Lines, turn::PlainTurn};
 
 /// How many turns share a transaction at most.
 const MOST_TURNS: usize = 256;
+
+/// How many groups may be under way at once on Postgres: while one waits for the disk, the next one is put together.
+const GROUPS: u32 = 2;
 
 /// How large a transaction gets, about, in bytes.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
@@ -79,15 +82,20 @@ impl Write {
 }
 
 impl Writer {
-    /// Writes to this database.
-    pub(super) fn new(db: Db) -> Writer {
-        let most_groups = match db {
+    /// Writes to the database that the URL names.
+    pub(super) fn new(db: &Db, url: &str) -> Result<Writer> {
+        let (db, most_groups) = match open::writing(url, GROUPS)? {
             // It has one writer at a time.
-            Db::Sqlite { .. } => 1,
-            Db::Postgres(_) => 2,
+            None => (db.clone(), 1),
+            Some(pool) => (Db::Postgres(pool), usize::try_from(GROUPS).unwrap_or(1)),
         };
         let (queue, revisions) = (Mutex::default(), Mutex::default());
-        Writer { inner: Arc::new(Inner { db, most_groups, queue, revisions }) }
+        Ok(Writer { inner: Arc::new(Inner { db, most_groups, queue, revisions }) })
+    }
+
+    /// Closes the connections.
+    pub(super) async fn close(&self) {
+        self.inner.db.close().await;
     }
 
     /// Writes it, alone or with others that wait: the number of the execution's newest signal. `None` when it was not

@@ -33,8 +33,9 @@ fn text(parts: Parts) -> String {
         source
     };
     if parts.turns {
-        let (turns, update) =
-            (source(TURN_COLUMNS), update_from("turns AS r JOIN held ON held.id = r.id"));
+        // That they are all held is asked once, before the first of them is written.
+        let update = update_from("turns AS r", "(SELECT COUNT(*) FROM held) IS NOT NULL");
+        let turns = source(TURN_COLUMNS);
         with.push(format!("turns AS (SELECT * FROM {turns})"));
         with.push(
             "held AS MATERIALIZED (SELECT e.id FROM executions AS e WHERE e.id IN (SELECT id FROM turns)
