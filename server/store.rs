@@ -394,7 +394,7 @@ impl Store {
     pub async fn open_with(url: &str, workspace: &str, synchronous: Synchronous) -> Result<Store> {
         let db = open::open(url, synchronous).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let writer = Writer::new(db.clone());
+        let writer = Writer::new(&db, url)?;
         let store = Store { db, workspace, offset, only_looks: false, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
@@ -407,7 +407,7 @@ impl Store {
     pub async fn open_to_look(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open_to_look(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let writer = Writer::new(db.clone());
+        let writer = Writer::new(&db, url)?;
         let store = Store { db, workspace, offset, only_looks: true, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
@@ -551,6 +551,7 @@ impl Store {
 
     /// Closes every connection.
     pub async fn close(&self) {
+        self.writer.close().await;
         self.db.close().await;
     }
 }
