@@ -16,6 +16,8 @@ use windlass_tools::{
     AgentConfig, DeployConfig, DocumentsConfig, GithubConfig, NotifyConfig, ObservabilityConfig,
 };
 
+use crate::limits::Limit;
+
 pub use secrets::{Argv, SecretName, SecretSettings, SecretSource};
 
 /// The settings' documentation, which is also the lowest layer of every configuration.
@@ -35,6 +37,8 @@ pub struct Config {
     pub database: String,
     /// How soon a commit to SQLite is on the disk.
     pub synchronous: Synchronous,
+    /// The same Postgres without a transaction pooler in between; empty: `database` has none.
+    pub database_direct_url: String,
     /// Where the database, the worker's socket and its log live; empty: the user's data directory.
     pub data_dir: PathBuf,
     /// Whose workflows and executions these are; empty: the project's root on SQLite, `default` on Postgres.
@@ -70,6 +74,8 @@ pub struct Config {
     pub approvals: ApprovalSettings,
     /// The worker.
     pub worker: WorkerSettings,
+    /// How many calls of a tool server (`server`) or of one tool (`server.tool`) may be out, and may begin in a time.
+    pub limits: BTreeMap<String, Limit>,
 }
 
 /// Which spelling of tool names is listed.
@@ -108,6 +114,8 @@ pub struct HttpSettings {
     pub allowed_origins: Vec<String>,
     /// Whether callers may save workflows and switch them on and off.
     pub authoring: bool,
+    /// How long a process that was told to end still takes requests while `readyz` says so, in milliseconds.
+    pub linger_ms: u64,
 }
 
 /// Questions to persons.
@@ -276,6 +284,7 @@ impl Default for Config {
             project: PathBuf::new(),
             database: String::new(),
             synchronous: Synchronous::default(),
+            database_direct_url: String::new(),
             data_dir: PathBuf::new(),
             workspace: String::new(),
             workflows: vec!["workflows".into()],
@@ -293,6 +302,7 @@ impl Default for Config {
             http: HttpSettings::default(),
             approvals: ApprovalSettings::default(),
             worker: WorkerSettings::default(),
+            limits: BTreeMap::new(),
         }
     }
 }
@@ -304,6 +314,7 @@ impl Default for HttpSettings {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             authoring: false,
+            linger_ms: 0,
         }
     }
 }
@@ -321,6 +332,7 @@ impl fmt::Debug for Config {
             .field("project", &self.project)
             .field("database", &resolve::without_secrets(&self.database))
             .field("synchronous", &self.synchronous)
+            .field("database_direct_url", &resolve::without_secrets(&self.database_direct_url))
             .field("data_dir", &self.data_dir)
             .field("workspace", &self.workspace)
             .field("workflows", &self.workflows)
@@ -338,6 +350,7 @@ impl fmt::Debug for Config {
             .field("http", &self.http)
             .field("approvals", &self.approvals)
             .field("worker", &self.worker)
+            .field("limits", &self.limits)
             .finish()
     }
 }

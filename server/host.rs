@@ -111,6 +111,12 @@ impl Host {
         &self.parts.store
     }
 
+    /// Cancelling it tells the worker to end: it takes on nothing more and gives back what it drives.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.parts.stop.clone()
+    }
+
     /// Ends the worker and the tool servers, within a bound. Running executions are left to the next worker.
     pub async fn stop(self) {
         self.parts.stop().await;
@@ -143,7 +149,8 @@ pub async fn work(config: &Config, stop: CancellationToken) -> anyhow::Result<()
 impl Parts {
     async fn open(config: &Config) -> anyhow::Result<Parts> {
         let Config { database, workspace, synchronous, .. } = config;
-        Parts::with(config, Store::open_with(database, workspace, *synchronous).await?).await
+        let store = Store::open_with(database, workspace, *synchronous).await?;
+        Parts::with(config, store.with_direct(&config.database_direct_url)).await
     }
 
     async fn with(config: &Config, store: Store) -> anyhow::Result<Parts> {

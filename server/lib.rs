@@ -13,6 +13,7 @@ mod fault;
 pub mod host;
 pub mod http;
 pub mod keyring;
+pub mod limits;
 mod link;
 pub mod mcp;
 pub mod pins;

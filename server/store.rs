@@ -8,17 +8,22 @@ mod child;
 pub(crate) mod db;
 mod execution;
 mod lease;
+mod limits;
 mod lock;
 mod looks;
 mod memos;
 mod notify;
 mod open;
 mod plans;
+mod presence;
 mod record;
 pub mod request;
+mod rows;
+mod sessions;
 mod turn;
 mod usages;
 mod workflows;
+mod writer;
 
 use std::{
     path::PathBuf,
@@ -38,9 +43,12 @@ pub use self::{
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
     lease::{Claim, Loaded},
+    limits::{PermitWait, PermitsGranted, PermitsWanted},
     notify::Notifications,
     plans::PlanRow,
+    presence::{Missing, Presence, Seen},
     request::{Answered, RequestRow, Said},
+    sessions::SessionRow,
     turn::{Commit, Committed, is_for_event, is_for_lock},
     usages::{SpentBy, SpentRow, UsageRow},
     workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},
@@ -48,6 +56,7 @@ pub use self::{
 use self::{
     db::{Db, args},
     lease::LEASE_MS,
+    writer::Writer,
 };
 use crate::{clock::Moment, config::Synchronous};
 
@@ -66,6 +75,9 @@ pub struct Store {
     offset: Arc<AtomicI64>,
     /// Nothing is to be written.
     only_looks: bool,
+    writer: Writer,
+    /// How Postgres is reached without a pooler in between, where `db` may go through one.
+    direct: Option<Arc<str>>,
 }
 
 /// A word from outside to an execution.
@@ -313,7 +325,8 @@ impl Store {
     pub async fn open_with(url: &str, workspace: &str, synchronous: Synchronous) -> Result<Store> {
         let db = open::open(url, synchronous).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let store = Store { db, workspace, offset, only_looks: false };
+        let writer = Writer::new(db.clone());
+        let store = Store { db, workspace, offset, only_looks: false, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
     }
@@ -325,9 +338,18 @@ impl Store {
     pub async fn open_to_look(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open_to_look(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let store = Store { db, workspace, offset, only_looks: true };
+        let writer = Writer::new(db.clone());
+        let store = Store { db, workspace, offset, only_looks: true, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
+    }
+
+    /// The same, with another way to Postgres for what needs a connection of its own: notifications and presence.
+    /// An empty text is no other way.
+    #[must_use]
+    pub fn with_direct(self, url: &str) -> Store {
+        let direct = (!url.is_empty()).then(|| url.into());
+        Store { direct, ..self }
     }
 
     /// Whether nothing is to be written.

@@ -5,6 +5,8 @@ mod hear;
 mod leases;
 mod looks;
 mod outgoing;
+mod permits;
+mod presence;
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_engine::{MAX_VALUE_DEPTH, StepError};
 
 pub use self::outgoing::Outgoing;
-use self::{drive::Drive, leases::Leases};
+use self::{drive::Drive, leases::Leases, presence::Presence};
 use crate::{
     bell::{Bell, Ring},
     clock::Moment,
@@ -66,6 +68,7 @@ struct Shared {
     bell: Bell,
     settings: WorkerSettings,
     leases: Leases,
+    presence: Presence,
     stop: CancellationToken,
     /// When parked executions want to be looked at again.
     wakes: Mutex<BTreeSet<i64>>,
@@ -94,6 +97,7 @@ impl Worker {
         let shared = Shared {
             id: Arc::clone(&id),
             leases: Leases::new(store.clone(), Arc::clone(&id)),
+            presence: Presence::new(store.clone(), Arc::clone(&id)),
             pins: Pins::new(store.clone()),
             store,
             tool_servers: outgoing.tool_servers().clone(),
@@ -116,15 +120,18 @@ impl Worker {
     ///
     /// Says in the end what it could not serve: the `tool_servers` texts of those executions.
     pub async fn run(mut self, idle: Option<Duration>) -> Vec<String> {
-        let renewing = self.shared.leases.keep_renewed();
+        let renewing = [self.shared.leases.keep_renewed(), self.shared.presence.keep()];
         let mut rings = self.shared.bell.listen();
         let mut driving = JoinSet::new();
         let mut busy_at = Instant::now();
+        let mut is_woken = true;
         while !self.shared.stop.is_cancelled() {
             let room = driving.len() < self.shared.settings.max_executions;
             self.shared.room.store(room, Ordering::Relaxed);
             let looked_at = self.shared.store.now();
-            let found = if room { self.claim_due(&mut driving).await } else { false };
+            // Where somebody looks around for us, only what is rung or timed is looked for.
+            let look = room && (is_woken || !self.shared.presence.looks());
+            let found = look && self.claim_due(&mut driving).await;
             if found || !driving.is_empty() {
                 busy_at = Instant::now();
             }
@@ -136,6 +143,7 @@ impl Worker {
                 break;
             }
             let patience = self.patience(looked_at);
+            is_woken = true;
             tokio::select! {
                 // Also without room: its lease has begun, and is renewed only by a drive.
                 Some(letter) = self.letters.recv() => {
@@ -143,8 +151,9 @@ impl Worker {
                     driving.spawn(Drive::from_hand_over(&self.shared, letter).run());
                 }
                 () = next_due(&mut rings) => {}
+                () = self.shared.presence.due() => {}
                 Some(ended) = driving.join_next() => report(ended),
-                () = tokio::time::sleep(patience) => {}
+                () = tokio::time::sleep(patience) => is_woken = patience < POLL,
                 () = self.shared.stop.cancelled() => {}
             }
         }
@@ -155,7 +164,7 @@ impl Worker {
             driving.spawn(Drive::from_hand_over(&self.shared, letter).run());
         }
         drain(driving).await;
-        renewing.abort();
+        renewing.iter().for_each(tokio::task::JoinHandle::abort);
         self.shared.leases.give_up().await;
         lock(&self.shared.refused).clone()
     }

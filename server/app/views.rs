@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use windlass_engine::Problem;
 
+pub use windlass_engine::Priority;
+
 use super::{
     drifts::WorkflowDrift,
     left::{ArtifactView, UsageView},
@@ -40,6 +42,8 @@ pub struct RunRequest {
     /// The plan that it is held to: refused when it would be another execution than was planned. The input may be left
     /// out then.
     pub plan: Option<String>,
+    /// Who goes first where not all can go at once; as the workflow says, if left out.
+    pub priority: Option<Priority>,
 }
 
 /// An execution as its callers see it.

@@ -263,6 +263,9 @@ pub(super) struct Run {
     /// Only if it is what this plan says, as in plan_…; inputs may be left off then
     #[arg(long, value_name = "PLAN")]
     pub(super) plan: Option<String>,
+    /// Who goes first where not all can go at once; without it, what the workflow's config says
+    #[arg(long, value_parser = ["low", "normal", "high"])]
+    pub(super) priority: Option<String>,
     /// Start it, print its id and return; a worker in the background drives it
     #[arg(long, conflicts_with = "watch")]
     pub(super) detach: bool,

@@ -36,10 +36,18 @@ pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Db> {
     let pool = connect_postgres(url).await?;
     // The migrator takes a session's lock even when there is nothing to do, which a transaction pooler may lose.
     if !is_migrated(sqlx::query_as(NEWEST).fetch_one(&pool).await, &POSTGRES) {
-        migrator(&POSTGRES).run(&pool).await?;
+        let mut connection = pool.acquire().await?.detach();
+        // The schema of the views for people comes first for whoever connects; tables are not to be made there.
+        sqlx::query(LEAVE_OUT_VIEWS).execute(&mut connection).await?;
+        migrator(&POSTGRES).run(&mut connection).await?;
+        connection.close().await?;
     }
     Ok(Db::Postgres(pool))
 }
+
+const LEAVE_OUT_VIEWS: &str = "SELECT set_config('search_path',
+    replace(current_setting('search_path'), 'windlass_views, ', ''), FALSE)
+    WHERE current_setting('search_path') LIKE '%windlass_views, %'";
 
 /// Opens the database for somebody who only looks: no file is made, and no schema is touched. Where there is no file yet,
 /// an empty database in memory stands in for it.
