@@ -39,7 +39,7 @@ use windlass_engine::{Answer, Event, Resolution, StepError};
 
 pub use self::{
     artifacts::ArtifactRow,
-    bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates},
+    bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates, statements_sent},
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
     lease::{Claim, Loaded},
