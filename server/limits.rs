@@ -21,6 +21,15 @@ const MOST: u32 = 10_000;
 /// One in so many goes to whoever has waited longest, whatever its priority: nobody waits for ever.
 pub(crate) const TURNS: u64 = 8;
 
+/// What stands before a limit in the words for what waits for it: calls come home by themselves, and time passes.
+const FOR_LIMIT: &str = " waits for the limit of ";
+
+/// Whether what an execution waits for, in words, is a limit.
+#[must_use]
+pub fn is_for_limit(said: &str) -> bool {
+    said.contains(FOR_LIMIT)
+}
+
 /// How many calls may be out, and how many may begin.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -105,9 +114,13 @@ impl Limits {
         self.granted.fetch_add(1, Ordering::Relaxed) % TURNS == TURNS - 1
     }
 
-    /// What the limits of a tool are, in words.
+    /// Says that a step waits for a permit.
     #[must_use]
-    pub fn words(&self, server: &str, tool: &str) -> String {
+    pub fn waiting(&self, step: &str, server: &str, tool: &str) -> String {
+        format!("step {step}{FOR_LIMIT}{}", self.words(server, tool))
+    }
+
+    fn words(&self, server: &str, tool: &str) -> String {
         let limits = self.servers.get(server);
         let whole = limits.map(|limits| &limits.whole).filter(|limit| **limit != Limit::default());
         let whole = whole.map(|limit| format!("{server} ({limit})"));

@@ -10,6 +10,7 @@ mod bench;
 mod bounds;
 mod checks;
 mod cli;
+mod faults;
 mod guide;
 mod harness;
 mod harness_itself;
