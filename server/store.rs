@@ -41,7 +41,7 @@ use windlass_engine::{Answer, Event, Resolution, StepError};
 
 pub use self::{
     artifacts::ArtifactRow,
-    bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates},
+    bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates, statements_sent},
     checkpoints::Checkpoint,
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},

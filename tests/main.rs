@@ -6,6 +6,7 @@
 mod durability;
 
 mod afu9;
+mod bench;
 mod bounds;
 mod checks;
 mod cli;

@@ -450,8 +450,9 @@ impl Store {
         const COLUMNS: &str = "SELECT id, workflow, revision, status, '' AS input, error, waiting_for, requested_by,
                 tool_servers, plan, wake_at, lease_until, last_seq, created_at, ended_at FROM executions
             WHERE id IN (SELECT id FROM (SELECT id FROM executions WHERE workspace = $1 AND requested_by = $2
-                                         ORDER BY created_at DESC LIMIT $3) AS own)
-               OR id IN (SELECT id FROM (SELECT id FROM executions WHERE workspace = $1 AND waiting_for IS NOT NULL
+                                         ORDER BY created_at DESC LIMIT $3) AS own
+                         UNION
+                         SELECT id FROM (SELECT id FROM executions WHERE workspace = $1 AND waiting_for IS NOT NULL
                                          ORDER BY created_at DESC LIMIT $3) AS waiting)
             ORDER BY created_at DESC, id";
         Ok(self.db.all(COLUMNS, args![&*self.workspace, caller, i64::from(limit)]).await?)
