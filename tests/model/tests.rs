@@ -113,11 +113,8 @@ fn found(mistakes: Mistakes, model: Model) -> BTreeSet<&'static str> {
 fn a_commit_that_compares_no_epoch_is_found() {
     let mistakes = Mistakes { no_fence: true, ..Mistakes::default() };
     let found = found(mistakes, one(2, Budget { ticks: 2, ..NONE }));
-    assert!(found.contains(REPLACED), "{found:?}");
-    assert!(
-        found.contains(EFFECT),
-        "who was replaced believes that it is not, and calls: {found:?}"
-    );
+    // Calls are safe even so: who was replaced has not renewed its lease for too long to start one.
+    assert_eq!(found, [REPLACED].into());
 }
 
 #[test]
