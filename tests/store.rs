@@ -95,11 +95,12 @@ struct Wish {
     worker: Option<&'static str>,
     servers: &'static str,
     at: Option<i64>,
+    workflow: fn() -> Workflow,
 }
 
 fn wish(id: &str) -> Wish {
-    let id = id.to_owned();
-    Wish { id, by: "ada", key: None, hash: "h", worker: None, servers: SERVERS, at: None }
+    let (id, by, servers) = (id.to_owned(), "ada", SERVERS);
+    Wish { id, by, key: None, hash: "h", worker: None, servers, at: None, workflow }
 }
 
 fn workflow() -> Workflow {
@@ -112,7 +113,7 @@ fn input() -> Value {
 }
 
 async fn create(store: &Store, wish: &Wish) -> Result<Created, Error> {
-    let workflow = workflow();
+    let workflow = (wish.workflow)();
     let at = wish.at.unwrap_or_else(|| store.now());
     let mut state = State::new(&workflow, &wish.id, wish.by);
     let events = [Event::ExecutionStarted { input: input() }];
@@ -262,6 +263,7 @@ macro_rules! on_both {
 }
 
 mod language;
+mod replay;
 mod workers;
 
 on_both! {
