@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use futures::future::join_all;
-use sqlx::Row as _;
 use windlass_model::{
     workflow::{Resolution as Said_, Word},
     world::{Key, Row, Wake},
@@ -256,15 +255,13 @@ impl<'d> Real<'d> {
         if is_lost {
             return;
         }
-        let driven = self.held(key).driven.as_ref().unwrap();
-        let (is_final, claim) = (driven.state.status.is_final(), driven.claim.clone());
+        let is_final = self.driven(key).state.status.is_final();
         let (_, release) = self.held(key).pending.take().unwrap();
         let Said::Committed(last_seq, _) = said else {
             self.held.remove(&(key.execution, key.epoch));
             return;
         };
-        let claim = Claim { last_seq: i64::from(*last_seq), ..claim };
-        self.driven(key).claim = claim;
+        self.driven(key).claim.last_seq = i64::from(*last_seq);
         if release || is_final {
             self.held.remove(&(key.execution, key.epoch));
         }
