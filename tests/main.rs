@@ -13,6 +13,7 @@ mod guide;
 mod harness;
 mod harness_itself;
 mod language;
+mod limits;
 mod mcp;
 mod once;
 mod plan;
