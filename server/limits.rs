@@ -172,7 +172,9 @@ impl TryFrom<String> for Rate {
 
     fn try_from(text: String) -> Result<Rate, String> {
         let allowed = || {
-            format!("rate must be N/second, N/minute or N/hour with N from 1 to {MOST}, such as \"100/minute\"")
+            format!(
+                "rate must be N/second, N/minute or N/hour with N from 1 to {MOST}, such as \"100/minute\""
+            )
         };
         let (calls, unit) = text.split_once('/').ok_or_else(allowed)?;
         let period_ms = match unit.trim() {
@@ -216,12 +218,16 @@ mod tests {
     fn a_tool_has_its_own_limit_and_that_of_its_server() {
         let limit = |concurrency| Limit { concurrency: Some(concurrency), rate: None };
         let configured = [("a".to_owned(), limit(4)), ("a.b".to_owned(), limit(1))];
-        let limits = Limits::new(&configured.into_iter().chain([("c.d".to_owned(), limit(2))]).collect());
+        let limits =
+            Limits::new(&configured.into_iter().chain([("c.d".to_owned(), limit(2))]).collect());
         let tool = |server: &str, tool: &str| ToolName { server: server.into(), tool: tool.into() };
         assert!(limits.holds(&tool("a", "x")) && limits.holds(&tool("c", "d")));
         assert!(!limits.holds(&tool("c", "x")) && !limits.holds(&tool("x", "d")));
         assert_eq!(limits.words("a", "b"), "a.b (1 at once) and of a (4 at once)");
         assert_eq!(limits.words("a", "x"), "a (4 at once)");
-        assert_eq!(limits.server("a").map(|server| (server.lane("b"), server.lane("x"))), Some(("b", "")));
+        assert_eq!(
+            limits.server("a").map(|server| (server.lane("b"), server.lane("x"))),
+            Some(("b", ""))
+        );
     }
 }

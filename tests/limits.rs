@@ -121,7 +121,8 @@ fn no_more_calls_begin_over_two_processes_than_a_rate_allows(scene: &Scene) {
     limit_fake(scene, "rate = \"3/hour\"");
     let servers = [scene.project.serve_http(), scene.project.serve_http()];
     let mut doors = servers.each_ref().map(client);
-    let ids = doors.each_mut().map(|door| begin(door, "fan", json!({ "ms": 1, "items": [1, 2, 3, 4] })));
+    let ids =
+        doors.each_mut().map(|door| begin(door, "fan", json!({ "ms": 1, "items": [1, 2, 3, 4] })));
     eventually(SOON, "as many calls as may begin", || (begun(scene) == 3).then_some(()));
     let waits = |door: &mut Client, id: &String| {
         eventually(SOON, "the execution to wait", || {
@@ -200,7 +201,8 @@ fn a_workflow_has_a_priority_a_run_may_have_another_and_children_have_that(scene
     scene.project.run_ok(&["run", "parent", "--priority", "high"]);
     let high = "SELECT COUNT(*) FROM executions WHERE priority = 1";
     assert_eq!((scene.number(low), scene.number(high)), (2, 2));
-    let refused = scene.door().call_err("workflow.run", json!({ "workflow": "child", "priority": "urgent" }));
+    let refused =
+        scene.door().call_err("workflow.run", json!({ "workflow": "child", "priority": "urgent" }));
     assert!(refused.contains("low, normal, high"), "{refused}");
 }
 
@@ -208,10 +210,19 @@ fn a_workflow_has_a_priority_a_run_may_have_another_and_children_have_that(scene
 fn a_limit_of_what_is_not_there_and_one_that_says_nothing_are_refused() {
     let project = Project::new();
     for (limit, said) in [
-        ("[limits.gihtub]\nconcurrency = 1", "no tool server is called \"gihtub\"; did you mean github?"),
-        ("[limits.\"demo.slep\"]\nconcurrency = 1", "tool server \"demo\" has no tool \"slep\"; did you mean"),
+        (
+            "[limits.gihtub]\nconcurrency = 1",
+            "no tool server is called \"gihtub\"; did you mean github?",
+        ),
+        (
+            "[limits.\"demo.slep\"]\nconcurrency = 1",
+            "tool server \"demo\" has no tool \"slep\"; did you mean",
+        ),
         ("[limits.demo]\nconcurrency = 0", "windlass.toml:2: concurrency must be from 1 to 10000"),
-        ("[limits.demo]\nrate = \"100/day\"", "windlass.toml:2: rate must be N/second, N/minute or N/hour"),
+        (
+            "[limits.demo]\nrate = \"100/day\"",
+            "windlass.toml:2: rate must be N/second, N/minute or N/hour",
+        ),
         ("[limits.demo]\nconcurency = 1", "did you mean `concurrency`?"),
     ] {
         project.write("windlass.toml", &format!("{limit}\n"));

@@ -65,7 +65,16 @@ pub struct Config {
 
 /// Who goes first where not all can go at once.
 #[derive(
-    Clone, Copy, Debug, Default, serde::Deserialize, Eq, Ord, PartialEq, PartialOrd, serde::Serialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    serde::Deserialize,
+    Eq,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    serde::Serialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {

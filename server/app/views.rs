@@ -8,7 +8,6 @@ use windlass_engine::Problem;
 
 pub use windlass_engine::Priority;
 
-
 use super::{
     drifts::WorkflowDrift,
     left::{ArtifactView, UsageView},

@@ -330,6 +330,9 @@ mod tests {
         let run = describe(ToolId::Run, ToolNames::Dotted);
         let properties = run.input_schema["properties"].as_object().unwrap();
         let names: Vec<_> = properties.keys().map(String::as_str).collect();
-        assert_eq!(names, ["workflow", "input", "wait_seconds", "plan", "idempotency_key", "priority"]);
+        assert_eq!(
+            names,
+            ["workflow", "input", "wait_seconds", "plan", "idempotency_key", "priority"]
+        );
     }
 }

@@ -166,11 +166,13 @@ impl Store {
         let refused = serde_json::json!(refused).to_string();
         let [most, longest] = [most, longest].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
         let workspace = &*self.workspace;
-        let args =
-            args![worker, now + LEASE_MS, workspace, now, ENGINE, refused, most, longest];
+        let args = args![worker, now + LEASE_MS, workspace, now, ENGINE, refused, most, longest];
         let mut rows: Vec<(String, i64, i64, i64)> = self.db.write(CLAIM, args).await?;
         rows.sort_by_key(|(_, _, _, priority)| -priority);
-        Ok(rows.into_iter().map(|(id, epoch, last_seq, _)| claimed((id, epoch, last_seq))).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(id, epoch, last_seq, _)| claimed((id, epoch, last_seq)))
+            .collect())
     }
 
     /// Claims the one of these executions that has been due longest, if any is.

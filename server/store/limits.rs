@@ -97,7 +97,8 @@ struct Asker<'a> {
     now: i64,
 }
 
-const OWN: &str = "SELECT server, place, step, tool, granted_at, epoch FROM limit_places WHERE execution_id = $1";
+const OWN: &str =
+    "SELECT server, place, step, tool, granted_at, epoch FROM limit_places WHERE execution_id = $1";
 
 impl Store {
     /// Gives back the permits of calls that are not out any more, and asks for others. Who was refused keeps a place in
@@ -105,10 +106,15 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Fenced`] when another worker has claimed the execution since.
-    pub async fn permits(&self, claim: &Claim, wanted: &PermitsWanted<'_>) -> Result<PermitsGranted> {
+    pub async fn permits(
+        &self,
+        claim: &Claim,
+        wanted: &PermitsWanted<'_>,
+    ) -> Result<PermitsGranted> {
         let id = &claim.execution_id;
         let mut tx = self.db.begin().await?;
-        let servers: BTreeSet<&str> = wanted.tools.iter().map(|tool| tool.server.as_str()).collect();
+        let servers: BTreeSet<&str> =
+            wanted.tools.iter().map(|tool| tool.server.as_str()).collect();
         lock(&mut tx, &self.workspace, &servers).await?;
         let held = "SELECT priority FROM executions WHERE id = $1 AND lease_epoch = $2";
         let row: Option<(i64,)> = tx.optional(held, args![id, claim.epoch]).await?;
@@ -124,7 +130,8 @@ impl Store {
         }
         due.remove(id);
         wake(&mut tx, &due, asker.now).await?;
-        let mut granted = PermitsGranted { due: due.into_iter().collect(), ..PermitsGranted::default() };
+        let mut granted =
+            PermitsGranted { due: due.into_iter().collect(), ..PermitsGranted::default() };
         let own: Vec<OwnPlace> = tx.all(OWN, args![id]).await?;
         let (granted_to, refused): (Vec<_>, Vec<_>) =
             own.into_iter().partition(|place| place.epoch == Some(claim.epoch));
@@ -276,7 +283,13 @@ impl Asker<'_> {
         Ok(lanes)
     }
 
-    async fn waiting(&self, tx: &mut Tx, server: &str, tool: &str, most: i64) -> Result<Vec<Place>> {
+    async fn waiting(
+        &self,
+        tx: &mut Tx,
+        server: &str,
+        tool: &str,
+        most: i64,
+    ) -> Result<Vec<Place>> {
         let sql = "SELECT place, execution_id, step, priority FROM limit_places
             WHERE workspace = $1 AND server = $2 AND tool = $3 AND priority = $4 AND granted_at IS NULL
             ORDER BY place LIMIT $5";
@@ -367,13 +380,8 @@ struct Begun {
 
 impl Lane {
     fn new(limit: &Limit, used: i64) -> Lane {
-        let rate = limit.rate.map(|rate| Begun {
-            name: String::new(),
-            rate,
-            last: 0,
-            free_at: 0,
-            now: 0,
-        });
+        let rate =
+            limit.rate.map(|rate| Begun { name: String::new(), rate, last: 0, free_at: 0, now: 0 });
         Lane { concurrency: limit.concurrency, used, rate }
     }
 
@@ -421,7 +429,8 @@ impl Begun {
         let periods = (number - self.last - 1).max(0) / calls;
         let before = number - (periods + 1) * calls;
         let sql = "SELECT at FROM limit_begun WHERE workspace = $1 AND name = $2 AND number = $3";
-        let row: Option<(i64,)> = tx.optional(sql, args![asker.workspace, &self.name, before]).await?;
+        let row: Option<(i64,)> =
+            tx.optional(sql, args![asker.workspace, &self.name, before]).await?;
         let first = row.map_or(0, |(at,)| at + self.rate.period_ms);
         // Those that begin next, begin now at the earliest.
         let first = if periods == 0 { first } else { first.max(asker.now) };

@@ -243,7 +243,10 @@ impl Drive {
         }
         loop {
             let due = self.wake_at.is_some_and(|at| at <= self.shared.store.now());
-            let changed = self.heard || self.permits.is_rung || !self.happened.is_empty() || !self.looked.is_empty();
+            let changed = self.heard
+                || self.permits.is_rung
+                || !self.happened.is_empty()
+                || !self.looked.is_empty();
             if (changed || due || self.out.is_empty()) && self.turn().await? {
                 return Ok(());
             }

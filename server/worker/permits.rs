@@ -94,7 +94,8 @@ impl Permits {
             state.permit(granted.clone(), exhausted.clone());
             let more = advance(workflow, state, &claim.execution_id, Vec::new(), now)?;
             add(turn, more);
-            let begun = turn.calls.iter().map(|call| &call.step).filter(|step| granted.contains(*step));
+            let begun =
+                turn.calls.iter().map(|call| &call.step).filter(|step| granted.contains(*step));
             self.out.extend(begun.cloned());
             // What was granted and not used is given back by the next question.
             self.is_stale = granted.iter().any(|step| !self.out.contains(step));
@@ -123,7 +124,11 @@ impl Permits {
     }
 
     /// Gives everything back; what is out is known to be over.
-    pub(super) async fn give_back(&mut self, shared: &Shared, claim: &Claim) -> Result<(), store::Error> {
+    pub(super) async fn give_back(
+        &mut self,
+        shared: &Shared,
+        claim: &Claim,
+    ) -> Result<(), store::Error> {
         if self.tools.is_empty() || (self.out.is_empty() && !self.is_stale) {
             return Ok(());
         }

@@ -101,7 +101,8 @@ impl Decider<'_> {
         };
         // Who waits behind so many that wait for a permit is looked at when these have theirs.
         let in_bounds = |_: &usize| held_back.get() < MOST_HELD_BACK;
-        let mut ready = self.state.ready.iter().copied().take_while(in_bounds).filter(goes_on).peekable();
+        let mut ready =
+            self.state.ready.iter().copied().take_while(in_bounds).filter(goes_on).peekable();
         // Looks that are always due would leave no place to what has not begun.
         let half = self.workflow.config.max_parallel as usize / 2;
         let for_looks = half.saturating_sub(self.state.looking.len());

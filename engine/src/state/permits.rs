@@ -1,10 +1,7 @@
 //! Calls that need a permit before they begin, because so many calls of their tool are allowed and no more. Who has
 //! one is told by whoever counts them: the history only says that a call began.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Role, State, is_gated};
 use crate::{ToolName, Workflow};
@@ -38,7 +35,12 @@ impl State {
     }
 
     /// Whether a step has to call and there is no permit for it: it takes no place from those that may.
-    pub(crate) fn is_held_back(&self, workflow: &Workflow, id: usize, tool: Option<&ToolName>) -> bool {
+    pub(crate) fn is_held_back(
+        &self,
+        workflow: &Workflow,
+        id: usize,
+        tool: Option<&ToolName>,
+    ) -> bool {
         if self.permits.exhausted.is_empty() {
             return false;
         }

@@ -36,7 +36,8 @@ fn limited(document: &serde_json::Value) -> Play {
 
 #[test]
 fn a_call_without_a_permit_is_not_written_down_and_one_with_it_is() {
-    let mut play = limited(&json!({ "name": "one", "steps": [{ "name": "a", "tool": "slow.call" }] }));
+    let mut play =
+        limited(&json!({ "name": "one", "steps": [{ "name": "a", "tool": "slow.call" }] }));
     assert_eq!((held_back(&play), play.called()), (vec!["a"], vec![]));
     assert_eq!(play.kinds(), ["execution_started"]);
     assert_eq!(play.last.wake_at, None, "who waits for a permit is told when there is one");
