@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod bell;
+pub mod bench;
 pub mod children;
 pub mod cli;
 pub mod clock;

@@ -98,8 +98,8 @@ pub trait EraMemory: Send + Sync {
     fn set(&self, identity: &str, era: Era);
 }
 
-/// Says whether a call may still go out.
-pub type MaySend = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Says whether a call may still go out; within a few seconds, and at once where it is known.
+pub type MaySend = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// Looks at a tool, as its server describes it at the last moment before a call goes out (`None`: there is none of
 /// that name). What it says then is why the call is not made.

@@ -6,6 +6,7 @@ mod leases;
 mod looks;
 mod outgoing;
 mod permits;
+mod presence;
 
 use std::{
     collections::BTreeSet,
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_engine::{MAX_VALUE_DEPTH, StepError};
 
 pub use self::outgoing::Outgoing;
-use self::{drive::Drive, leases::Leases};
+use self::{drive::Drive, leases::Leases, presence::Presence};
 use crate::{
     bell::{Bell, Ring},
     clock::Moment,
@@ -73,6 +74,7 @@ struct Shared {
     bell: Bell,
     settings: WorkerSettings,
     leases: Leases,
+    presence: Presence,
     stop: CancellationToken,
     /// When parked executions want to be looked at again.
     wakes: Mutex<BTreeSet<i64>>,
@@ -104,6 +106,7 @@ impl Worker {
         let shared = Shared {
             id: Arc::clone(&id),
             leases: Leases::new(store.clone(), Arc::clone(&id)),
+            presence: Presence::new(store.clone(), Arc::clone(&id)),
             pins: Pins::new(store.clone()),
             store,
             tool_servers: outgoing.tool_servers().clone(),
@@ -128,13 +131,20 @@ impl Worker {
     ///
     /// Says in the end what it could not serve: the `tool_servers` texts of those executions.
     pub async fn run(mut self, idle: Option<Duration>) -> Vec<String> {
-        let renewing = self.shared.leases.keep_renewed();
+        let renewing = [self.shared.leases.keep_renewed(), self.shared.presence.keep()];
         let mut rings = self.shared.bell.listen();
         let mut driving = JoinSet::new();
         let mut busy_at = Instant::now();
+        // Only what was rung, is timed, or has a place again is looked for: who starts in place asks nothing of others.
+        let mut is_woken = true;
+        let mut looked_at = self.shared.store.now();
+        let mut looked = Instant::now();
         while !self.shared.stop.is_cancelled() {
-            let looked_at = self.shared.store.now();
-            let found = self.claim_due(&mut driving).await;
+            if is_woken {
+                looked_at = self.shared.store.now();
+                looked = Instant::now();
+            }
+            let found = is_woken && self.claim_due(&mut driving).await;
             if found || !driving.is_empty() {
                 busy_at = Instant::now();
             }
@@ -145,17 +155,28 @@ impl Worker {
             {
                 break;
             }
-            let patience = self.patience(looked_at);
-            tokio::select! {
+            // However many are handed over meanwhile: the poll keeps its time.
+            let timer = self.patience(looked_at);
+            let patience = timer.min(POLL.saturating_sub(looked.elapsed()));
+            is_woken = tokio::select! {
                 Some(letter) = self.letters.recv() => {
                     busy_at = Instant::now();
                     driving.spawn(self.taken_over(letter));
+                    false
                 }
-                () = next_due(&mut rings) => {}
-                Some(ended) = driving.join_next() => report(ended),
-                () = tokio::time::sleep(patience) => {}
-                () = self.shared.stop.cancelled() => {}
-            }
+                () = next_due(&mut rings) => true,
+                () = self.shared.presence.due() => true,
+                Some(ended) = driving.join_next() => {
+                    report(ended);
+                    self.shared.crowded.load(Ordering::Relaxed)
+                }
+                () = tokio::time::sleep(patience) => {
+                    // Where somebody looks around for us, a poll finds nothing that is not rung.
+                    looked = Instant::now();
+                    timer < POLL || !self.shared.presence.looks()
+                }
+                () = self.shared.stop.cancelled() => false,
+            };
         }
         // Their first calls are written as begun: to leave them now would make them uncertain.
         self.letters.close();
@@ -164,7 +185,7 @@ impl Worker {
             driving.spawn(self.taken_over(letter));
         }
         drain(driving).await;
-        renewing.abort();
+        renewing.iter().for_each(tokio::task::JoinHandle::abort);
         self.shared.leases.give_up().await;
         lock(&self.shared.refused).clone()
     }

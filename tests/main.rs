@@ -28,4 +28,5 @@ mod store;
 mod tidy;
 mod tool_servers;
 mod verbs;
+mod views;
 mod writing;

@@ -84,6 +84,8 @@ pub struct Child {
     pub workflow: String,
     /// What it is given; an object.
     pub input: Arc<Value>,
+    /// Whether it failed before, and goes on.
+    pub goes_on: bool,
 }
 
 /// What one turn decided: everything that is written in one commit, and what is done after it.
@@ -242,6 +244,9 @@ impl Decider<'_> {
         if !owed.is_empty() {
             return owed;
         }
+        if self.state.is_paused() {
+            return self.settle_in_pause();
+        }
         if self.deadline().is_some_and(|deadline| deadline <= self.now) {
             return vec![Command::Record(Event::DeadlinePassed)];
         }
@@ -254,6 +259,13 @@ impl Decider<'_> {
         let mut commands = if ended.is_empty() { self.go_on() } else { ended };
         commands.extend(cancels);
         commands
+    }
+
+    /// What is known is written down; nothing is called, and nothing is begun.
+    fn settle_in_pause(&self) -> Vec<Command> {
+        let mut settled = self.settle();
+        settled.retain(|command| matches!(command, Command::Record(_)));
+        settled
     }
 
     fn go_on(&self) -> Vec<Command> {
@@ -273,6 +285,10 @@ impl Decider<'_> {
         }
         if self.state.lock.is_wanted() {
             return Vec::new();
+        }
+        let locks = self.locks_to_take();
+        if !locks.is_empty() {
+            return locks;
         }
         self.start()
     }

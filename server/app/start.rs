@@ -136,7 +136,7 @@ impl App {
             if name == workflow.name || linked.contains_key(&name) {
                 continue;
             }
-            let entry = self.find(&name).await?;
+            let entry = self.find_to_run(&name).await?;
             entry.check_enabled()?;
             let child = runnable(&entry)?;
             wanted.extend(child.children().map(str::to_owned));

@@ -124,6 +124,7 @@ pub(super) async fn begin(
     parent: &str,
     children: &[NewChild],
     at: i64,
+    worker: &str,
 ) -> Result<Vec<String>> {
     let mut begun = Vec::new();
     for child in children {
@@ -146,7 +147,7 @@ pub(super) async fn begin(
             continue;
         }
         let execution_id = &child.execution_id;
-        let record = Record { workspace, execution_id, workflow, state, events, at };
+        let record = Record { workspace, execution_id, workflow, state, events, at, worker };
         record::write(tx, 0, &record).await?;
         begun.push(execution_id.clone());
     }

@@ -1,6 +1,6 @@
 //! Who may drive an execution, until when.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use windlass_engine::Look;
 
@@ -28,6 +28,8 @@ pub struct Claim {
     /// The executions that what was written with it made due; itself, when there is a signal to hear.
     pub due: Vec<String>,
     pub(super) epoch: i64,
+    /// Who holds it.
+    pub(super) worker: Arc<str>,
 }
 
 /// What a worker needs to go on with an execution.
@@ -169,10 +171,8 @@ impl Store {
         let args = args![worker, now + LEASE_MS, workspace, now, ENGINE, refused, most, longest];
         let mut rows: Vec<(String, i64, i64, i64)> = self.db.write(CLAIM, args).await?;
         rows.sort_by_key(|(_, _, _, priority)| -priority);
-        Ok(rows
-            .into_iter()
-            .map(|(id, epoch, last_seq, _)| claimed((id, epoch, last_seq)))
-            .collect())
+        let rows = rows.into_iter();
+        Ok(rows.map(|(id, epoch, last_seq, _)| claimed((id, epoch, last_seq), worker)).collect())
     }
 
     /// Claims the one of these executions that has been due longest, if any is.
@@ -203,7 +203,7 @@ impl Store {
         let ids = serde_json::json!(ids).to_string();
         let args = args![worker, now + LEASE_MS, ids, &*self.workspace, now, ENGINE];
         let rows: Vec<(String, i64, i64)> = self.db.write(AMONG, args).await?;
-        Ok(rows.into_iter().next().map(claimed))
+        Ok(rows.into_iter().next().map(|row| claimed(row, worker)))
     }
 
     async fn is_due(&self, now: i64, refused: &[String]) -> Result<bool> {
@@ -320,8 +320,8 @@ impl Store {
     }
 }
 
-fn claimed((execution_id, epoch, last_seq): (String, i64, i64)) -> Claim {
-    Claim { execution_id, last_seq, due: Vec::new(), epoch }
+fn claimed((execution_id, epoch, last_seq): (String, i64, i64), worker: &str) -> Claim {
+    Claim { execution_id, last_seq, due: Vec::new(), epoch, worker: worker.into() }
 }
 
 impl Claim {

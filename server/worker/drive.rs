@@ -33,7 +33,7 @@ use crate::{
     driver::HandOver,
     fault, revisions,
     store::{self, Claim, Commit, Committed, Loaded, NewChild, Signal},
-    tool_servers::{self, Failure, Outcome, RetryClass},
+    tool_servers::{self, Failure, MaySend, Outcome, RetryClass},
 };
 
 /// How often a worker asks what an interrupted call's tool allows before it takes the careful answer.
@@ -353,8 +353,8 @@ impl Drive {
 
     /// Lets calls go out, each in a task of its own; none while the lease may have run out.
     async fn call(&mut self, calls: Vec<Call>) -> Result<(), Error> {
-        if !calls.is_empty() && FRESH <= self.held_at.borrow().elapsed() {
-            self.renew().await?;
+        if !calls.is_empty() {
+            self.make_sure_of_the_lease().await?;
         }
         for call in calls {
             let cancel = CancellationToken::new();
@@ -399,9 +399,26 @@ impl Drive {
     }
 
     /// Whether the lease is known to hold, asked at the last moment before a call goes out: it may have waited long.
-    fn lease_holds(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
-        let held_at = self.held_at.subscribe();
-        Arc::new(move || held_at.borrow().elapsed() < FRESH)
+    fn lease_holds(&self) -> MaySend {
+        let (held_at, presence) = (self.held_at.subscribe(), self.shared.presence.clone());
+        Arc::new(move || {
+            let (held_at, presence) = (held_at.clone(), presence.clone());
+            Box::pin(async move {
+                let is_known = presence.is_known().await;
+                let held_at = *held_at.borrow();
+                is_known && held_at.elapsed() < FRESH && !presence.may_have_ended(held_at)
+            })
+        })
+    }
+
+    /// Renews a lease that may have run out, or that somebody may have ended who did not see this worker live.
+    async fn make_sure_of_the_lease(&mut self) -> Result<(), Error> {
+        self.shared.presence.regained().await;
+        let held_at = *self.held_at.borrow();
+        if FRESH <= held_at.elapsed() || self.shared.presence.may_have_ended(held_at) {
+            self.renew().await?;
+        }
+        Ok(())
     }
 
     async fn renew(&mut self) -> Result<(), Error> {

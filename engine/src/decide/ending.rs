@@ -70,7 +70,7 @@ impl Decider<'_> {
         match step.base_deadline {
             // An execution of another workflow: what persons take of it does not count.
             Some(base) => Some(base.saturating_add(self.state.waited_ms(self.now))),
-            None => Some(step.called_at?.saturating_add_unsigned(bound)),
+            None => self.state.own_deadline(id, bound, self.now),
         }
     }
 
@@ -81,13 +81,13 @@ impl Decider<'_> {
             return None;
         }
         let bound = self.workflow.config.timeout_ms?;
-        Some(state.started_at.saturating_add(state.person_ms).saturating_add_unsigned(bound))
+        Some(state.bounded_from.saturating_add(state.person_ms).saturating_add_unsigned(bound))
     }
 
     /// When there is something to do again without anybody saying so.
     pub(super) fn wake_at(&self) -> Option<i64> {
         let state = self.state;
-        if state.status.is_final() {
+        if state.status.is_final() || state.is_paused() {
             return None;
         }
         // A retry that finds no place waits for a call to come home, not for a time.
