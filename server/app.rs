@@ -13,6 +13,7 @@ mod plan;
 mod saved;
 mod sealed;
 mod secret_names;
+mod sessions;
 mod shipped;
 mod start;
 mod views;
@@ -41,9 +42,10 @@ pub use self::{
         Accepted, RevisionDiff, RevisionDocument, RevisionList, RevisionView, SaveRequest, Saved,
         Unpinned,
     },
+    sessions::Session,
     views::{
         Caller, CancelView, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary,
-        RequestView, Resolution, RunRequest, StepView, WorkflowView,
+        Priority, RequestView, Resolution, RunRequest, StepView, WorkflowView,
     },
 };
 use crate::{
@@ -117,7 +119,7 @@ impl App {
     /// # Errors
     /// Unknown or broken workflow, input that does not fit, a key used with other input.
     pub async fn run(&self, caller: &Caller, request: RunRequest) -> Result<Execution, Error> {
-        let entry = self.find(&request.workflow).await?;
+        let entry = self.find_to_run(&request.workflow).await?;
         entry.check_enabled()?;
         self.start(caller, &entry, request).await
     }

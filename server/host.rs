@@ -106,6 +106,17 @@ impl Host {
         Ok(Host { app: parts.app(Driver::Nobody), parts })
     }
 
+    /// The database that is open here: for measurements, which see what doors do not.
+    pub(crate) fn store(&self) -> &Store {
+        &self.parts.store
+    }
+
+    /// Cancelling it tells the worker to end: it takes on nothing more and gives back what it drives.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.parts.stop.clone()
+    }
+
     /// Ends the worker and the tool servers, within a bound. Running executions are left to the next worker.
     pub async fn stop(self) {
         self.parts.stop().await;
@@ -137,7 +148,9 @@ pub async fn work(config: &Config, stop: CancellationToken) -> anyhow::Result<()
 
 impl Parts {
     async fn open(config: &Config) -> anyhow::Result<Parts> {
-        Parts::with(config, Store::open(&config.database, &config.workspace).await?).await
+        let Config { database, workspace, synchronous, .. } = config;
+        let store = Store::open_with(database, workspace, *synchronous).await?;
+        Parts::with(config, store.with_direct(&config.database_direct_url)).await
     }
 
     async fn with(config: &Config, store: Store) -> anyhow::Result<Parts> {

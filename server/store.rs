@@ -3,21 +3,27 @@
 //! Every statement the product runs is in this module. A method is one transaction.
 
 mod artifacts;
+mod bench;
 mod child;
 pub(crate) mod db;
 mod execution;
 mod lease;
+mod limits;
 mod lock;
 mod looks;
 mod memos;
 mod notify;
 mod open;
 mod plans;
+mod presence;
 mod record;
 pub mod request;
+mod rows;
+mod sessions;
 mod turn;
 mod usages;
 mod workflows;
+mod writer;
 
 use std::{
     path::PathBuf,
@@ -33,12 +39,16 @@ use windlass_engine::{Answer, Event, Resolution, StepError};
 
 pub use self::{
     artifacts::ArtifactRow,
+    bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates},
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
     lease::{Claim, Loaded},
+    limits::{PermitWait, PermitsGranted, PermitsWanted},
     notify::Notifications,
     plans::PlanRow,
+    presence::{Missing, Presence, Seen},
     request::{Answered, RequestRow, Said},
+    sessions::SessionRow,
     turn::{Commit, Committed, is_for_event, is_for_lock},
     usages::{SpentBy, SpentRow, UsageRow},
     workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},
@@ -46,8 +56,9 @@ pub use self::{
 use self::{
     db::{Db, args},
     lease::LEASE_MS,
+    writer::Writer,
 };
-use crate::clock::Moment;
+use crate::{clock::Moment, config::Synchronous};
 
 /// Events whose JSON is longer have a row of their own, so that reading a history's outline stays cheap. In bytes.
 const INLINE_LIMIT: usize = 64 * 1024;
@@ -64,6 +75,9 @@ pub struct Store {
     offset: Arc<AtomicI64>,
     /// Nothing is to be written.
     only_looks: bool,
+    writer: Writer,
+    /// How Postgres is reached without a pooler in between, where `db` may go through one.
+    direct: Option<Arc<str>>,
 }
 
 /// A word from outside to an execution.
@@ -301,9 +315,18 @@ impl Store {
     /// # Errors
     /// When it cannot be reached, written to, or migrated; the text says what to do.
     pub async fn open(url: &str, workspace: &str) -> Result<Store> {
-        let db = open::open(url).await?;
+        Store::open_with(url, workspace, Synchronous::default()).await
+    }
+
+    /// The same, with a word on how soon a commit is on the disk, which SQLite needs and Postgres has a setting for.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_with(url: &str, workspace: &str, synchronous: Synchronous) -> Result<Store> {
+        let db = open::open(url, synchronous).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let store = Store { db, workspace, offset, only_looks: false };
+        let writer = Writer::new(db.clone());
+        let store = Store { db, workspace, offset, only_looks: false, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
     }
@@ -315,9 +338,18 @@ impl Store {
     pub async fn open_to_look(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open_to_look(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let store = Store { db, workspace, offset, only_looks: true };
+        let writer = Writer::new(db.clone());
+        let store = Store { db, workspace, offset, only_looks: true, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
+    }
+
+    /// The same, with another way to Postgres for what needs a connection of its own: notifications and presence.
+    /// An empty text is no other way.
+    #[must_use]
+    pub fn with_direct(self, url: &str) -> Store {
+        let direct = (!url.is_empty()).then(|| url.into());
+        Store { direct, ..self }
     }
 
     /// Whether nothing is to be written.

@@ -37,6 +37,8 @@ use windlass_tools::contract::{self, Aliases, Host};
 
 use server::Server;
 
+use crate::limits::Limits;
+
 pub use alone::{OverStdio, SHIPPED, Visit, visit};
 pub use built_in::BuiltIn;
 pub use config::{ConfigError, Protocol, ServerConfig, Transport, read_mcp_config};
@@ -50,6 +52,7 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct ToolServers {
     inner: Arc<Inner>,
+    limits: Arc<Limits>,
 }
 
 struct Inner {
@@ -95,8 +98,8 @@ pub trait EraMemory: Send + Sync {
     fn set(&self, identity: &str, era: Era);
 }
 
-/// Says whether a call may still go out.
-pub type MaySend = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Says whether a call may still go out; within a few seconds, and at once where it is known.
+pub type MaySend = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// Looks at a tool, as its server describes it at the last moment before a call goes out (`None`: there is none of
 /// that name). What it says then is why the call is not made.
@@ -146,6 +149,22 @@ pub enum Outcome {
         failure: Failure,
         /// Whether calling again with the same key is harmless (read-only, idempotent or keyed).
         repeatable: bool,
+    },
+}
+
+/// Whether a tool server is called. One that could not be reached is left alone for a while, longer after each further
+/// failure; calls fail at once meanwhile, and say when it is tried again. The first call after that is the probe.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Breaker {
+    /// It is called.
+    Closed,
+    /// It could not be reached, and the next call finds out whether it can be, or is just doing so.
+    HalfOpen,
+    /// It could not be reached and is left alone.
+    Open {
+        /// For so long, in milliseconds.
+        retry_after_ms: u64,
     },
 }
 
@@ -336,7 +355,20 @@ impl ToolServers {
         });
         let servers =
             built_in.chain(configured).map(|(name, server)| (name, Arc::new(server))).collect();
-        ToolServers { inner: Arc::new(Inner { servers, shutdown }) }
+        let limits = Arc::default();
+        ToolServers { inner: Arc::new(Inner { servers, shutdown }), limits }
+    }
+
+    /// The same, with limits on calls. They are kept by whoever decides that a call begins.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> ToolServers {
+        ToolServers { limits: Arc::new(limits), ..self }
+    }
+
+    /// How many calls may be out and may begin.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The names of all tool servers, in order.
@@ -370,6 +402,13 @@ impl ToolServers {
             .into_iter()
             .filter(|(name, identity)| self.identity(name).ok() != Some(identity.as_str()));
         Some(changed.map(|(name, _)| name).collect())
+    }
+
+    /// Whether each tool server is called, by its name. Asks nobody.
+    #[must_use]
+    pub fn breakers(&self) -> BTreeMap<String, Breaker> {
+        let servers = self.inner.servers.iter();
+        servers.map(|(name, server)| (name.clone(), server.breaker())).collect()
     }
 
     /// Every tool of one server; connects if need be.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use futures::future::join_all;
+use windlass::store::Missing;
 use windlass_model::{
     workflow::{Resolution as Said_, Word},
     world::{Key, Row, Wake},
@@ -12,6 +13,9 @@ use super::{super::*, Action, Said, World};
 
 /// Leases of a schedule that takes this long are made to last, so that a slow machine is no fault.
 const SLOW: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// As long as that, in milliseconds; no longer than any lease that is looked for.
+const LONG_MS: i64 = 20_000;
 
 /// What `at` lies in the past, so that each of them is due: turns are decided a second apart, an hour ago.
 const HOUR_MS: i64 = 3_600_000;
@@ -147,6 +151,7 @@ impl<'d> Real<'d> {
             Action::Resolve { execution, resolution, .. } => {
                 return self.resolve(execution, resolution).await;
             }
+            Action::Expire { name } if self.rows.is_postgres() => self.take_over(name, before).await,
             Action::Tick | Action::Expire { .. } => self.time_passes(before, after).await,
             Action::Crash { .. } => self.keep_only(after),
             Action::Send { .. }
@@ -309,6 +314,19 @@ impl<'d> Real<'d> {
         Said::Told(self.store.signal(id, &signal).await.unwrap())
     }
 
+    /// The lock that a worker's row names is held by nobody.
+    async fn take_over(&mut self, name: u8, before: &World) {
+        let (worker, now, key) = (self.name(name), self.store.now(), self.clock);
+        let row = format!(
+            "INSERT INTO workers (id, workspace, started_at, seen_at, lock_key)
+             VALUES ('{worker}', 'home', {now}, {now}, {key}) ON CONFLICT (id) DO UPDATE SET lock_key = {key}"
+        );
+        self.rows.write(row).await;
+        let held = before.rows.iter().filter(|row| row.owner == Some(name) && 0 < row.lease);
+        let ended = self.store.take_over(&Missing { worker, key }).await.unwrap();
+        assert_eq!(ended, held.count(), "its leases are ended");
+    }
+
     /// Whatever the model's time did to a row is done to the real one.
     async fn time_passes(&mut self, before: &World, after: &World) {
         for (n, (before, after)) in before.rows.iter().zip(&after.rows).enumerate() {
@@ -327,7 +345,7 @@ impl<'d> Real<'d> {
     }
 
     async fn make_leases_last(&mut self) {
-        let (end, list) = (self.store.now() + HOUR_MS, self.list());
+        let (end, list) = (self.store.now() + LONG_MS, self.list());
         let sql = format!(
             "UPDATE executions SET wake_at = CASE WHEN wake_at = lease_until THEN {end} ELSE wake_at END,
                  lease_until = {end} WHERE 0 < lease_until AND id IN ({list})"
@@ -420,6 +438,10 @@ impl Held {
 }
 
 impl Rows {
+    fn is_postgres(&self) -> bool {
+        matches!(self, Rows::Postgres(_))
+    }
+
     async fn of(database: &Database) -> Rows {
         if database.is_postgres() {
             Rows::Postgres(PgConnection::connect(&database.url).await.unwrap())
