@@ -151,7 +151,9 @@ impl<'d> Real<'d> {
             Action::Resolve { execution, resolution, .. } => {
                 return self.resolve(execution, resolution).await;
             }
-            Action::Expire { name } if self.rows.is_postgres() => self.take_over(name, before).await,
+            Action::Expire { name } if self.rows.is_postgres() => {
+                self.take_over(name, before).await
+            }
             Action::Tick | Action::Expire { .. } => self.time_passes(before, after).await,
             Action::Crash { .. } => self.keep_only(after),
             Action::Send { .. }
