@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use windlass_engine::{Event, State, Turn, Workflow, advance};
 
-use super::{App, Caller, Detail, Error, Execution, Inner, RunRequest, catalogue::Entry};
+use super::{
+    App, Caller, Detail, Error, Execution, Inner, RunRequest, catalogue::Entry, fork::Fork,
+};
 use crate::{
     bell::Ring,
     children::{self, Family},
@@ -27,6 +29,17 @@ impl App {
         entry: &Entry,
         request: RunRequest,
     ) -> Result<Execution, Error> {
+        self.start_from(caller, entry, request, Fork::default()).await
+    }
+
+    /// The same, with what it takes over from another execution.
+    pub(super) async fn start_from(
+        &self,
+        caller: &Caller,
+        entry: &Entry,
+        request: RunRequest,
+        fork: Fork,
+    ) -> Result<Execution, Error> {
         let workflow = runnable(entry)?;
         check_key(request.idempotency_key.as_deref())?;
         let held = self.held(&request).await?;
@@ -34,7 +47,10 @@ impl App {
             Some(held) => held.input(request.input),
             None => Value::Object(request.input),
         };
-        let request_hash = request_hash(&workflow.name, &given);
+        let mut request_hash = request_hash(&workflow.name, &given);
+        if let Some(origin) = &fork.origin {
+            request_hash = windlass_engine::content_hash(&json!([request_hash, origin]));
+        }
         let input = workflow.input.accept(given).map_err(|problems| Error::InvalidInput {
             workflow: workflow.name.clone(),
             problems,
@@ -58,7 +74,8 @@ impl App {
         let at = self.inner.store.now();
         let mut state = State::new(&workflow, &id, &caller.name);
         state.limit(self.inner.tool_servers.limits().of(&workflow));
-        let happened = vec![Event::ExecutionStarted { input }];
+        let mut happened = vec![Event::ExecutionStarted { input }];
+        happened.extend(fork.reused);
         let place = self.inner.driver.place();
         let worker = place.as_ref().map(Place::worker);
         let turn = first_turn(&workflow, &mut state, &id, happened, at, worker.is_some())?;
