@@ -155,6 +155,22 @@ pub enum Outcome {
     },
 }
 
+/// Whether a tool server is called. One that could not be reached is left alone for a while, longer after each further
+/// failure; calls fail at once meanwhile, and say when it is tried again. The first call after that is the probe.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Breaker {
+    /// It is called.
+    Closed,
+    /// It could not be reached, and the next call finds out whether it can be, or is just doing so.
+    HalfOpen,
+    /// It could not be reached and is left alone.
+    Open {
+        /// For so long, in milliseconds.
+        retry_after_ms: u64,
+    },
+}
+
 /// Why a call failed.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Failure {
@@ -389,6 +405,13 @@ impl ToolServers {
             .into_iter()
             .filter(|(name, identity)| self.identity(name).ok() != Some(identity.as_str()));
         Some(changed.map(|(name, _)| name).collect())
+    }
+
+    /// Whether each tool server is called, by its name. Asks nobody.
+    #[must_use]
+    pub fn breakers(&self) -> BTreeMap<String, Breaker> {
+        let servers = self.inner.servers.iter();
+        servers.map(|(name, server)| (name.clone(), server.breaker())).collect()
     }
 
     /// Every tool of one server; connects if need be.

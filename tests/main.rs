@@ -15,6 +15,7 @@ mod guide;
 mod harness;
 mod harness_itself;
 mod language;
+mod limits;
 mod mcp;
 mod observing;
 mod once;

@@ -123,15 +123,14 @@ impl Store {
         if gone.is_empty() {
             return Ok(0);
         }
-        // While a lease is held, `wake_at` is its end at the latest: the index on that leads to what the worker drove. In
-        // the order in which everybody locks.
+        // What is driven is due when its lease ends; the index on that leads to it. In the order in which everybody locks.
         let sql = "UPDATE executions SET lease_until = 0, wake_at = $2 WHERE id IN (
-                SELECT id FROM executions
-                WHERE workspace = $1 AND priority IN (-1, 0, 1) AND wake_at <= $4 AND lease_owner = $3 AND $2 < lease_until
+                SELECT id FROM executions WHERE workspace = $1 AND priority IN (1, 0, -1) AND wake_at <= $4
+                    AND lease_owner = $3 AND $2 < lease_until
                 ORDER BY id FOR UPDATE)
             AND lease_owner = $3 RETURNING id";
         let now = self.now();
-        let args = args![&*self.workspace, now, &missing.worker, now + LEASE_MS];
+        let args = args![&*self.workspace, now, &missing.worker, now + 2 * LEASE_MS];
         let ended: Vec<(String,)> = tx.all(sql, args).await?;
         tx.commit().await?;
         Ok(ended.len())

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_tools::contract::{ATTEMPT, FIRST_STARTED_AT, IDEMPOTENCY_KEY};
 
 use super::{
-    Call, Era, Error, Failure, Keep, Outcome, Settings, ToolInfo, ToolProgress,
+    Breaker, Call, Era, Error, Failure, Keep, Outcome, Settings, ToolInfo, ToolProgress,
     alias_map::{self, AliasMap},
     built_in::BuiltIn,
     catalogue::{Catalogue, Entry},
@@ -155,6 +155,21 @@ impl Server {
     pub(super) fn known(&self, tool: &str) -> Option<Option<ToolInfo>> {
         let Link::Open(connection) = &*self.link() else { return None };
         Some(connection.known()?.find(tool).map(|entry| entry.info.clone()))
+    }
+
+    /// Whether it is called.
+    pub(super) fn breaker(&self) -> Breaker {
+        match &*self.link() {
+            Link::Open(_) => Breaker::Closed,
+            Link::Broken { until, .. } if Instant::now() < *until => {
+                Breaker::Open { retry_after_ms: left_ms(*until) }
+            }
+            Link::Broken { .. } => Breaker::HalfOpen,
+            Link::Closed { failures } | Link::Connecting { failures, .. } => match failures {
+                0 => Breaker::Closed,
+                _ => Breaker::HalfOpen,
+            },
+        }
     }
 
     /// Calls a tool. Until it is sent, nothing has happened; from then on it may have.
@@ -528,10 +543,14 @@ fn invalid(call: &Call, problems: &[String]) -> Failure {
     Failure::new("invalid_argument", text, Some(false))
 }
 
+/// Rounded up: who waits so long must not come too early.
+fn left_ms(until: Instant) -> u64 {
+    let left = until.saturating_duration_since(Instant::now());
+    u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
 fn still_broken(failure: &Failure, until: Instant) -> Failure {
-    let wait = until.saturating_duration_since(Instant::now());
-    // Rounded up: who waits so long must not come too early.
-    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+    let wait_ms = left_ms(until);
     let message = format!("{}; it is tried again in {wait_ms} ms", failure.message);
     match failure.retryable {
         Some(false) => Failure { message, ..failure.clone() },
