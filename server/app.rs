@@ -45,7 +45,7 @@ pub use self::{
     sessions::Session,
     views::{
         Caller, CancelView, Detail, Execution, ExecutionError, ExecutionList, ExecutionSummary,
-        RequestView, Resolution, RunRequest, StepView, WorkflowView,
+        Priority, RequestView, Resolution, RunRequest, StepView, WorkflowView,
     },
 };
 use crate::{
@@ -119,7 +119,7 @@ impl App {
     /// # Errors
     /// Unknown or broken workflow, input that does not fit, a key used with other input.
     pub async fn run(&self, caller: &Caller, request: RunRequest) -> Result<Execution, Error> {
-        let entry = self.find(&request.workflow).await?;
+        let entry = self.find_to_run(&request.workflow).await?;
         entry.check_enabled()?;
         self.start(caller, &entry, request).await
     }

@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 const CAPACITY: usize = 1024;
 
 /// What is rung.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Ring {
     /// A worker committed something about this execution.
     Moved(Arc<str>),
@@ -22,12 +22,15 @@ pub enum Ring {
 #[derive(Clone)]
 pub struct Bell {
     all: broadcast::Sender<Ring>,
+    /// Only what is due: whoever drives is not woken by every step that anybody makes.
+    due: broadcast::Sender<Ring>,
     own: broadcast::Sender<Ring>,
 }
 
 impl Default for Bell {
     fn default() -> Bell {
-        Bell { all: broadcast::Sender::new(CAPACITY), own: broadcast::Sender::new(CAPACITY) }
+        let [all, due, own] = [(); 3].map(|()| broadcast::Sender::new(CAPACITY));
+        Bell { all, due, own }
     }
 }
 
@@ -36,11 +39,14 @@ impl Bell {
     pub fn ring(&self, ring: Ring) {
         // Nobody listening is no error.
         _ = self.own.send(ring.clone());
-        _ = self.all.send(ring);
+        self.heard(ring);
     }
 
     /// Passes on what another process rang.
     pub fn heard(&self, ring: Ring) {
+        if let Ring::Due(_) = ring {
+            _ = self.due.send(ring.clone());
+        }
         _ = self.all.send(ring);
     }
 
@@ -48,6 +54,12 @@ impl Bell {
     #[must_use]
     pub fn listen(&self) -> broadcast::Receiver<Ring> {
         self.all.subscribe()
+    }
+
+    /// What is rung as due from now on, and nothing else.
+    #[must_use]
+    pub fn listen_for_due(&self) -> broadcast::Receiver<Ring> {
+        self.due.subscribe()
     }
 
     /// What this process itself rings from now on: for those who carry it to others.

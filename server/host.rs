@@ -1,18 +1,18 @@
 //! Puts a process together: database, tool servers, application, worker.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context;
-use tokio::{sync::broadcast::error::RecvError, task::JoinHandle};
+use tokio::{sync::broadcast::error::RecvError, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    bell::Bell,
+    bell::{Bell, Ring},
     config::Config,
     driver::{Driver, LetterBox, Own},
     keyring::Keyring,
@@ -28,6 +28,12 @@ type Tasks = Arc<Mutex<Vec<JoinHandle<()>>>>;
 
 /// Rings that come within this time of each other share a notification.
 const COALESCE: Duration = Duration::from_millis(5);
+
+/// As long as nothing is due: those who only watch can wait a little longer.
+const COALESCE_MOVES: Duration = Duration::from_millis(25);
+
+/// How many of its own rings a process waits to hear back, to pass them by.
+const ECHOES: usize = 4_096;
 
 /// How long the database's connections may take to close.
 const CLOSE: Duration = Duration::from_secs(3);
@@ -106,6 +112,11 @@ impl Host {
         Ok(Host { app: parts.app(Driver::Nobody), parts })
     }
 
+    /// The database that is open here: for measurements, which see what doors do not.
+    pub(crate) fn store(&self) -> &Store {
+        &self.parts.store
+    }
+
     /// Cancelling it tells the worker to end: it takes on nothing more and gives back what it drives.
     #[must_use]
     pub fn stopping(&self) -> CancellationToken {
@@ -143,7 +154,8 @@ pub async fn work(config: &Config, stop: CancellationToken) -> anyhow::Result<()
 
 impl Parts {
     async fn open(config: &Config) -> anyhow::Result<Parts> {
-        let store = Store::open(&config.database, &config.workspace).await?;
+        let Config { database, workspace, synchronous, .. } = config;
+        let store = Store::open_with(database, workspace, *synchronous).await?;
         Parts::with(config, store.with_direct(&config.database_direct_url)).await
     }
 
@@ -241,13 +253,14 @@ impl Parts {
         if !self.config.is_postgres() {
             return;
         }
+        let (parts, echoes) = (self.clone(), Arc::new(Echoes::default()));
+        let (told, heard) = (Arc::clone(&echoes), echoes);
+        keep(&self.carriers, tokio::spawn(async move { parts.tell(&told).await }));
         let parts = self.clone();
-        keep(&self.carriers, tokio::spawn(async move { parts.tell().await }));
-        let parts = self.clone();
-        keep(&self.carriers, tokio::spawn(async move { parts.hear().await }));
+        keep(&self.carriers, tokio::spawn(async move { parts.hear(&heard).await }));
     }
 
-    async fn tell(&self) {
+    async fn tell(&self, echoes: &Echoes) {
         let mut own = self.bell.own();
         loop {
             let mut rings = match own.recv().await {
@@ -255,23 +268,33 @@ impl Parts {
                 Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return,
             };
-            tokio::time::sleep(COALESCE).await;
-            while let Ok(ring) = own.try_recv() {
-                rings.insert(ring);
+            let began = Instant::now();
+            loop {
+                let is_due = rings.iter().any(|ring| matches!(ring, Ring::Due(_)));
+                let until = began + if is_due { COALESCE } else { COALESCE_MOVES };
+                match tokio::time::timeout_at(until, own.recv()).await {
+                    Ok(Ok(ring)) => _ = rings.insert(ring),
+                    Ok(Err(RecvError::Lagged(_))) => {}
+                    Ok(Err(RecvError::Closed)) | Err(_) => break,
+                }
             }
             let rings: Vec<_> = rings.into_iter().collect();
+            echoes.expect(&rings);
             if let Err(err) = self.store.notify(&rings).await {
                 tracing::debug!("other processes were not told: {err}");
             }
         }
     }
 
-    async fn hear(&self) {
+    async fn hear(&self, echoes: &Echoes) {
         loop {
             match self.store.listen().await {
                 Ok(Some(mut notifications)) => {
+                    echoes.forget();
                     while let Ok(ring) = notifications.next().await {
-                        self.bell.heard(ring);
+                        if !echoes.take(&ring) {
+                            self.bell.heard(ring);
+                        }
                     }
                 }
                 Ok(None) => return,
@@ -298,10 +321,62 @@ impl Parts {
     }
 }
 
+/// The rings that this process told others and has not heard back: Postgres tells them to whoever listens, also to the
+/// one who rang. Who heard them at once is not to be woken again.
+#[derive(Default)]
+struct Echoes(Mutex<HashMap<Ring, u32>>);
+
+impl Echoes {
+    fn expect(&self, rings: &[Ring]) {
+        let mut expected = self.lock();
+        // Nobody listens: what was told long ago is heard no more.
+        if ECHOES < expected.len() {
+            expected.clear();
+        }
+        for ring in rings {
+            *expected.entry(ring.clone()).or_default() += 1;
+        }
+    }
+
+    /// Whether it is one of our own.
+    fn take(&self, ring: &Ring) -> bool {
+        let mut expected = self.lock();
+        let Some(count) = expected.get_mut(ring) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            expected.remove(ring);
+        }
+        true
+    }
+
+    fn forget(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Ring, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 fn keep(tasks: &Tasks, task: JoinHandle<()>) {
     tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
 }
 
 fn take(tasks: &Tasks) -> Vec<JoinHandle<()>> {
     std::mem::take(&mut *tasks.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_is_passed_by_as_often_as_it_was_told() {
+        let (echoes, ring) = (Echoes::default(), Ring::Due("exec_1".into()));
+        echoes.expect(&[ring.clone(), Ring::Moved("exec_1".into())]);
+        assert!(echoes.take(&ring));
+        assert!(!echoes.take(&ring), "the second is somebody else's");
+        echoes.forget();
+        assert!(!echoes.take(&Ring::Moved("exec_1".into())));
+    }
 }

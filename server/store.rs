@@ -3,10 +3,12 @@
 //! Every statement the product runs is in this module. A method is one transaction.
 
 mod artifacts;
+mod bench;
 mod child;
 pub(crate) mod db;
 mod execution;
 mod lease;
+mod limits;
 mod lock;
 mod looks;
 mod memos;
@@ -16,10 +18,12 @@ mod plans;
 mod presence;
 mod record;
 pub mod request;
+mod rows;
 mod sessions;
 mod turn;
 mod usages;
 mod workflows;
+mod writer;
 
 use std::{
     path::PathBuf,
@@ -35,9 +39,11 @@ use windlass_engine::{Answer, Event, Resolution, StepError};
 
 pub use self::{
     artifacts::ArtifactRow,
+    bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates},
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
     lease::{Claim, Loaded},
+    limits::{PermitWait, PermitsGranted, PermitsWanted},
     notify::Notifications,
     plans::PlanRow,
     presence::{Missing, Presence, Seen},
@@ -50,8 +56,9 @@ pub use self::{
 use self::{
     db::{Db, args},
     lease::LEASE_MS,
+    writer::Writer,
 };
-use crate::clock::Moment;
+use crate::{clock::Moment, config::Synchronous};
 
 /// Events whose JSON is longer have a row of their own, so that reading a history's outline stays cheap. In bytes.
 const INLINE_LIMIT: usize = 64 * 1024;
@@ -68,6 +75,7 @@ pub struct Store {
     offset: Arc<AtomicI64>,
     /// Nothing is to be written.
     only_looks: bool,
+    writer: Writer,
     /// How Postgres is reached without a pooler in between, where `db` may go through one.
     direct: Option<Arc<str>>,
 }
@@ -307,9 +315,18 @@ impl Store {
     /// # Errors
     /// When it cannot be reached, written to, or migrated; the text says what to do.
     pub async fn open(url: &str, workspace: &str) -> Result<Store> {
-        let db = open::open(url).await?;
+        Store::open_with(url, workspace, Synchronous::default()).await
+    }
+
+    /// The same, with a word on how soon a commit is on the disk, which SQLite needs and Postgres has a setting for.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_with(url: &str, workspace: &str, synchronous: Synchronous) -> Result<Store> {
+        let db = open::open(url, synchronous).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let store = Store { db, workspace, offset, only_looks: false, direct: None };
+        let writer = Writer::new(db.clone());
+        let store = Store { db, workspace, offset, only_looks: false, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
     }
@@ -321,7 +338,8 @@ impl Store {
     pub async fn open_to_look(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open_to_look(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let store = Store { db, workspace, offset, only_looks: true, direct: None };
+        let writer = Writer::new(db.clone());
+        let store = Store { db, workspace, offset, only_looks: true, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
     }

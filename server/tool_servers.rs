@@ -37,6 +37,8 @@ use windlass_tools::contract::{self, Aliases, Host};
 
 use server::Server;
 
+use crate::limits::Limits;
+
 pub use alone::{OverStdio, SHIPPED, Visit, visit};
 pub use built_in::BuiltIn;
 pub use config::{ConfigError, Protocol, ServerConfig, Transport, read_mcp_config};
@@ -50,6 +52,7 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct ToolServers {
     inner: Arc<Inner>,
+    limits: Arc<Limits>,
 }
 
 struct Inner {
@@ -336,7 +339,20 @@ impl ToolServers {
         });
         let servers =
             built_in.chain(configured).map(|(name, server)| (name, Arc::new(server))).collect();
-        ToolServers { inner: Arc::new(Inner { servers, shutdown }) }
+        let limits = Arc::default();
+        ToolServers { inner: Arc::new(Inner { servers, shutdown }), limits }
+    }
+
+    /// The same, with limits on calls. They are kept by whoever decides that a call begins.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> ToolServers {
+        ToolServers { limits: Arc::new(limits), ..self }
+    }
+
+    /// How many calls may be out and may begin.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The names of all tool servers, in order.

@@ -27,4 +27,5 @@ mod store;
 mod tidy;
 mod tool_servers;
 mod verbs;
+mod views;
 mod writing;

@@ -56,6 +56,7 @@ impl App {
         let claimed_at = Moment::now();
         let at = self.inner.store.now();
         let mut state = State::new(&workflow, &id, &caller.name);
+        state.limit(self.inner.tool_servers.limits().of(&workflow));
         let happened = vec![Event::ExecutionStarted { input }];
         let place = self.inner.driver.place();
         let worker = place.as_ref().map(Place::worker);
@@ -86,6 +87,7 @@ impl App {
             children: &children,
             at,
             worker,
+            priority: request.priority.unwrap_or(workflow.config.priority).rank(),
         };
         let claim = match self.inner.store.create(&new).await? {
             Created::New(claim) => claim,
@@ -134,7 +136,7 @@ impl App {
             if name == workflow.name || linked.contains_key(&name) {
                 continue;
             }
-            let entry = self.find(&name).await?;
+            let entry = self.find_to_run(&name).await?;
             entry.check_enabled()?;
             let child = runnable(&entry)?;
             wanted.extend(child.children().map(str::to_owned));

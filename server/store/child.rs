@@ -49,11 +49,12 @@ pub struct ChildRow {
 /// Everything but what it runs it has from its parent.
 const INSERT: &str = "INSERT INTO executions
         (id, workspace, workflow, revision, status, input, requested_by, on_behalf_of, client_name, client_version,
-         tool_servers, min_engine, wake_at, last_seq, created_at, updated_at, parent_id, parent_step, root_id, depth, links)
+         tool_servers, min_engine, wake_at, last_seq, created_at, updated_at, parent_id, parent_step, root_id, depth, links,
+         priority)
     SELECT CAST($1 AS TEXT), p.workspace, CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT),
         p.requested_by, p.on_behalf_of, p.client_name, p.client_version, p.tool_servers, CAST($6 AS BIGINT),
         CAST($7 AS BIGINT), CAST($8 AS BIGINT), CAST($7 AS BIGINT), CAST($7 AS BIGINT), p.id, CAST($9 AS TEXT),
-        COALESCE(p.root_id, p.id), p.depth + 1, p.links
+        COALESCE(p.root_id, p.id), p.depth + 1, p.links, p.priority
     FROM executions p WHERE p.id = $10
     ON CONFLICT (id) DO NOTHING";
 
@@ -123,6 +124,7 @@ pub(super) async fn begin(
     parent: &str,
     children: &[NewChild],
     at: i64,
+    worker: &str,
 ) -> Result<Vec<String>> {
     let mut begun = Vec::new();
     for child in children {
@@ -145,7 +147,7 @@ pub(super) async fn begin(
             continue;
         }
         let execution_id = &child.execution_id;
-        let record = Record { workspace, execution_id, workflow, state, events, at };
+        let record = Record { workspace, execution_id, workflow, state, events, at, worker };
         record::write(tx, 0, &record).await?;
         begun.push(execution_id.clone());
     }

@@ -3,7 +3,13 @@
 //! Statements are written once, with `$1` parameters, in the SQL that SQLite and
 //! Postgres share. Where they differ the caller passes one text for each.
 
-use std::{borrow::Cow, io, ops::ControlFlow, time::Duration};
+use std::{
+    borrow::Cow,
+    io,
+    ops::ControlFlow,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use futures::TryStreamExt;
 use sqlx::{
@@ -15,6 +21,10 @@ use sqlx::{
 
 /// How long Postgres has for one statement. A connection whose other end is gone says nothing for a quarter of an hour.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many statements this process has sent, and how many transactions it has committed with [`Tx::commit`].
+pub(super) static STATEMENTS: AtomicU64 = AtomicU64::new(0);
+pub(super) static COMMITS: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Clone)]
 pub(crate) enum Db {
@@ -39,10 +49,15 @@ pub(crate) enum Sql {
 }
 
 /// A parameter. `None` is a typed `NULL`.
+#[derive(Clone)]
 pub(crate) enum Arg<'a> {
     Int(Option<i64>),
     Text(Option<Cow<'a, str>>),
     Bytes(&'a [u8]),
+    /// A column of many rows; on Postgres only.
+    Ints(Vec<Option<i64>>),
+    /// A column of many rows; on Postgres only.
+    Texts(Vec<Option<Cow<'a, str>>>),
 }
 
 /// A row type that reads from either database; `derive(sqlx::FromRow)` gives it.
@@ -128,6 +143,11 @@ impl Db {
         sql: impl Into<Sql>,
         args: &[Arg<'_>],
     ) -> sqlx::Result<Vec<T>> {
+        if let Db::Postgres(pool) = self {
+            // A statement is a transaction of its own there.
+            let rows = bounded(postgres(sql.into(), args).fetch_all(pool)).await?;
+            return rows.iter().map(T::from_row).collect();
+        }
         let mut tx = self.begin().await?;
         let rows = tx.all(sql, args).await?;
         tx.commit().await?;
@@ -187,6 +207,7 @@ impl Tx {
     }
 
     pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        COMMITS.fetch_add(1, Ordering::Relaxed);
         match self {
             Tx::Sqlite(tx) => tx.commit().await,
             Tx::Postgres(tx) => bounded(tx.commit()).await,
@@ -203,15 +224,19 @@ async fn bounded<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result
 }
 
 fn sqlite<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Sqlite, SqliteArguments> {
+    STATEMENTS.fetch_add(1, Ordering::Relaxed);
     let (Sql::Both(text) | Sql::Each { sqlite: text, .. }) = sql;
     args.iter().fold(sqlx::query(text), |query, arg| match arg {
         Arg::Int(int) => query.bind(*int),
         Arg::Text(text) => query.bind(text.as_deref()),
         Arg::Bytes(bytes) => query.bind(*bytes),
+        // SQLite has no arrays: its rows are one JSON text.
+        Arg::Ints(_) | Arg::Texts(_) => query.bind(None::<i64>),
     })
 }
 
 fn postgres<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Postgres, PgArguments> {
+    STATEMENTS.fetch_add(1, Ordering::Relaxed);
     let (Sql::Both(text) | Sql::Each { postgres: text, .. }) = sql;
     args.iter().fold(sqlx::query(text), |query, arg| match arg {
         Arg::Int(int) => query.bind(*int),
@@ -219,7 +244,39 @@ fn postgres<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Postgres, PgArgument
         Arg::Text(Some(text)) if text.contains('\0') => query.bind(text.replace('\0', "\u{fffd}")),
         Arg::Text(text) => query.bind(text.as_deref()),
         Arg::Bytes(bytes) => query.bind(*bytes),
+        Arg::Ints(ints) => query.bind(ints),
+        Arg::Texts(texts) => {
+            query.bind(texts.iter().map(Option::as_deref).collect::<Vec<Option<&str>>>())
+        }
     })
+}
+
+impl Arg<'_> {
+    /// The same without a borrow.
+    pub(crate) fn into_owned(self) -> Arg<'static> {
+        match self {
+            Arg::Int(int) => Arg::Int(int),
+            Arg::Text(text) => Arg::Text(text.map(|text| Cow::Owned(text.into_owned()))),
+            Arg::Ints(ints) => Arg::Ints(ints),
+            Arg::Texts(texts) => Arg::Texts(
+                texts
+                    .into_iter()
+                    .map(|text| text.map(|text| Cow::Owned(text.into_owned())))
+                    .collect(),
+            ),
+            // Bytes are borrowed by those who have them; no row that is kept has any.
+            Arg::Bytes(_) => Arg::Int(None),
+        }
+    }
+
+    /// About how many bytes it is.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Arg::Text(Some(text)) => text.len(),
+            Arg::Bytes(bytes) => bytes.len(),
+            Arg::Int(_) | Arg::Text(None) | Arg::Ints(_) | Arg::Texts(_) => 8,
+        }
+    }
 }
 
 impl From<&'static str> for Sql {
@@ -279,3 +336,9 @@ macro_rules! args {
     ($($arg:expr),* $(,)?) => { &[$($crate::store::db::Arg::from($arg)),*] };
 }
 pub(crate) use args;
+
+/// Builds the values of a row.
+macro_rules! row {
+    ($($arg:expr),* $(,)?) => { vec![$($crate::store::db::Arg::from($arg)),*] };
+}
+pub(crate) use row;

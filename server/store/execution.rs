@@ -3,17 +3,19 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ops::ControlFlow,
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use windlass_engine::{Event, State, Workflow};
 
 use super::{
     ENGINE, Error, NewChild, Result, Signal, Store,
-    db::{Sql, Tx, args},
+    db::{Arg, Sql, Tx, args, row},
     lease::{Claim, LEASE_MS},
-    record::{self, Record},
-    turn::{Effects, Happened, error_text, waiting_for},
+    record::{self, Lines, Record, either, insert_into},
+    rows::{self, Columns, Row, Type},
+    turn::{Effects, Happened, error_text, is_plain, waiting_for},
+    writer::Write,
 };
 
 /// How long an idempotency key is remembered, in milliseconds: 30 days.
@@ -57,6 +59,8 @@ pub struct NewExecution<'n> {
     pub at: i64,
     /// The worker that goes on with it at once; without one it is due for any.
     pub worker: Option<&'n str>,
+    /// [`windlass_engine::Priority::rank`]; what its steps are, has the same.
+    pub priority: i64,
 }
 
 /// What became of a request to create.
@@ -139,6 +143,130 @@ pub struct LockWait {
     pub holder: Option<String>,
 }
 
+/// The columns of a new execution's row, in the order of [`values`].
+pub(super) const NEW_COLUMNS: &Columns = &[
+    ("id", Type::Text),
+    ("workspace", Type::Text),
+    ("workflow", Type::Text),
+    ("revision", Type::Text),
+    ("status", Type::Text),
+    ("input", Type::Text),
+    ("requested_by", Type::Text),
+    ("on_behalf_of", Type::Text),
+    ("client_name", Type::Text),
+    ("client_version", Type::Text),
+    ("tool_servers", Type::Text),
+    ("min_engine", Type::Int),
+    ("wake_at", Type::Int),
+    ("lease_owner", Type::Text),
+    ("lease_until", Type::Int),
+    ("lease_epoch", Type::Int),
+    ("last_seq", Type::Int),
+    ("created_at", Type::Int),
+    ("updated_at", Type::Int),
+    ("error", Type::Text),
+    ("ended_at", Type::Int),
+    ("links", Type::Text),
+    ("signals_in", Type::Int),
+    ("plan", Type::Text),
+    ("waiting_for", Type::Text),
+    ("priority", Type::Int),
+];
+
+static INSERT: LazyLock<[String; 2]> = LazyLock::new(|| {
+    let insert = insert_into("executions", NEW_COLUMNS);
+    let (sqlite, postgres) = (rows::json_rows(NEW_COLUMNS), rows::arrays(NEW_COLUMNS, 1));
+    [format!("{insert} {sqlite}"), format!("{insert} {postgres}")]
+});
+
+/// Writes new executions.
+pub(super) async fn insert(tx: &mut Tx, all: Vec<Row<'_>>) -> Result<()> {
+    let args = rows::args(tx, NEW_COLUMNS, all);
+    tx.execute(either(&INSERT), &args).await?;
+    Ok(())
+}
+
+/// The row of a new execution that leaves so many signals for itself.
+fn values<'n>(workspace: &'n str, new: &NewExecution<'n>, signals_in: i64) -> Row<'n> {
+    let workflow = new.workflow;
+    // Its first turn may have been its last one, when no step has to call anything.
+    let ended = new.state.status.is_final();
+    let worker = new.worker.filter(|_| !ended);
+    let leased = worker.is_some();
+    row![
+        new.id,
+        workspace,
+        &workflow.name,
+        &workflow.hash,
+        new.state.status.as_str(),
+        new.state.input.to_string(),
+        new.requested_by,
+        new.on_behalf_of,
+        new.client_name,
+        new.client_version,
+        new.tool_servers,
+        ENGINE,
+        (!ended).then_some(if leased { new.at + LEASE_MS } else { new.at }),
+        worker,
+        if leased { new.at + LEASE_MS } else { 0 },
+        i64::from(leased),
+        i64::try_from(new.events.len()).unwrap_or(i64::MAX),
+        new.at,
+        new.at,
+        error_text(new.state),
+        ended.then_some(new.at),
+        new.links,
+        signals_in,
+        new.plan,
+        waiting_for(new.state),
+        new.priority,
+    ]
+}
+
+/// A new execution on its way into the database.
+pub(super) struct Start {
+    pub(super) row: Row<'static>,
+    pub(super) lines: Lines,
+}
+
+impl Start {
+    /// Its rows, unless they are too large to be written with others.
+    fn of(workspace: &str, new: &NewExecution<'_>) -> Result<Option<Start>> {
+        let lines = Lines::of(0, &new.record(workspace))?;
+        if lines.has_large() {
+            return Ok(None);
+        }
+        let row = values(workspace, new, 0).into_iter().map(Arg::into_owned).collect();
+        Ok(Some(Start { row, lines }))
+    }
+}
+
+impl<'n> NewExecution<'n> {
+    fn record(&self, workspace: &'n str) -> Record<'n> {
+        Record {
+            workspace,
+            execution_id: self.id,
+            workflow: self.workflow,
+            state: self.state,
+            events: self.events,
+            at: self.at,
+            worker: self.worker.unwrap_or_default(),
+        }
+    }
+}
+
+/// What has become of it: it exists, and its worker may go on.
+fn created(new: &NewExecution<'_>, due: Vec<String>) -> Created {
+    let worker = new.worker.filter(|_| !new.state.status.is_final());
+    Created::New(worker.map(|worker| Claim {
+        execution_id: new.id.to_owned(),
+        last_seq: i64::try_from(new.events.len()).unwrap_or(i64::MAX),
+        due,
+        epoch: 1,
+        worker: worker.into(),
+    }))
+}
+
 const COLUMNS: &str =
     "SELECT id, workflow, revision, status, input, error, waiting_for, requested_by, tool_servers,
         plan, wake_at, lease_until, last_seq, created_at, ended_at FROM executions WHERE id = $1 AND workspace = $2";
@@ -149,16 +277,37 @@ impl Store {
     /// # Errors
     /// When the database fails; nothing is written then.
     pub async fn create(&self, new: &NewExecution<'_>) -> Result<Created> {
-        match self.try_create(new).await {
+        if self.is_plain(new)
+            && let Some(write) = Start::of(&self.workspace, new)?
+        {
+            match self.writer.write(Write::Start(write)).await {
+                Some(_) => return Ok(created(new, Vec::new())),
+                // Its answer may have been lost; nobody else has its id.
+                None if self.version(new.id).await?.is_some() => {
+                    return Ok(created(new, Vec::new()));
+                }
+                None => {}
+            }
+        }
+        match self.create_alone(new).await {
             // Two callers with one key at the same moment: the second finds what the first wrote.
             Err(Error::Database(sqlx::Error::Database(err))) if err.is_unique_violation() => {
-                self.try_create(new).await
+                self.create_alone(new).await
             }
             other => other,
         }
     }
 
-    async fn try_create(&self, new: &NewExecution<'_>) -> Result<Created> {
+    /// Whether nothing but the execution's own rows is written, so that it may share a transaction with others.
+    fn is_plain(&self, new: &NewExecution<'_>) -> bool {
+        let revisions = new.linked.iter().map(|(workflow, _)| &**workflow).chain([new.workflow]);
+        new.idempotency_key.is_none()
+            && new.children.is_empty()
+            && is_plain(new.workflow, new.events, new.state.status.is_final())
+            && self.writer.knows(revisions)
+    }
+
+    async fn create_alone(&self, new: &NewExecution<'_>) -> Result<Created> {
         let mut tx = self.db.begin().await?;
         if let Some(known) = self.find_key(&mut tx, new).await? {
             return Ok(known);
@@ -170,29 +319,19 @@ impl Store {
             cancels: &[],
             held_up: None,
             ended: new.state.status.is_final(),
+            worker: new.worker.unwrap_or_default(),
         };
         let effects = Effects::prepare(&mut tx, &self.workspace, &happened).await?;
-        self.insert(&mut tx, new, effects.own()).await?;
-        let record = Record {
-            workspace: &self.workspace,
-            execution_id: new.id,
-            workflow: new.workflow,
-            state: new.state,
-            events: new.events,
-            at: new.at,
-        };
-        record::write(&mut tx, 0, &record).await?;
+        self.insert_revisions(&mut tx, new).await?;
+        insert(&mut tx, vec![values(&self.workspace, new, effects.own())]).await?;
+        record::write(&mut tx, 0, &new.record(&self.workspace)).await?;
         let own = effects.own();
         let due = effects.write(&mut tx, &self.workspace, &happened, own, new.at).await?;
         self.insert_key(&mut tx, new).await?;
         tx.commit().await?;
-        let leased = new.worker.filter(|_| !new.state.status.is_final());
-        Ok(Created::New(leased.map(|_| Claim {
-            execution_id: new.id.to_owned(),
-            last_seq: i64::try_from(new.events.len()).unwrap_or(i64::MAX),
-            due,
-            epoch: 1,
-        })))
+        let revisions = new.linked.iter().map(|(workflow, _)| &**workflow).chain([new.workflow]);
+        self.writer.learn(revisions);
+        Ok(created(new, due))
     }
 
     async fn find_key(&self, tx: &mut Tx, new: &NewExecution<'_>) -> Result<Option<Created>> {
@@ -211,52 +350,6 @@ impl Store {
                 Created::KeyReused(execution_id)
             }
         }))
-    }
-
-    async fn insert(&self, tx: &mut Tx, new: &NewExecution<'_>, signals_in: i64) -> Result<()> {
-        self.insert_revisions(tx, new).await?;
-        let execution = "INSERT INTO executions
-            (id, workspace, workflow, revision, status, input, requested_by, on_behalf_of, client_name,
-             client_version, tool_servers, min_engine, wake_at, lease_owner, lease_until, lease_epoch,
-             last_seq, created_at, updated_at, error, ended_at, links, signals_in, plan, waiting_for)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18, $19, $20,
-                $21, $22, $23, $24)";
-        let workflow = new.workflow;
-        // Its first turn may have been its last one, when no step has to call anything.
-        let ended = new.state.status.is_final();
-        let worker = new.worker.filter(|_| !ended);
-        let leased = worker.is_some();
-        tx.execute(
-            execution,
-            args![
-                new.id,
-                &*self.workspace,
-                &workflow.name,
-                &workflow.hash,
-                new.state.status.as_str(),
-                new.state.input.to_string(),
-                new.requested_by,
-                new.on_behalf_of,
-                new.client_name,
-                new.client_version,
-                new.tool_servers,
-                ENGINE,
-                (!ended).then_some(new.at),
-                worker,
-                if leased { new.at + LEASE_MS } else { 0 },
-                i64::from(leased),
-                i64::try_from(new.events.len()).unwrap_or(i64::MAX),
-                new.at,
-                error_text(new.state),
-                ended.then_some(new.at),
-                new.links,
-                signals_in,
-                new.plan,
-                waiting_for(new.state),
-            ],
-        )
-        .await?;
-        Ok(())
     }
 
     async fn insert_revisions(&self, tx: &mut Tx, new: &NewExecution<'_>) -> Result<()> {

@@ -1,14 +1,18 @@
 //! Writes what happened: the events of a turn, and the rows of the steps and requests they are about.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
-use serde_json::{Value, json};
-use windlass_engine::{Event, Resolution, State, StepError, StepState, Workflow};
+use serde_json::json;
+use windlass_engine::{Event, Resolution, State, StepError, Workflow};
 
 use super::{
     INLINE_LIMIT, Result,
-    db::{Sql, Tx, args},
+    db::{Arg, Sql, Tx, args, row},
     event_data, request,
+    rows::{self, Columns, Row, Type},
 };
 
 /// How many bytes of rows go into one statement; one of them may be larger.
@@ -23,74 +27,203 @@ pub(super) struct Record<'r> {
     pub(super) state: &'r State,
     pub(super) events: &'r [Event],
     pub(super) at: i64,
+    /// The worker that commits it; empty where none does.
+    pub(super) worker: &'r str,
 }
 
-// The rows of one statement are one JSON text: JSON in JSON keeps what neither database would take bare.
-const EVENTS: Sql = Sql::Each {
-    sqlite: "INSERT INTO events (execution_id, seq, at, kind, data)
-        SELECT $1, value ->> 0, $2, value ->> 1, value ->> 2 FROM json_each($3)",
-    postgres: "INSERT INTO events (execution_id, seq, at, kind, data)
-        SELECT $1, CAST(value ->> 0 AS BIGINT), $2, value ->> 1, value ->> 2
-        FROM json_array_elements($3::json) AS rows (value)",
-};
+/// The rows of a turn, ready to be written.
+pub(super) struct Lines {
+    execution_id: Arc<str>,
+    at: i64,
+    worker: Arc<str>,
+    events: Vec<EventLine>,
+    steps: Vec<StepLine>,
+}
 
-const STEPS: Sql = Sql::Each {
-    sqlite: "INSERT INTO steps (execution_id, step, tool, status, attempts, started_at, ended_at, error, output_seq,
-            params_seq)
-        SELECT $1, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
-            value ->> 8
-        FROM json_each($2) WHERE TRUE
-        ON CONFLICT (execution_id, step) DO UPDATE SET
-            status = excluded.status, attempts = excluded.attempts, started_at = excluded.started_at,
-            ended_at = excluded.ended_at, error = excluded.error,
-            output_seq = COALESCE(excluded.output_seq, steps.output_seq),
-            params_seq = COALESCE(excluded.params_seq, steps.params_seq)",
-    postgres: "INSERT INTO steps (execution_id, step, tool, status, attempts, started_at, ended_at, error, output_seq,
-            params_seq)
-        SELECT $1, value ->> 0, value ->> 1, value ->> 2, CAST(value ->> 3 AS BIGINT), CAST(value ->> 4 AS BIGINT),
-            CAST(value ->> 5 AS BIGINT), value ->> 6, CAST(value ->> 7 AS BIGINT), CAST(value ->> 8 AS BIGINT)
-        FROM json_array_elements($2::json) AS rows (value) WHERE TRUE
-        ON CONFLICT (execution_id, step) DO UPDATE SET
-            status = excluded.status, attempts = excluded.attempts, started_at = excluded.started_at,
-            ended_at = excluded.ended_at, error = excluded.error,
-            output_seq = COALESCE(excluded.output_seq, steps.output_seq),
-            params_seq = COALESCE(excluded.params_seq, steps.params_seq)",
-};
+struct EventLine {
+    seq: i64,
+    kind: &'static str,
+    data: String,
+    /// Whether it begins a commit.
+    is_first: bool,
+}
+
+struct StepLine {
+    step: String,
+    tool: String,
+    status: &'static str,
+    attempts: i64,
+    started_at: Option<i64>,
+    ended_at: Option<i64>,
+    error: Option<String>,
+    found: Found,
+}
+
+pub(super) const EVENT_COLUMNS: &Columns = &[
+    ("execution_id", Type::Text),
+    ("seq", Type::Int),
+    ("at", Type::Int),
+    ("kind", Type::Text),
+    ("data", Type::Text),
+    ("committed_by", Type::Text),
+];
+
+pub(super) const STEP_COLUMNS: &Columns = &[
+    ("execution_id", Type::Text),
+    ("step", Type::Text),
+    ("tool", Type::Text),
+    ("status", Type::Text),
+    ("attempts", Type::Int),
+    ("started_at", Type::Int),
+    ("ended_at", Type::Int),
+    ("error", Type::Text),
+    ("output_seq", Type::Int),
+    ("params_seq", Type::Int),
+];
+
+/// A step has one row: what is known of it is brought up to date.
+pub(super) const ON_KNOWN_STEP: &str = "ON CONFLICT (execution_id, step) DO UPDATE SET
+    status = excluded.status, attempts = excluded.attempts, started_at = excluded.started_at,
+    ended_at = excluded.ended_at, error = excluded.error,
+    output_seq = COALESCE(excluded.output_seq, steps.output_seq),
+    params_seq = COALESCE(excluded.params_seq, steps.params_seq)";
+
+/// The beginning of a statement that writes rows.
+pub(super) fn insert_into(table: &str, columns: &Columns) -> String {
+    let names = rows::names(columns);
+    format!("INSERT INTO {table} ({names}) SELECT {names} FROM")
+}
+
+static EVENTS: LazyLock<[String; 2]> = LazyLock::new(|| {
+    let insert = insert_into("events", EVENT_COLUMNS);
+    let (sqlite, postgres) = (rows::json_rows(EVENT_COLUMNS), rows::arrays(EVENT_COLUMNS, 1));
+    [format!("{insert} {sqlite}"), format!("{insert} {postgres}")]
+});
+
+static STEPS: LazyLock<[String; 2]> = LazyLock::new(|| {
+    let insert = insert_into("steps", STEP_COLUMNS);
+    let (sqlite, postgres) = (rows::json_rows(STEP_COLUMNS), rows::arrays(STEP_COLUMNS, 1));
+    let text = |source: String| format!("{insert} {source} WHERE TRUE {ON_KNOWN_STEP}");
+    [text(sqlite), text(postgres)]
+});
+
+pub(super) fn either(texts: &'static LazyLock<[String; 2]>) -> Sql {
+    let [sqlite, postgres] = &**texts;
+    Sql::Each { sqlite, postgres }
+}
 
 /// Writes the events after `last_seq`, and what they are about.
 pub(super) async fn write(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Result<()> {
-    write_events(tx, last_seq, record).await?;
-    write_steps(tx, last_seq, record).await?;
+    let mut lines = Lines::of(last_seq, record)?;
+    let large = lines.take_large();
+    write_lines(tx, &[&lines]).await?;
+    for (seq, data) in large {
+        let sql = "INSERT INTO payloads (execution_id, seq, data) VALUES ($1, $2, $3)";
+        tx.execute(sql, args![record.execution_id, seq, data]).await?;
+    }
     let Record { workspace, execution_id, state, events, at, .. } = record;
     request::write(tx, workspace, execution_id, events, *at, state.status.is_final()).await
 }
 
-async fn write_events(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Result<()> {
-    let mut large = Vec::new();
-    let mut rows = Batch::default();
-    let id = record.execution_id;
-    for (seq, event) in (last_seq + 1..).zip(record.events) {
-        let data = event_data(event)?;
-        let is_large = INLINE_LIMIT < data.len();
-        let row = json!([seq, event.kind(), (!is_large).then_some(&data)]);
-        if let Some(full) = rows.add(&row) {
-            tx.execute(EVENTS, args![id, record.at, full]).await?;
-        }
-        if is_large {
-            large.push((seq, data));
-        }
+/// Writes the events and steps of turns.
+pub(super) async fn write_lines(tx: &mut Tx, all: &[&Lines]) -> Result<()> {
+    let (events, steps) = rows_of(all);
+    write_rows(tx, either(&EVENTS), EVENT_COLUMNS, events).await?;
+    write_rows(tx, either(&STEPS), STEP_COLUMNS, steps).await
+}
+
+/// The rows of the events and of the steps of turns.
+pub(super) fn rows_of<'l>(all: &[&'l Lines]) -> (Vec<Row<'l>>, Vec<Row<'l>>) {
+    let (mut events, mut steps) = (Vec::new(), Vec::new());
+    for lines in all {
+        events.extend(lines.event_rows());
+        steps.extend(lines.step_rows());
     }
-    if let Some(rest) = rows.rest() {
-        tx.execute(EVENTS, args![id, record.at, rest]).await?;
-    }
-    for (seq, data) in large {
-        let sql = "INSERT INTO payloads (execution_id, seq, data) VALUES ($1, $2, $3)";
-        tx.execute(sql, args![id, seq, data]).await?;
+    (events, steps)
+}
+
+async fn write_rows(tx: &mut Tx, sql: Sql, columns: &Columns, mut all: Vec<Row<'_>>) -> Result<()> {
+    while !all.is_empty() {
+        let mut bytes = 0;
+        let fits = all.iter().take_while(|row| {
+            let before = bytes;
+            bytes += row.iter().map(Arg::bytes).sum::<usize>();
+            before < BATCH
+        });
+        let rest = all.split_off(fits.count());
+        let args = rows::args(tx, columns, std::mem::replace(&mut all, rest));
+        tx.execute(sql, &args).await?;
     }
     Ok(())
 }
 
-async fn write_steps(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Result<()> {
+impl Lines {
+    /// The rows of what happened after `last_seq`.
+    pub(super) fn of(last_seq: i64, record: &Record<'_>) -> Result<Lines> {
+        let mut events = Vec::with_capacity(record.events.len());
+        for (seq, event) in (last_seq + 1..).zip(record.events) {
+            let (kind, data) = (event.kind(), event_data(event)?);
+            events.push(EventLine { seq, kind, data, is_first: events.is_empty() });
+        }
+        Ok(Lines {
+            execution_id: record.execution_id.into(),
+            at: record.at,
+            worker: record.worker.into(),
+            events,
+            steps: steps(last_seq, record),
+        })
+    }
+
+    /// The execution that they are about.
+    pub(super) fn execution_id(&self) -> &str {
+        &self.execution_id
+    }
+
+    /// Whether an event is too large for a row among others.
+    pub(super) fn has_large(&self) -> bool {
+        self.events.iter().any(|event| INLINE_LIMIT < event.data.len())
+    }
+
+    /// About how many bytes it is.
+    pub(super) fn bytes(&self) -> usize {
+        let events = self.events.iter().map(|event| event.data.len() + 100).sum::<usize>();
+        events + 200 * self.steps.len()
+    }
+
+    /// The events that have rows of their own; what is left has none of their data.
+    fn take_large(&mut self) -> Vec<(i64, String)> {
+        let large = self.events.iter_mut().filter(|event| INLINE_LIMIT < event.data.len());
+        large.map(|event| (event.seq, std::mem::take(&mut event.data))).collect()
+    }
+
+    fn event_rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.events.iter().map(|event| {
+            let data = (!event.data.is_empty()).then_some(event.data.as_str());
+            let worker = event.is_first.then_some(&*self.worker);
+            let (seq, at) = (event.seq, self.at);
+            row![&*self.execution_id, seq, at, event.kind, data, worker]
+        })
+    }
+
+    fn step_rows(&self) -> impl Iterator<Item = Row<'_>> {
+        self.steps.iter().map(|line| {
+            row![
+                &*self.execution_id,
+                &line.step,
+                &line.tool,
+                line.status,
+                line.attempts,
+                line.started_at,
+                line.ended_at,
+                line.error.as_deref(),
+                line.found.output,
+                line.found.params,
+            ]
+        })
+    }
+}
+
+fn steps(last_seq: i64, record: &Record<'_>) -> Vec<StepLine> {
     let mut touched: BTreeMap<&str, Found> = BTreeMap::new();
     for (seq, event) in (last_seq + 1..).zip(record.events) {
         let Some(step) = event.step() else { continue };
@@ -98,20 +231,20 @@ async fn write_steps(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Result<
         found.output = has_output(event).then_some(seq).or(found.output);
         found.params = has_params(event).then_some(seq).or(found.params);
     }
-    let mut rows = Batch::default();
-    for (path, found) in touched {
-        let (Some(label), Some(state)) = (label(record.workflow, path), record.state.step(path))
-        else {
-            continue;
-        };
-        if let Some(full) = rows.add(&row(path, &label, state, found)) {
-            tx.execute(STEPS, args![record.execution_id, full]).await?;
-        }
-    }
-    if let Some(rest) = rows.rest() {
-        tx.execute(STEPS, args![record.execution_id, rest]).await?;
-    }
-    Ok(())
+    let lines = touched.into_iter().filter_map(|(path, found)| {
+        let (tool, state) = (label(record.workflow, path)?, record.state.step(path)?);
+        Some(StepLine {
+            step: path.to_owned(),
+            tool,
+            status: state.status.as_str(),
+            attempts: i64::from(state.attempts),
+            started_at: state.started_at,
+            ended_at: state.ended_at,
+            error: state.error.as_ref().map(error_text),
+            found,
+        })
+    });
+    lines.collect()
 }
 
 /// The events of a turn that hold what a step was given, and what it resulted in.
@@ -119,43 +252,6 @@ async fn write_steps(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Result<
 struct Found {
     output: Option<i64>,
     params: Option<i64>,
-}
-
-/// Rows on their way into one statement, as a JSON list.
-#[derive(Default)]
-struct Batch {
-    text: String,
-}
-
-impl Batch {
-    /// The list, when it is full.
-    fn add(&mut self, row: &Value) -> Option<String> {
-        self.text.push(if self.text.is_empty() { '[' } else { ',' });
-        self.text.push_str(&row.to_string());
-        if self.text.len() < BATCH { None } else { std::mem::take(self).rest() }
-    }
-
-    fn rest(mut self) -> Option<String> {
-        if self.text.is_empty() {
-            return None;
-        }
-        self.text.push(']');
-        Some(self.text)
-    }
-}
-
-fn row(path: &str, label: &str, state: &StepState, found: Found) -> Value {
-    json!([
-        path,
-        label,
-        state.status.as_str(),
-        state.attempts,
-        state.started_at,
-        state.ended_at,
-        state.error.as_ref().map(error_text),
-        found.output,
-        found.params,
-    ])
 }
 
 fn error_text(error: &StepError) -> String {

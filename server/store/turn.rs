@@ -1,17 +1,19 @@
 //! The one write that matters: everything a turn decided, in one transaction, behind the fence.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
-use windlass_engine::{Event, Look, Request, RequestKind, State, Status, Workflow};
+use windlass_engine::{Event, Kind, Look, Request, RequestKind, State, Status, Step, Workflow};
 
 use super::{
     ENGINE, Error, NewChild, Result, Signal, Store, child,
-    db::{Sql, Tx, args},
+    db::{Arg, Sql, Tx, args, row},
     execution::{insert_signals, put_signals},
     lease::{Claim, LEASE_MS},
     lock::Desk,
     looks,
-    record::{self, Record},
+    record::{self, Lines, Record, either},
+    rows::{self, Columns, Row, Type},
+    writer::Write,
 };
 
 /// Everything one turn decided.
@@ -52,15 +54,131 @@ pub struct Committed {
     pub due: Vec<String>,
 }
 
-const UPDATE: &str = "UPDATE executions SET
-        status = $1, error = $2, waiting_for = $3, last_seq = $4, signals_done = $5, signals_in = signals_in + $15,
-        wake_at = CASE WHEN $6 = 1 THEN NULL WHEN signals_in + $15 > $5 THEN $7 ELSE $8 END,
-        lease_owner = CASE WHEN $9 = 1 THEN NULL ELSE lease_owner END,
-        lease_until = CASE WHEN $9 = 1 THEN 0 WHEN lease_until < $14 THEN $14 ELSE lease_until END,
-        updated_at = $7, ended_at = CASE WHEN $6 = 1 THEN $7 ELSE NULL END,
-        min_engine = $10
-    WHERE id = $11 AND lease_epoch = $12 AND last_seq = $13
-    RETURNING signals_in";
+/// What a turn makes of its execution's row, in the order of [`values`]; the first three have to match.
+pub(super) const TURN_COLUMNS: &Columns = &[
+    ("id", Type::Text),
+    ("epoch", Type::Int),
+    ("known_seq", Type::Int),
+    ("status", Type::Text),
+    ("error", Type::Text),
+    ("waiting_for", Type::Text),
+    ("last_seq", Type::Int),
+    ("signals_done", Type::Int),
+    ("own_signals", Type::Int),
+    ("ended", Type::Int),
+    ("at", Type::Int),
+    ("wake_at", Type::Int),
+    ("released", Type::Int),
+    ("min_engine", Type::Int),
+    ("lease_until", Type::Int),
+    ("tells_parent", Type::Int),
+];
+
+/// What turns `r` make of the rows `e` of their executions. An end that the execution above has to hear of is not
+/// written without telling it.
+///
+/// While the lease is held the row stays due as it is, so that whoever finds the lease run out goes on: a value that an
+/// index holds is not changed for nothing. Signals are compared in the row that is updated, so that none is missed.
+pub(super) fn update_from(source: &str) -> String {
+    format!(
+        "UPDATE executions AS e SET
+            status = r.status, error = r.error, waiting_for = r.waiting_for, last_seq = r.last_seq,
+            signals_done = r.signals_done, signals_in = e.signals_in + r.own_signals,
+            wake_at = CASE WHEN r.ended = 1 THEN NULL
+                WHEN e.signals_in + r.own_signals > r.signals_done THEN r.at
+                WHEN r.released = 1 THEN r.wake_at ELSE COALESCE(e.wake_at, r.at) END,
+            lease_owner = CASE WHEN r.released = 1 THEN NULL ELSE e.lease_owner END,
+            lease_until = CASE WHEN r.released = 1 THEN 0
+                WHEN e.lease_until < r.lease_until THEN r.lease_until ELSE e.lease_until END,
+            updated_at = r.at, ended_at = CASE WHEN r.ended = 1 THEN r.at ELSE NULL END,
+            min_engine = r.min_engine
+        FROM {source}
+        WHERE e.id = r.id AND e.lease_epoch = r.epoch AND e.last_seq = r.known_seq
+          AND (r.tells_parent = 1 OR r.ended = 0 OR e.parent_id IS NULL)
+        RETURNING e.id, e.signals_in"
+    )
+}
+
+static UPDATE: LazyLock<[String; 2]> = LazyLock::new(|| {
+    let (sqlite, postgres) = (rows::json_rows(TURN_COLUMNS), rows::arrays(TURN_COLUMNS, 1));
+    [update_from(&sqlite), update_from(&postgres)]
+});
+
+/// Writes turns to the rows of their executions; those that were still theirs, each with the number of its newest signal.
+pub(super) async fn update(tx: &mut Tx, all: Vec<Row<'_>>) -> Result<Vec<(String, i64)>> {
+    let args = rows::args(tx, TURN_COLUMNS, all);
+    Ok(tx.all(either(&UPDATE), &args).await?)
+}
+
+/// A turn that writes nothing but its own execution's rows, on its way into the database.
+pub(super) struct PlainTurn {
+    pub(super) execution_id: String,
+    pub(super) last_seq: i64,
+    pub(super) row: Row<'static>,
+    pub(super) lines: Lines,
+}
+
+impl PlainTurn {
+    /// Its rows; nothing when others are concerned too, or they are too large to be written with others.
+    fn of(store: &Store, claim: &Claim, commit: &Commit<'_>) -> Result<Option<PlainTurn>> {
+        let Commit { workflow, state, events, children, cancels, looks, held_up, .. } = commit;
+        let alone = !(children.is_empty() && cancels.is_empty() && looks.is_empty());
+        if alone || held_up.is_some() || !is_plain(workflow, events, state.status.is_final()) {
+            return Ok(None);
+        }
+        let lines = Lines::of(claim.last_seq, &commit.record(&store.workspace, claim))?;
+        if lines.has_large() {
+            return Ok(None);
+        }
+        let row = values(claim, commit, store.now() + LEASE_MS, None);
+        Ok(Some(PlainTurn {
+            execution_id: claim.execution_id.clone(),
+            last_seq: claim.last_seq_after(commit.events),
+            row: row.into_iter().map(Arg::into_owned).collect(),
+            lines,
+        }))
+    }
+}
+
+/// Whether events concern nothing but the rows of their own execution: no lock, no person, nobody who waits for it.
+pub(super) fn is_plain(workflow: &Workflow, events: &[Event], ended: bool) -> bool {
+    let asks = |step: &Step| {
+        step.approval.is_some() || matches!(step.kind, Kind::Approval(_) | Kind::Ask(_))
+    };
+    if ended {
+        let locks =
+            workflow.lock.is_some() || workflow.steps.iter().any(|step| step.lock.is_some());
+        return !locks && !workflow.steps.iter().any(asks);
+    }
+    let is_of_others = |event: &Event| match event {
+        Event::LockRequested { .. } | Event::LockReleased { .. } => true,
+        event => event.step().and_then(|path| workflow.step_at(path)).is_some_and(asks),
+    };
+    !events.iter().any(is_of_others)
+}
+
+impl Claim {
+    fn last_seq_after(&self, events: &[Event]) -> i64 {
+        self.last_seq + i64::try_from(events.len()).unwrap_or(i64::MAX)
+    }
+}
+
+impl<'t> Commit<'t> {
+    fn record<'r>(&self, workspace: &'r str, claim: &'r Claim) -> Record<'r>
+    where
+        't: 'r,
+    {
+        Record {
+            workspace,
+            execution_id: &claim.execution_id,
+            workflow: self.workflow,
+            state: self.state,
+            events: self.events,
+            at: self.at,
+            worker: &claim.worker,
+        }
+    }
+}
 
 impl Store {
     /// Writes a turn, unless the claim has been lost.
@@ -71,7 +189,18 @@ impl Store {
     /// # Errors
     /// [`Error::Fenced`] when another worker has claimed the execution since.
     pub async fn commit(&self, claim: &Claim, commit: &Commit<'_>) -> Result<Committed> {
-        let last_seq = claim.last_seq + i64::try_from(commit.events.len()).unwrap_or(i64::MAX);
+        if let Some(turn) = PlainTurn::of(self, claim, commit)? {
+            let last_seq = turn.last_seq;
+            // Who is not written together with others is told why by itself.
+            if let Some(signals_in) = self.writer.write(Write::Turn(turn)).await {
+                return Ok(Committed { last_seq, signals_in, due: Vec::new() });
+            }
+        }
+        self.commit_alone(claim, commit).await
+    }
+
+    async fn commit_alone(&self, claim: &Claim, commit: &Commit<'_>) -> Result<Committed> {
+        let last_seq = claim.last_seq_after(commit.events);
         let happened = Happened {
             execution_id: &claim.execution_id,
             events: commit.events,
@@ -79,23 +208,15 @@ impl Store {
             cancels: commit.cancels,
             held_up: commit.held_up,
             ended: commit.state.status.is_final(),
+            worker: &claim.worker,
         };
         let mut tx = self.db.begin().await?;
         let effects = Effects::prepare(&mut tx, &self.workspace, &happened).await?;
-        let lease_until = self.now() + LEASE_MS;
-        let updated = update(&mut tx, claim, commit, last_seq, lease_until, effects.own()).await?;
-        let Some(signals_in) = updated else {
+        let row = values(claim, commit, self.now() + LEASE_MS, Some(effects.own()));
+        let Some((_, signals_in)) = update(&mut tx, vec![row]).await?.pop() else {
             return committed_before(&mut tx, claim, last_seq).await;
         };
-        let record = Record {
-            workspace: &self.workspace,
-            execution_id: &claim.execution_id,
-            workflow: commit.workflow,
-            state: commit.state,
-            events: commit.events,
-            at: commit.at,
-        };
-        record::write(&mut tx, claim.last_seq, &record).await?;
+        record::write(&mut tx, claim.last_seq, &commit.record(&self.workspace, claim)).await?;
         looks::write(&mut tx, &claim.execution_id, commit.looks).await?;
         let workspace = &self.workspace;
         let due = effects.write(&mut tx, workspace, &happened, signals_in, commit.at).await?;
@@ -112,6 +233,7 @@ pub(super) struct Happened<'h> {
     pub(super) cancels: &'h [String],
     pub(super) held_up: Option<bool>,
     pub(super) ended: bool,
+    pub(super) worker: &'h str,
 }
 
 /// What follows from a turn for its own and other executions, beside its own rows.
@@ -130,7 +252,7 @@ impl Effects {
         workspace: &str,
         happened: &Happened<'_>,
     ) -> Result<Effects> {
-        let Happened { execution_id, events, children, cancels, held_up, ended } = *happened;
+        let Happened { execution_id, events, children, cancels, held_up, ended, .. } = *happened;
         let mut desk = Desk::open(tx, workspace, execution_id, events, ended).await?;
         let mut effects =
             Effects { own: Vec::new(), others: BTreeMap::new(), desk: Desk::default() };
@@ -201,7 +323,8 @@ impl Effects {
         let id = happened.execution_id;
         self.desk.write(tx, at).await?;
         insert_signals(tx, id, signals_in - self.own(), at, &self.own).await?;
-        let mut due = child::begin(tx, workspace, id, happened.children, at).await?;
+        let (children, worker) = (happened.children, happened.worker);
+        let mut due = child::begin(tx, workspace, id, children, at, worker).await?;
         for (to, signals) in &self.others {
             if put_signals(tx, workspace, to, at, signals).await? {
                 due.push(to.clone());
@@ -248,40 +371,32 @@ async fn committed_before(tx: &mut Tx, claim: &Claim, last_seq: i64) -> Result<C
     }
 }
 
-async fn update(
-    tx: &mut Tx,
-    claim: &Claim,
+/// The row of a turn. Where those that it concerns hear of it, too, it says how many signals it leaves for itself.
+fn values<'v>(
+    claim: &'v Claim,
     commit: &Commit<'_>,
-    last_seq: i64,
     lease_until: i64,
-    own_signals: i64,
-) -> Result<Option<i64>> {
+    effects: Option<i64>,
+) -> Row<'v> {
     let ended = commit.state.status.is_final();
-    // While the lease is held the row stays due, so that whoever finds the lease run out goes on.
-    let wake_at = if commit.release { commit.wake_at } else { Some(commit.at) };
-    let row: Option<(i64,)> = tx
-        .optional(
-            UPDATE,
-            args![
-                commit.state.status.as_str(),
-                error_text(commit.state),
-                waiting_for(commit.state),
-                last_seq,
-                commit.signals_done,
-                ended,
-                commit.at,
-                wake_at,
-                commit.release || ended,
-                ENGINE,
-                &claim.execution_id,
-                claim.epoch,
-                claim.last_seq,
-                lease_until,
-                own_signals,
-            ],
-        )
-        .await?;
-    Ok(row.map(|(signals_in,)| signals_in))
+    row![
+        &claim.execution_id,
+        claim.epoch,
+        claim.last_seq,
+        commit.state.status.as_str(),
+        error_text(commit.state),
+        waiting_for(commit.state),
+        claim.last_seq_after(commit.events),
+        commit.signals_done,
+        effects.unwrap_or_default(),
+        ended,
+        commit.at,
+        commit.wake_at,
+        commit.release || ended,
+        ENGINE,
+        lease_until,
+        effects.is_some(),
+    ]
 }
 
 pub(super) fn error_text(state: &State) -> Option<String> {

@@ -24,6 +24,7 @@ use super::{
     DRAIN, SET_ASIDE_MS, Shared, hear,
     leases::{FRESH, Held, Renewal},
     looks,
+    permits::{self, Permits},
 };
 use crate::{
     bell::Ring,
@@ -59,6 +60,7 @@ pub(super) struct Drive {
     looked: Vec<(String, Look)>,
     to_call: Vec<Call>,
     wake_at: Option<i64>,
+    permits: Permits,
     out: JoinSet<(String, Outcome)>,
     cancels: HashMap<String, CancellationToken>,
     /// Whether the execution above knows that a person or a lock is waited for.
@@ -93,6 +95,15 @@ enum Error {
     Unreachable(tool_servers::Error),
     #[error("this worker has not the tool servers it was started with, configured the same: {0}")]
     Elsewhere(String),
+}
+
+impl From<permits::Error> for Error {
+    fn from(err: permits::Error) -> Error {
+        match err {
+            permits::Error::Store(err) => Error::Store(err),
+            permits::Error::History(err) => Error::History(err),
+        }
+    }
 }
 
 /// Drives an execution that was claimed.
@@ -181,9 +192,10 @@ impl Drive {
         claim: Claim,
         (held_at, held): (Moment, Held),
         workflow: Arc<Workflow>,
-        (state, family): (State, Family),
+        (mut state, family): (State, Family),
         signals_done: i64,
     ) -> Drive {
+        let permits = Permits::new(shared, &workflow, &mut state);
         Drive {
             shared: Arc::clone(shared),
             is_held_up: state.is_held_up(),
@@ -197,13 +209,14 @@ impl Drive {
             looked: Vec::new(),
             to_call: Vec::new(),
             wake_at: None,
+            permits,
             out: JoinSet::new(),
             cancels: HashMap::new(),
             stopped: BTreeSet::new(),
             held_at: watch::Sender::new(held_at),
             _held: held,
             renewals: shared.leases.listen(),
-            rings: shared.bell.listen(),
+            rings: shared.bell.listen_for_due(),
         }
     }
 
@@ -230,7 +243,10 @@ impl Drive {
         }
         loop {
             let due = self.wake_at.is_some_and(|at| at <= self.shared.store.now());
-            let changed = self.heard || !self.happened.is_empty() || !self.looked.is_empty();
+            let changed = self.heard
+                || self.permits.is_rung
+                || !self.happened.is_empty()
+                || !self.looked.is_empty();
             if (changed || due || self.out.is_empty()) && self.turn().await? {
                 return Ok(());
             }
@@ -246,10 +262,12 @@ impl Drive {
         let (mut happened, looked) = (mem::take(&mut self.happened), mem::take(&mut self.looked));
         happened.extend(looks::begun(&mut self.state, &self.workflow, &looked));
         let id = self.claim.execution_id.clone();
-        let turn = advance(&self.workflow, &mut self.state, &id, happened, now)?;
+        let mut turn = advance(&self.workflow, &mut self.state, &id, happened, now)?;
+        let standing = (&*self.workflow, &mut self.state);
+        self.permits.go_on(&self.shared, &self.claim, standing, &mut turn, now).await?;
         let looks = looks::keep(&mut self.state, &self.workflow, looked);
         let release = self.out.is_empty() && turn.calls.is_empty() && !turn.is_unfinished;
-        self.wake_at = turn.wake_at;
+        self.wake_at = self.permits.wake_at(turn.wake_at);
         let children = self.prepare(&turn.children, now).await?;
         let stops = self.to_stop(&turn.cancels);
         let is_news = !turn.events.is_empty() || !stops.is_empty() || !looks.is_empty();
@@ -322,6 +340,7 @@ impl Drive {
         self.shared.bell.ring(Ring::Moved(Arc::clone(&id)));
         if release {
             self.shared.wake(self.wake_at);
+            self.permits.left_alone(&self.shared, &self.claim.execution_id).await;
         }
         if self.state.status.is_final() {
             self.shared.dismiss(&self.claim.execution_id);
@@ -433,6 +452,7 @@ impl Drive {
             }
             ring = self.rings.recv() => {
                 if self.is_for_us(&ring) {
+                    self.permits.is_rung = self.permits.waits;
                     self.listen().await?;
                 }
             }
@@ -495,6 +515,7 @@ impl Drive {
         // Tasks catch their own panics, and are aborted only together with this drive.
         let Ok((step, outcome)) = ended else { return };
         self.cancels.remove(&step);
+        self.permits.came_home(&step);
         let says_so = self.says_repeatable(&step);
         if let Outcome::NotDone(said) = &outcome {
             let look = looks::look(&self.state, &step, said, self.shared.store.now());
@@ -525,6 +546,7 @@ impl Drive {
         }
         let looks = looks::keep(&mut self.state, &self.workflow, looked);
         self.wake_at = Some(now);
+        self.permits.give_back(&self.shared, &self.claim).await?;
         let written = Written { events: &events, children: &[], cancels: &[], looks: &looks };
         self.commit(written, now, true).await
     }
@@ -654,7 +676,7 @@ fn panicked() -> Outcome {
 
 /// A database that is gone, full or locked keeps nothing from being done: what it is asked is asked again.
 /// A worker that is to stop asks for a bounded time.
-async fn patiently<T, F>(shared: &Shared, ask: impl Fn() -> F) -> Result<T, store::Error>
+pub(super) async fn patiently<T, F>(shared: &Shared, ask: impl Fn() -> F) -> Result<T, store::Error>
 where
     F: Future<Output = Result<T, store::Error>>,
 {

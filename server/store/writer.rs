@@ -1,0 +1,214 @@
+//! Group commit: turns that wait while others are being written share one transaction.
+//!
+//! A turn that comes when nothing is under way is written at once. A turn that is not written with its group, because its
+//! claim was lost or because the group failed, is handed back: whoever brought it writes it alone, and is told then what
+//! was wrong with it. So no turn suffers from its neighbours, and a group needs no answers of its own.
+
+mod postgres;
+mod sqlite;
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+use windlass_engine::Workflow;
+
+use super::{Result, db::Db, execution::Start, record::Lines, turn::PlainTurn};
+
+/// How many turns share a transaction at most.
+const MOST_TURNS: usize = 256;
+
+/// How large a transaction gets, about, in bytes.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many revisions are remembered to be in the database.
+const MOST_REVISIONS: usize = 4_096;
+
+/// What can be written together with others.
+pub(super) enum Write {
+    Turn(PlainTurn),
+    Start(Start),
+}
+
+/// The one place where turns are put together; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Writer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    db: Db,
+    /// How many groups may be under way at once.
+    most_groups: usize,
+    queue: Mutex<Queue>,
+    /// The hashes of revisions whose rows are there: they are never removed.
+    revisions: Mutex<HashSet<String>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    under_way: usize,
+}
+
+struct Waiting {
+    write: Write,
+    /// The number of its newest signal, once it is written; closed when it was not.
+    written: oneshot::Sender<i64>,
+}
+
+/// What was written of a group: for each execution the number of its newest signal.
+type Passed = Vec<(String, i64)>;
+
+impl Write {
+    fn execution_id(&self) -> &str {
+        match self {
+            Write::Turn(turn) => &turn.execution_id,
+            Write::Start(start) => start.lines.execution_id(),
+        }
+    }
+
+    fn lines(&self) -> &Lines {
+        match self {
+            Write::Turn(turn) => &turn.lines,
+            Write::Start(start) => &start.lines,
+        }
+    }
+}
+
+impl Writer {
+    /// Writes to this database.
+    pub(super) fn new(db: Db) -> Writer {
+        let most_groups = match db {
+            // It has one writer at a time.
+            Db::Sqlite { .. } => 1,
+            Db::Postgres(_) => 2,
+        };
+        let (queue, revisions) = (Mutex::default(), Mutex::default());
+        Writer { inner: Arc::new(Inner { db, most_groups, queue, revisions }) }
+    }
+
+    /// Writes it, alone or with others that wait: the number of the execution's newest signal. `None` when it was not
+    /// written, or nobody knows whether it was.
+    pub(super) async fn write(&self, write: Write) -> Option<i64> {
+        let (written, answer) = oneshot::channel();
+        let group = {
+            let mut queue = self.inner.queue();
+            queue.waiting.push_back(Waiting { write, written });
+            if queue.under_way < self.inner.most_groups { queue.next_group() } else { None }
+        };
+        if let Some(group) = group {
+            let inner = Arc::clone(&self.inner);
+            // Not in the caller's own future: it may be dropped, and others wait for the same transaction.
+            tokio::spawn(async move { inner.work_off(group).await });
+        }
+        answer.await.ok()
+    }
+
+    /// Whether the rows of these revisions are known to be there.
+    pub(super) fn knows<'w>(&self, mut revisions: impl Iterator<Item = &'w Workflow>) -> bool {
+        let known = lock(&self.inner.revisions);
+        revisions.all(|workflow| known.contains(&workflow.hash))
+    }
+
+    /// Remembers that the rows of these revisions are there.
+    pub(super) fn learn<'w>(&self, revisions: impl Iterator<Item = &'w Workflow>) {
+        let mut known = lock(&self.inner.revisions);
+        if MOST_REVISIONS <= known.len() {
+            known.clear();
+        }
+        known.extend(revisions.map(|workflow| workflow.hash.clone()));
+    }
+}
+
+impl Inner {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
+    }
+
+    /// Writes one group after the other until nobody waits any more.
+    async fn work_off(&self, mut group: Vec<Waiting>) {
+        // Also when it panics: those who wait are told, and others may go on.
+        let _under_way = UnderWay(self);
+        loop {
+            let (writes, answers): (Vec<Write>, Vec<oneshot::Sender<i64>>) =
+                group.into_iter().map(|waiting| (waiting.write, waiting.written)).unzip();
+            match self.write(&writes).await {
+                Ok(passed) => tell(&writes, answers, passed),
+                Err(err) => tracing::debug!("{} turns are written one by one: {err}", writes.len()),
+            }
+            let mut queue = self.queue();
+            queue.under_way -= 1;
+            match queue.next_group() {
+                Some(next) => group = next,
+                None => {
+                    queue.under_way += 1;
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn write(&self, writes: &[Write]) -> Result<Passed> {
+        match &self.db {
+            Db::Sqlite { .. } => sqlite::write(&self.db, writes).await,
+            Db::Postgres(_) => postgres::write(&self.db, writes).await,
+        }
+    }
+}
+
+/// Gives the place of a group back.
+struct UnderWay<'i>(&'i Inner);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.under_way -= 1;
+        if queue.under_way == 0 {
+            // There are some only when writing them has panicked: each is written alone then.
+            queue.waiting.clear();
+        }
+    }
+}
+
+impl Queue {
+    /// Takes those that have waited longest, each execution once: of two turns of one, at most one is not outdated.
+    fn next_group(&mut self) -> Option<Vec<Waiting>> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let (mut group, mut later) = (Vec::new(), VecDeque::new());
+        let (mut bytes, mut seen) = (0, HashSet::new());
+        while let Some(next) = self.waiting.pop_front() {
+            if !seen.insert(next.write.execution_id().to_owned()) {
+                later.push_back(next);
+                continue;
+            }
+            bytes += next.write.lines().bytes();
+            group.push(next);
+            if MOST_TURNS <= group.len() || MOST_BYTES <= bytes {
+                break;
+            }
+        }
+        later.append(&mut self.waiting);
+        self.waiting = later;
+        self.under_way += 1;
+        Some(group)
+    }
+}
+
+fn tell(writes: &[Write], answers: Vec<oneshot::Sender<i64>>, passed: Passed) {
+    let passed: std::collections::HashMap<String, i64> = passed.into_iter().collect();
+    for (write, answer) in writes.iter().zip(answers) {
+        if let Some(signals_in) = passed.get(write.execution_id()) {
+            // Whoever asked may have gone.
+            _ = answer.send(*signals_in);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
