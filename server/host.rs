@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::{sync::broadcast::error::RecvError, task::JoinHandle, time::Instant};
+use tokio::{sync::broadcast::error::RecvError, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -29,8 +29,8 @@ type Tasks = Arc<Mutex<Vec<JoinHandle<()>>>>;
 /// Rings that come within this time of each other share a notification.
 const COALESCE: Duration = Duration::from_millis(5);
 
-/// As long as nothing is due: those who only watch can wait a little longer.
-const COALESCE_MOVES: Duration = Duration::from_millis(25);
+/// How long nobody is notified after a notification: each of them is a transaction.
+const REST: Duration = Duration::from_millis(20);
 
 /// How many of its own rings a process waits to hear back, to pass them by.
 const ECHOES: usize = 4_096;
@@ -268,21 +268,16 @@ impl Parts {
                 Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return,
             };
-            let began = Instant::now();
-            loop {
-                let is_due = rings.iter().any(|ring| matches!(ring, Ring::Due(_)));
-                let until = began + if is_due { COALESCE } else { COALESCE_MOVES };
-                match tokio::time::timeout_at(until, own.recv()).await {
-                    Ok(Ok(ring)) => _ = rings.insert(ring),
-                    Ok(Err(RecvError::Lagged(_))) => {}
-                    Ok(Err(RecvError::Closed)) | Err(_) => break,
-                }
+            tokio::time::sleep(COALESCE).await;
+            while let Ok(ring) = own.try_recv() {
+                rings.insert(ring);
             }
             let rings: Vec<_> = rings.into_iter().collect();
             echoes.expect(&rings);
             if let Err(err) = self.store.notify(&rings).await {
                 tracing::debug!("other processes were not told: {err}");
             }
+            tokio::time::sleep(REST).await;
         }
     }
 

@@ -32,6 +32,7 @@ use crate::{
     clock::Moment,
     config::WorkerSettings,
     driver::{Letter, LetterBox, Own},
+    fault,
     limits::TURNS,
     pins::Pins,
     revisions::Revisions,
@@ -132,7 +133,7 @@ impl Worker {
     /// Says in the end what it could not serve: the `tool_servers` texts of those executions.
     pub async fn run(mut self, idle: Option<Duration>) -> Vec<String> {
         let renewing = [self.shared.leases.keep_renewed(), self.shared.presence.keep()];
-        let mut rings = self.shared.bell.listen_for_due();
+        let mut rings = self.shared.bell.listen();
         let mut driving = JoinSet::new();
         let mut busy_at = Instant::now();
         // Only what was rung, is timed, or has a place again is looked for: who starts in place asks nothing of others.
@@ -217,6 +218,7 @@ impl Worker {
                     return found;
                 }
                 Ok(claims) => {
+                    fault::point("after_claim");
                     found = true;
                     for (claim, place) in claims.into_iter().zip(places) {
                         let shared = Arc::clone(&self.shared);

@@ -29,7 +29,7 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Starts a command that serves HTTP, and waits until it says where.
+    /// Starts `windlass serve --http`, however it is wrapped, and waits until it says where.
     pub fn start(command: &mut Command) -> HttpServer {
         let process = Running::start(command);
         let address = process.stderr_line(SOON, "the address it listens on", address_in);
@@ -147,7 +147,14 @@ impl Project {
 
     /// Starts `windlass serve --http` on a port of its choice, and waits until it says which.
     pub fn serve_http(&self) -> HttpServer {
-        HttpServer::start(&mut self.command(&["serve", "--http", "127.0.0.1:0"]))
+        self.serve_http_with(&[])
+    }
+
+    /// The same, with variables of its own.
+    pub fn serve_http_with(&self, variables: &[(&str, &str)]) -> HttpServer {
+        let mut command = self.command(&["serve", "--http", "127.0.0.1:0"]);
+        command.envs(variables.iter().copied());
+        HttpServer::start(&mut command)
     }
 
     /// The ids of the detached workers that live for this project, or for a demonstration that it started.

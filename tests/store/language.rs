@@ -417,7 +417,7 @@ on_both! {
         let (mut above, mut below) = family(&store, None, &asking()).await;
         let id = below.claim.execution_id.clone();
         let again = Child {
-            step: "below".into(), execution_id: id.clone(), workflow: "asking".into(), input: Arc::default(),
+            step: "below".into(), execution_id: id.clone(), workflow: "asking".into(), input: Arc::default(), goes_on: false,
         };
         let again = [child(&above, &again, &asking())];
         let turn = above.advance(store.now(), vec![]);
