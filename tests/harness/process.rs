@@ -145,16 +145,6 @@ impl Running {
         signal(self.child.id(), rustix::process::Signal::TERM);
     }
 
-    /// Freezes it: it does nothing, and nobody sees that it will not, until it is thawed.
-    pub fn freeze(&self) {
-        signal(self.child.id(), rustix::process::Signal::STOP);
-    }
-
-    /// Lets it go on as if no time had passed.
-    pub fn thaw(&self) {
-        signal(self.child.id(), rustix::process::Signal::CONT);
-    }
-
     /// Interrupts it, as Ctrl-C does, and waits until it has ended.
     pub fn interrupt(&mut self, deadline: Duration) -> ExitStatus {
         signal(self.child.id(), rustix::process::Signal::INT);

@@ -90,14 +90,14 @@ fn a_server_without_a_connection_for_its_lock_works_by_its_leases() {
 fn a_frozen_server_that_was_replaced_writes_nothing_and_calls_nothing_more(scene: &Scene) {
     let (first, second) = (scene.project.serve_http(), scene.project.serve_http());
     let id = begin_to_nap(scene, &first, 1_500);
-    first.process.freeze();
+    first.process.pause();
     // As if it had been frozen for longer than a lease.
     scene.let_leases_run_out();
     let ended = settled(&mut client(&second), &id);
     assert_eq!(ended["output"], json!({ "counted": 2 }), "{ended:#}");
     let events = "SELECT COUNT(*) FROM events WHERE execution_id = (SELECT id FROM executions ORDER BY created_at LIMIT 1)";
     let before = scene.number(events);
-    first.process.thaw();
+    first.process.resume();
     // Its nap is over by now. It drives something new, with whatever it has still to do before that.
     let other = json!({ "file": scene.ledger("other"), "ms": 1_000 });
     let other = begin(&mut client(&first), "slow", other);
