@@ -1,17 +1,24 @@
 //! Workers whose locks vanish, and sessions that replicas share.
 
-use windlass::store::{Missing, SessionRow};
+use windlass::store::{Missing, Presence, SessionRow};
 
 use super::*;
+
+/// A worker that shows its lock; `None` on SQLite.
+async fn appear(store: &Store, worker: &str) -> Option<Presence> {
+    let mut presence = store.presence(worker).await.unwrap()?;
+    presence.appear().await.unwrap();
+    Some(presence)
+}
 
 on_both! {
     async fn the_leases_of_a_worker_whose_lock_is_missing_can_be_ended(database) {
         let (store, other) = (database.open().await, database.open().await);
-        let Some(mut watcher) = other.appear("worker_2").await.unwrap() else {
+        let Some(mut watcher) = appear(&other, "worker_2").await else {
             assert!(!database.is_postgres(), "only SQLite knows no locks");
             return;
         };
-        let mut worker = store.appear("worker_1").await.unwrap().unwrap();
+        let mut worker = appear(&store, "worker_1").await.unwrap();
         create_due(&store, "exec_1").await;
         assert!(watcher.look().await.unwrap().due);
         claim(&store, "worker_1").await;
@@ -35,14 +42,14 @@ on_both! {
 
     async fn a_worker_that_came_back_or_is_not_watched_loses_nothing(database) {
         let store = database.open().await;
-        let Some(worker) = store.appear("worker_1").await.unwrap() else { return };
+        let Some(worker) = appear(&store, "worker_1").await else { return };
         let key = database.number("SELECT lock_key FROM workers").await;
         let missing = |key| Missing { worker: "worker_1".into(), key };
         create_due(&store, "exec_1").await;
         let held = claim(&store, "worker_1").await;
         assert_eq!(store.take_over(&missing(key)).await.unwrap(), 0, "its lock is there");
         drop(worker);
-        let mut again = store.appear("worker_1").await.unwrap().unwrap();
+        let mut again = appear(&store, "worker_1").await.unwrap();
         assert_eq!(store.take_over(&missing(key)).await.unwrap(), 0, "it has another lock by now");
         assert!(again.look().await.unwrap().missing.is_empty());
         store.withdraw("worker_1").await.unwrap();
