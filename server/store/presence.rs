@@ -64,11 +64,11 @@ const LOOK: &str = "WITH held AS MATERIALIZED (
           AND min_engine <= $5)";
 
 impl Store {
-    /// Takes a lock for a worker and says so in its row; `None` on SQLite, which knows no such locks.
+    /// Takes a lock for a worker, which nobody knows of yet; `None` on SQLite, which knows no such locks.
     ///
     /// # Errors
     /// When no connection can be made.
-    pub async fn appear(&self, worker: &str) -> Result<Option<Presence>> {
+    pub async fn presence(&self, worker: &str) -> Result<Option<Presence>> {
         let Some(options) = self.direct_options()? else { return Ok(None) };
         let appearing = async {
             // One connection, which is only ever replaced as a whole: with it goes the lock.
@@ -85,10 +85,6 @@ impl Store {
             if !is_locked {
                 return Err(sqlx::Error::WorkerCrashed);
             }
-            let row = "INSERT INTO workers (id, workspace, started_at, seen_at, lock_key) VALUES ($1, $2, $3, $3, $4)
-                       ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key";
-            let row = sqlx::query(row).bind(worker).bind(&*self.workspace).bind(self.now());
-            row.bind(key).execute(&mut listener).await?;
             let (store, worker) = (self.clone(), worker.to_owned());
             Ok(Presence { listener, store, worker, key, backend })
         };
@@ -149,6 +145,19 @@ impl Store {
 }
 
 impl Presence {
+    /// Names the lock in the worker's row: from here on others look for it. Waits for whoever takes over just now.
+    ///
+    /// # Errors
+    /// When it cannot be said whether the row names it.
+    pub async fn appear(&mut self) -> Result<()> {
+        let sql = "INSERT INTO workers (id, workspace, started_at, seen_at, lock_key) VALUES ($1, $2, $3, $3, $4)
+                   ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key";
+        let query = sqlx::query(sql).bind(&self.worker).bind(&*self.store.workspace);
+        let query = query.bind(self.store.now()).bind(self.key);
+        in_time(query.execute(&mut self.listener)).await?;
+        Ok(())
+    }
+
     /// Looks around, which shows that the lock holds.
     ///
     /// # Errors
