@@ -58,7 +58,10 @@ use self::{
     lease::LEASE_MS,
     writer::Writer,
 };
-use crate::{clock::Moment, config::Synchronous};
+use crate::{
+    clock::{self, Moment},
+    config::Synchronous,
+};
 
 /// Events whose JSON is longer have a row of their own, so that reading a history's outline stays cheap. In bytes.
 const INLINE_LIMIT: usize = 64 * 1024;
@@ -368,7 +371,7 @@ impl Store {
     #[must_use]
     pub fn now(&self) -> i64 {
         match &self.db {
-            Db::Sqlite { .. } => crate::clock::now(),
+            Db::Sqlite { .. } => clock::now(),
             // This machine's wall clock is not asked: somebody may set it.
             Db::Postgres(_) => Moment::now().millis() + self.offset.load(Ordering::Relaxed),
         }
@@ -385,7 +388,7 @@ impl Store {
             let row: Option<(i64,)> = self.db.optional(sql, args![]).await?;
             let middle = before + (Moment::now().millis() - before) / 2;
             if let Some((now,)) = row {
-                self.offset.store(now - middle, Ordering::Relaxed);
+                self.offset.store(now + clock::database_jump() - middle, Ordering::Relaxed);
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
     time::Instant,
 };
@@ -28,10 +28,11 @@ use windlass_engine::{MAX_VALUE_DEPTH, StepError};
 pub use self::outgoing::Outgoing;
 use self::{drive::Drive, leases::Leases, presence::Presence};
 use crate::{
-    bell::{Bell, Ring},
+    bell::Bell,
     clock::Moment,
     config::WorkerSettings,
     driver::{Letter, LetterBox, Own},
+    fault,
     limits::TURNS,
     pins::Pins,
     revisions::Revisions,
@@ -164,7 +165,7 @@ impl Worker {
                     driving.spawn(self.taken_over(letter));
                     false
                 }
-                () = next_due(&mut rings) => true,
+                _ = rings.recv() => true,
                 () = self.shared.presence.due() => true,
                 Some(ended) = driving.join_next() => {
                     report(ended);
@@ -217,6 +218,7 @@ impl Worker {
                     return found;
                 }
                 Ok(claims) => {
+                    fault::point("after_claim");
                     found = true;
                     for (claim, place) in claims.into_iter().zip(places) {
                         let shared = Arc::clone(&self.shared);
@@ -316,11 +318,6 @@ fn too_deep() -> StepError {
         "it did its work, but its result is nested more than {MAX_VALUE_DEPTH} levels deep and cannot be kept"
     );
     StepError::permanent("result_too_deep", message)
-}
-
-/// Rings that something moved are for those who watch, not for the one who moves it.
-async fn next_due(rings: &mut broadcast::Receiver<Ring>) {
-    while let Ok(Ring::Moved(_)) = rings.recv().await {}
 }
 
 async fn drain(mut driving: JoinSet<()>) {

@@ -51,6 +51,11 @@ impl Scene {
         Scene { project: project.with_env("GITHUB_TOKEN", "a-token-of-the-tests"), database }
     }
 
+    /// Where its executions live.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
     /// A file in which calls are counted.
     pub(crate) fn ledger(&self, name: &str) -> PathBuf {
         self.project.path().join(format!("{name}.ledger"))

@@ -268,6 +268,7 @@ macro_rules! on_both {
 
 mod language;
 mod limits;
+mod turns;
 mod workers;
 
 on_both! {

@@ -12,6 +12,7 @@ use crate::{
     children::{self, Family},
     clock::Moment,
     driver::{HandOver, Place},
+    fault,
     store::{Created, NewExecution},
 };
 
@@ -89,7 +90,10 @@ impl App {
             worker,
             priority: request.priority.unwrap_or(workflow.config.priority).rank(),
         };
-        let claim = match self.inner.store.create(&new).await? {
+        fault::point("before_create");
+        let created = self.inner.store.create(&new).await?;
+        fault::point("after_create");
+        let claim = match created {
             Created::New(claim) => claim,
             Created::Known(id) => {
                 self.inner.driver.adopt(&id);
@@ -100,6 +104,7 @@ impl App {
                 return Err(Error::KeyReused { key, execution_id });
             }
         };
+        let begun = self.begun(&new);
         for due in claim.iter().flat_map(|claim| &claim.due).filter(|due| **due != id) {
             self.inner.bell.ring(Ring::Due(due.as_str().into()));
         }
@@ -122,7 +127,10 @@ impl App {
                 self.inner.driver.ensure().await;
             }
         }
-        self.status(&id, Detail::Steps).await
+        match begun {
+            Some(begun) => Ok(begun),
+            None => self.status(&id, Detail::Steps).await,
+        }
     }
 
     /// Every other workflow that an execution may run, at whatever depth, as it is now; by name.

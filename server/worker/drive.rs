@@ -9,11 +9,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use tokio::{
-    sync::{broadcast, watch},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use windlass_engine::{
     Call, Child, Event, INTERRUPTED, Look, OnUncertain, State, StepError, ToolName,
@@ -27,7 +23,7 @@ use super::{
     permits::{self, Permits},
 };
 use crate::{
-    bell::Ring,
+    bell::{Ear, Ring},
     children::{self, Family},
     clock::Moment,
     driver::HandOver,
@@ -71,7 +67,7 @@ pub(super) struct Drive {
     held_at: watch::Sender<Moment>,
     _held: Held,
     renewals: watch::Receiver<Renewal>,
-    rings: broadcast::Receiver<Ring>,
+    rings: Ear,
 }
 
 /// What a turn writes.
@@ -196,6 +192,7 @@ impl Drive {
         signals_done: i64,
     ) -> Drive {
         let permits = Permits::new(shared, &workflow, &mut state);
+        let due = Ring::Due(claim.execution_id.as_str().into());
         Drive {
             shared: Arc::clone(shared),
             is_held_up: state.is_held_up(),
@@ -216,7 +213,7 @@ impl Drive {
             held_at: watch::Sender::new(held_at),
             _held: held,
             renewals: shared.leases.listen(),
-            rings: shared.bell.listen(),
+            rings: shared.bell.listen_for(due),
         }
     }
 
@@ -326,6 +323,9 @@ impl Drive {
             release,
         };
         fault::point("before_commit");
+        if release {
+            fault::point("before_release");
+        }
         let Committed { last_seq, signals_in, due } =
             patiently(&self.shared, || self.shared.store.commit(&self.claim, &commit)).await?;
         fault::point("after_commit");
@@ -338,6 +338,9 @@ impl Drive {
         }
         let id: Arc<str> = self.claim.execution_id.as_str().into();
         self.shared.bell.ring(Ring::Moved(Arc::clone(&id)));
+        if release || self.state.status.is_final() {
+            self.shared.bell.ring(Ring::Settled(Arc::clone(&id)));
+        }
         if release {
             self.shared.wake(self.wake_at);
             self.permits.left_alone(&self.shared, &self.claim.execution_id).await;
@@ -450,11 +453,9 @@ impl Drive {
                     self.note(ended);
                 }
             }
-            ring = self.rings.recv() => {
-                if self.is_for_us(&ring) {
-                    self.permits.is_rung = self.permits.waits;
-                    self.listen().await?;
-                }
+            () = self.rings.rung() => {
+                self.permits.is_rung = self.permits.waits;
+                self.listen().await?;
             }
             changed = self.renewals.changed() => {
                 if changed.is_ok() {
@@ -465,14 +466,6 @@ impl Drive {
             () = stop.cancelled() => return Ok(true),
         }
         Ok(false)
-    }
-
-    fn is_for_us(&self, ring: &Result<Ring, broadcast::error::RecvError>) -> bool {
-        match ring {
-            Ok(Ring::Due(id)) => **id == *self.claim.execution_id,
-            Ok(Ring::Moved(_)) => false,
-            Err(_) => true,
-        }
     }
 
     /// Reads the signals that came in.
