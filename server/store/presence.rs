@@ -4,7 +4,7 @@
 //! takes over from a worker deletes that row in the same transaction, so that a worker which comes back with another
 //! lock waits until it is known what it lost.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::atomic::Ordering, time::Duration};
 
 use sqlx::{
     Row,
@@ -13,7 +13,7 @@ use sqlx::{
 
 use super::{
     ENGINE, Error, Result, Store,
-    db::{Db, args},
+    db::{Db, STATEMENTS, args},
     lease::LEASE_MS,
 };
 
@@ -159,6 +159,7 @@ impl Presence {
     /// # Errors
     /// When the connection or the lock is lost.
     pub async fn look(&mut self) -> Result<Seen> {
+        STATEMENTS.fetch_add(1, Ordering::Relaxed);
         let query = sqlx::query(LOOK).bind(&*self.store.workspace).bind(&self.worker);
         let query = query.bind(self.key).bind(self.store.now()).bind(ENGINE);
         let rows = in_time(query.fetch_all(&mut self.listener)).await?;
@@ -181,6 +182,7 @@ impl Presence {
     /// # Errors
     /// When the connection is lost.
     pub async fn confirm(&mut self) -> Result<()> {
+        STATEMENTS.fetch_add(1, Ordering::Relaxed);
         let query = sqlx::query("SELECT pg_backend_pid()");
         let row: PgRow = in_time(query.fetch_one(&mut self.listener)).await?;
         let backend: i32 = row.try_get(0)?;
