@@ -269,6 +269,7 @@ macro_rules! on_both {
 
 mod language;
 mod limits;
+mod presence;
 mod replay;
 mod turns;
 mod workers;

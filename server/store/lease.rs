@@ -101,6 +101,21 @@ macro_rules! next {
     };
 }
 
+/// Whether anything of a priority can be claimed. The order says which index leads to it: without one, a plan that is
+/// made for any time reads the whole table.
+macro_rules! found {
+    ($priority:literal, $refused:literal) => {
+        concat!(
+            "SELECT * FROM (SELECT CAST(1 AS BIGINT) AS due FROM executions
+                WHERE workspace = $1 AND priority = ",
+            $priority,
+            " AND wake_at <= $2 AND lease_until <= $2 AND min_engine <= $3 AND tool_servers NOT IN (",
+            $refused,
+            ") ORDER BY wake_at LIMIT 1) AS found"
+        )
+    };
+}
+
 /// One probe for each priority. The first `$8` of those that are due longest come before all others.
 ///
 /// While a lease is held, `wake_at` is its end: what is driven is not among the rows that are due, and nobody passes
@@ -211,12 +226,22 @@ impl Store {
 
     async fn is_due(&self, now: i64, refused: &[String]) -> Result<bool> {
         const DUE: Sql = Sql::Each {
-            sqlite: "SELECT 1 AS due FROM executions
-                WHERE workspace = $1 AND priority IN (1, 0, -1) AND wake_at <= $2 AND lease_until <= $2 AND min_engine <= $3
-                  AND tool_servers NOT IN (SELECT value FROM json_each($4)) LIMIT 1",
-            postgres: "SELECT 1::BIGINT AS due FROM executions
-                WHERE workspace = $1 AND priority IN (1, 0, -1) AND wake_at <= $2 AND lease_until <= $2 AND min_engine <= $3
-                  AND tool_servers NOT IN (SELECT json_array_elements_text($4::json)) LIMIT 1",
+            sqlite: concat!(
+                found!("1", "SELECT value FROM json_each($4)"),
+                " UNION ALL ",
+                found!("0", "SELECT value FROM json_each($4)"),
+                " UNION ALL ",
+                found!("-1", "SELECT value FROM json_each($4)"),
+                " LIMIT 1"
+            ),
+            postgres: concat!(
+                found!("1", "SELECT json_array_elements_text($4::json)"),
+                " UNION ALL ",
+                found!("0", "SELECT json_array_elements_text($4::json)"),
+                " UNION ALL ",
+                found!("-1", "SELECT json_array_elements_text($4::json)"),
+                " LIMIT 1"
+            ),
         };
         let refused = serde_json::json!(refused).to_string();
         let row: Option<(i64,)> =

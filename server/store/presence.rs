@@ -58,10 +58,15 @@ const LOOK: &str = "WITH held AS MATERIALIZED (
     UNION ALL
     SELECT w.id, w.lock_key FROM workers w
     WHERE w.workspace = $1 AND w.lock_key IS NOT NULL AND w.lock_key NOT IN (SELECT key FROM held)
-    UNION ALL
-    SELECT 'due', 0 WHERE EXISTS (
-        SELECT 1 FROM executions WHERE workspace = $1 AND priority IN (-1, 0, 1) AND wake_at <= $4 AND lease_until <= $4
-          AND min_engine <= $5)";
+    UNION ALL SELECT * FROM (SELECT 'due', 0::BIGINT FROM executions
+        WHERE workspace = $1 AND priority = 1 AND wake_at <= $4 AND lease_until <= $4 AND min_engine <= $5
+        ORDER BY wake_at LIMIT 1) AS high
+    UNION ALL SELECT * FROM (SELECT 'due', 0::BIGINT FROM executions
+        WHERE workspace = $1 AND priority = 0 AND wake_at <= $4 AND lease_until <= $4 AND min_engine <= $5
+        ORDER BY wake_at LIMIT 1) AS normal
+    UNION ALL SELECT * FROM (SELECT 'due', 0::BIGINT FROM executions
+        WHERE workspace = $1 AND priority = -1 AND wake_at <= $4 AND lease_until <= $4 AND min_engine <= $5
+        ORDER BY wake_at LIMIT 1) AS low";
 
 impl Store {
     /// Takes a lock for a worker, which nobody knows of yet; `None` on SQLite, which knows no such locks.

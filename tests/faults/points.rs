@@ -147,8 +147,11 @@ fn dies(scene: &Scene, workflow: &str, (point, count): (&str, u32), told: &Mutex
         }
     };
     if was_killed {
-        let expire =
-            format!("UPDATE executions SET lease_until = 0 WHERE workspace = '{}'", walk.workspace);
+        let expire = format!(
+            "UPDATE executions SET lease_until = 0, wake_at = 0
+             WHERE workspace = '{}' AND lease_owner IS NOT NULL",
+            walk.workspace
+        );
         Observer::at(scene.database()).execute(&expire);
         let mut other = walk.serve(None);
         if let Err(lost) = walk.to_the_end(&mut other) {

@@ -58,7 +58,7 @@ fn who_comes_back_commits_nothing_even_if_who_took_over_has_died(scene: &Scene) 
     eventually(SOON, "the call", || (!ledger::effects(&file).is_empty()).then_some(()));
     first.process.pause();
 
-    let expire = "UPDATE executions SET lease_until = 0";
+    let expire = "UPDATE executions SET lease_until = 0, wake_at = 0 WHERE lease_owner IS NOT NULL";
     observer.execute(expire);
     let mut second = scene.project.serve_http_with(&[("WINDLASS_FAULT", "after_claim:1")]);
     assert!(!second.process.ended(SOON).success());
