@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use windlass_engine::Workflow;
 
 use super::{Result, db::Db, execution::Start, record::Lines, turn::PlainTurn};
+use crate::fault;
 
 /// How many turns share a transaction at most.
 const MOST_TURNS: usize = 256;
@@ -135,7 +136,10 @@ impl Inner {
         loop {
             let (writes, answers): (Vec<Write>, Vec<oneshot::Sender<i64>>) =
                 group.into_iter().map(|waiting| (waiting.write, waiting.written)).unzip();
-            match self.write(&writes).await {
+            fault::point("group_begun");
+            let written = self.write(&writes).await;
+            fault::point("group_written");
+            match written {
                 Ok(passed) => tell(&writes, answers, passed),
                 Err(err) => tracing::debug!("{} turns are written one by one: {err}", writes.len()),
             }
