@@ -35,7 +35,7 @@ fn jump(_variable: &str) -> i64 {
 /// A moment of a clock that nobody sets and that runs while the machine sleeps.
 ///
 /// Leases are counted on it: a laptop that was closed for an hour holds none.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Moment(Duration);
 
 impl Moment {
@@ -55,6 +55,18 @@ impl Moment {
     #[must_use]
     pub fn millis(self) -> i64 {
         i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// How long after another moment it was.
+    #[must_use]
+    pub fn since(self, earlier: Moment) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// The moment so long after it.
+    #[must_use]
+    pub fn plus(self, time: Duration) -> Moment {
+        Moment(self.0 + time)
     }
 
     /// How long ago it was.

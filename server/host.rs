@@ -17,10 +17,12 @@ use crate::{
     driver::{Driver, LetterBox, Own},
     keyring::Keyring,
     link::{Link, Place, Post},
+    metrics,
     revisions::Revisions,
     secrets::Secrets,
     store::Store,
     tool_servers::{self, ToolServers},
+    trace,
     worker::{Outgoing, Worker},
 };
 
@@ -109,6 +111,17 @@ impl Host {
         Ok(Host { app: parts.app(Driver::Nobody), parts })
     }
 
+    /// The database that is open here: for measurements, which see what doors do not.
+    pub(crate) fn store(&self) -> &Store {
+        &self.parts.store
+    }
+
+    /// Cancelling it tells the worker to end: it takes on nothing more and gives back what it drives.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.parts.stop.clone()
+    }
+
     /// Ends the worker and the tool servers, within a bound. Running executions are left to the next worker.
     pub async fn stop(self) {
         self.parts.stop().await;
@@ -140,10 +153,13 @@ pub async fn work(config: &Config, stop: CancellationToken) -> anyhow::Result<()
 
 impl Parts {
     async fn open(config: &Config) -> anyhow::Result<Parts> {
-        Parts::with(config, Store::open(&config.database, &config.workspace).await?).await
+        let Config { database, workspace, synchronous, .. } = config;
+        let store = Store::open_with(database, workspace, *synchronous).await?;
+        Parts::with(config, store.with_direct(&config.database_direct_url)).await
     }
 
     async fn with(config: &Config, store: Store) -> anyhow::Result<Parts> {
+        metrics::start();
         let tool_servers = tool_servers::configured(config, &store).await?;
         Ok(Parts {
             store,
@@ -290,6 +306,7 @@ impl Parts {
             carrier.abort();
         }
         self.tool_servers.shutdown().await;
+        trace::flush().await;
         // What is not closed in time ends with the process.
         _ = tokio::time::timeout(CLOSE, self.store.close()).await;
     }

@@ -37,6 +37,9 @@ use windlass_tools::contract::{self, Aliases, Host};
 
 use server::Server;
 
+use crate::limits::Limits;
+use crate::metrics;
+
 pub use alone::{OverStdio, SHIPPED, Visit, visit};
 pub use built_in::BuiltIn;
 pub use config::{ConfigError, Protocol, ServerConfig, Transport, read_mcp_config};
@@ -50,6 +53,7 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct ToolServers {
     inner: Arc<Inner>,
+    limits: Arc<Limits>,
 }
 
 struct Inner {
@@ -95,8 +99,8 @@ pub trait EraMemory: Send + Sync {
     fn set(&self, identity: &str, era: Era);
 }
 
-/// Says whether a call may still go out.
-pub type MaySend = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Says whether a call may still go out; within a few seconds, and at once where it is known.
+pub type MaySend = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// Looks at a tool, as its server describes it at the last moment before a call goes out (`None`: there is none of
 /// that name). What it says then is why the call is not made.
@@ -129,6 +133,8 @@ pub struct Call {
     pub may_send: Option<MaySend>,
     /// Asked when the tool is known and before it is called.
     pub inspect: Option<Inspect>,
+    /// The place of this call in a trace, as W3C's `traceparent`; travels in `_meta`.
+    pub traceparent: Option<String>,
 }
 
 /// What became of a call.
@@ -336,7 +342,20 @@ impl ToolServers {
         });
         let servers =
             built_in.chain(configured).map(|(name, server)| (name, Arc::new(server))).collect();
-        ToolServers { inner: Arc::new(Inner { servers, shutdown }) }
+        let limits = Arc::default();
+        ToolServers { inner: Arc::new(Inner { servers, shutdown }), limits }
+    }
+
+    /// The same, with limits on calls. They are kept by whoever decides that a call begins.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> ToolServers {
+        ToolServers { limits: Arc::new(limits), ..self }
+    }
+
+    /// How many calls may be out and may begin.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The names of all tool servers, in order.
@@ -414,9 +433,17 @@ impl ToolServers {
         match self.server(&call.tool.server) {
             Ok(server) => server.call(&call, progress, keep).await,
             Err(error) => {
+                metrics::called(None, None, "failed", Duration::ZERO);
                 Outcome::Failed(Failure::new("unknown_tool", error.to_string(), Some(false)))
             }
         }
+    }
+
+    /// Each tool server, and whether calls to it are refused for now because it could not be reached.
+    #[must_use]
+    pub fn broken(&self) -> Vec<(String, bool)> {
+        let servers = self.inner.servers.iter();
+        servers.map(|(name, server)| (name.clone(), server.is_broken())).collect()
     }
 
     /// Closes every connection and ends every child process, within a bound.

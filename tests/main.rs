@@ -6,6 +6,7 @@
 mod durability;
 
 mod afu9;
+mod bench;
 mod bounds;
 mod checks;
 mod cli;
@@ -15,6 +16,7 @@ mod harness;
 mod harness_itself;
 mod language;
 mod mcp;
+mod observing;
 mod once;
 mod plan;
 mod saved;
@@ -28,4 +30,5 @@ mod store;
 mod tidy;
 mod tool_servers;
 mod verbs;
+mod views;
 mod writing;

@@ -116,6 +116,9 @@ impl App {
         if let Some(waits) = self.waits(&row.id, row.waiting_for.as_deref()).await? {
             return Ok(Some(waits));
         }
+        if let Some(waits) = self.waits_for_limit(&row.id, workflow).await? {
+            return Ok(Some(waits));
+        }
         if workflow.children().next().is_none() {
             return Ok(self.unserved(row));
         }
@@ -130,6 +133,21 @@ impl App {
         let waits = self.waits(&waiting.id, waiting.waiting_for.as_deref()).await?;
         let waits = waits.unwrap_or_default();
         Ok(Some(format!("step {}: execution {} waits: {waits}", top.parent_step, waiting.id)))
+    }
+
+    /// The limit that a call waits for; nobody is asked where the workflow calls nothing that has one.
+    async fn waits_for_limit(
+        &self,
+        id: &str,
+        workflow: &Workflow,
+    ) -> Result<Option<String>, Error> {
+        let limits = self.inner.tool_servers.limits();
+        if limits.of(workflow).is_empty() {
+            return Ok(None);
+        }
+        let waits = self.inner.store.permit_waits(id).await?;
+        let first = waits.first();
+        Ok(first.map(|wait| limits.waiting(&wait.step, &wait.server, &wait.tool)))
     }
 
     /// What the row says, with who holds the lock now.
@@ -363,6 +381,7 @@ fn told(event: Event) -> (Option<Value>, Option<Value>) {
         | Event::StepResolved { resolution: Settled::Completed { output }, .. } => {
             (Some(output), None)
         }
+        Event::StepReused { output, .. } => (Some(output), None),
         Event::StepCompleted { output, .. } | Event::StepVerified { output, .. } => (output, None),
         Event::AttemptStarted { params, .. } => (None, params),
         Event::RequestOpened { request, .. } => (None, request.params),

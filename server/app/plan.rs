@@ -50,7 +50,7 @@ impl App {
     /// # Errors
     /// Unknown, broken or disabled workflow, input that does not fit, a lifetime that is too long.
     pub async fn plan(&self, caller: &Caller, request: PlanRequest) -> Result<Plan, Error> {
-        let entry = self.find(&request.workflow).await?;
+        let entry = self.find_to_run(&request.workflow).await?;
         entry.check_enabled()?;
         self.plan_entry(caller, &entry, request).await
     }

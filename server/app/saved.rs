@@ -18,8 +18,14 @@ use crate::store::{NewRevision, RevisionRow, Saving, WorkflowRow};
 /// Where a workflow is kept that is in no file.
 const SAVED: &str = "saved";
 
+/// Where a workflow is kept that came in by SQL and has not been run yet.
+const SQL: &str = "sql";
+
 /// Whose word a file is.
 const FILE: &str = "file";
+
+/// How often a workflow may be changed by SQL while it is taken in.
+const TAKES: usize = 8;
 
 /// How few characters of a hash name a revision.
 const SHORTEST_HASH: usize = 6;
@@ -389,16 +395,61 @@ impl App {
     /// The workflow of that name: the project's file, the saved one, or the one that ships.
     pub(super) async fn find(&self, name: &str) -> Result<Entry, Error> {
         let row = self.inner.store.workflow(name).await?;
-        let mut entries = self.inner.catalogue.entries();
+        let known = self.inner.catalogue.entry(name);
+        let mut entries: BTreeMap<String, Entry> =
+            known.into_iter().map(|entry| (name.to_owned(), entry)).collect();
         if let Some(row) = row {
             self.put(&mut entries, row).await?;
         }
         if let Some(entry) = entries.remove(name) {
             return Ok(entry);
         }
-        let entries = self.entries().await?;
+        let mut entries = self.entries().await?;
+        if let Some(entry) = entries.remove(name) {
+            return Ok(entry);
+        }
         let hint = hint(name, entries.keys().map(String::as_str));
         Err(Error::UnknownWorkflow { name: name.to_owned(), hint })
+    }
+
+    /// The same for a run: what came in by SQL is checked as a document that somebody saves, and becomes a revision.
+    pub(super) async fn find_to_run(&self, name: &str) -> Result<Entry, Error> {
+        for _ in 0..TAKES {
+            let entry = self.find(name).await?;
+            let is_news = entry.origin == Origin::Saved && entry.source == SQL;
+            if !is_news || !entry.enabled || entry.read.is_err() {
+                return Ok(entry);
+            }
+            if let Some(taken) = self.take_in(&entry).await? {
+                return Ok(taken);
+            }
+        }
+        Err(Error::NotSaved(format!(
+            "workflow {name:?} is changed by SQL again and again; run it once that has ended"
+        )))
+    }
+
+    /// `None`: it is another one by now.
+    async fn take_in(&self, entry: &Entry) -> Result<Option<Entry>, Error> {
+        let row = self.inner.store.workflow(&entry.name).await?;
+        let pending = row.and_then(|row| Some((sql_document(&row)?, row)));
+        let Some((document, row)) = pending else { return Ok(None) };
+        let (workflow, _) = self.checked(&document, SQL).await?;
+        let new = NewRevision {
+            hash: &workflow.hash,
+            workflow: &workflow.name,
+            document: &workflow.document.to_string(),
+            source: SQL,
+            author: &row.updated_by,
+            on_behalf_of: None,
+            comment: None,
+        };
+        let definition = row.sql_definition.as_deref().unwrap_or_default();
+        if !self.inner.store.take_in(&new, definition).await? {
+            return Ok(None);
+        }
+        self.inner.revisions.keep(Arc::clone(&workflow));
+        Ok(Some(Entry { read: Ok(workflow), source: SAVED.to_owned(), ..entry.clone() }))
     }
 
     /// Every workflow by its name.
@@ -418,7 +469,9 @@ impl App {
     ) -> Result<(), Error> {
         let enabled = row.enabled != 0;
         let file_wins = entries.get(&row.name).is_some_and(|entry| entry.origin < Origin::Saved);
-        if let Some(hash) = row.revision.filter(|_| !file_wins) {
+        if !file_wins && let Some(document) = sql_document(&row) {
+            entries.insert(row.name.clone(), sql_entry(&row, &document));
+        } else if let Some(hash) = row.revision.filter(|_| !file_wins) {
             let read = self.inner.revisions.get(&self.inner.store, &hash).await;
             let read = match read {
                 Err(crate::revisions::Error::Store(err)) => return Err(err.into()),
@@ -544,6 +597,35 @@ impl Entry {
     pub(super) fn check_enabled(&self) -> Result<(), Error> {
         if self.enabled { Ok(()) } else { Err(Error::Disabled { name: self.name.clone() }) }
     }
+}
+
+/// The document that came in by SQL: its row says the name, and what it does where the definition does not.
+fn sql_document(row: &WorkflowRow) -> Option<String> {
+    let text = row.sql_definition.as_deref()?;
+    let Ok(Value::Object(mut document)) = serde_json::from_str(text) else {
+        return Some(text.to_owned());
+    };
+    document.entry("name").or_insert_with(|| row.name.as_str().into());
+    if let Some(description) = &row.sql_description {
+        document.insert("description".to_owned(), description.as_str().into());
+    }
+    Some(Value::Object(document).to_string())
+}
+
+fn sql_entry(row: &WorkflowRow, document: &str) -> Entry {
+    let entry = catalogue::read(document, SQL, &row.name);
+    let read = match entry.read {
+        Ok(workflow) if workflow.name != row.name => {
+            let (own, name) = (&workflow.name, &row.name);
+            let message = format!(
+                "the definition calls itself {own:?}, and its row {name:?}; give both the same name"
+            );
+            Err(Arc::new(vec![Problem::new("other_name", "/name", message)]))
+        }
+        read => read,
+    };
+    let (name, enabled) = (row.name.clone(), row.enabled != 0);
+    Entry { name, origin: Origin::Saved, enabled, read, ..entry }
 }
 
 fn check_expected(

@@ -6,11 +6,16 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use windlass_engine::Problem;
 
+pub use windlass_engine::Priority;
+
 use super::{
     drifts::WorkflowDrift,
     left::{ArtifactView, UsageView},
 };
-use crate::store::{is_for_event, is_for_lock};
+use crate::{
+    limits::is_for_limit,
+    store::{is_for_event, is_for_lock},
+};
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +31,8 @@ pub struct Caller {
     /// Whether the caller types at the terminal of the machine. Only the command line says so: what a client calls
     /// itself is no proof of anything.
     pub at_terminal: bool,
+    /// The trace that the request belongs to, as W3C's `traceparent`, if it says so.
+    pub traceparent: Option<String>,
 }
 
 /// What to run.
@@ -40,6 +47,8 @@ pub struct RunRequest {
     /// The plan that it is held to: refused when it would be another execution than was planned. The input may be left
     /// out then.
     pub plan: Option<String>,
+    /// Who goes first where not all can go at once; as the workflow says, if left out.
+    pub priority: Option<Priority>,
 }
 
 /// An execution as its callers see it.
@@ -100,15 +109,18 @@ impl Caller {
 }
 
 impl Execution {
-    /// Whether it waits for a lock: whoever holds that gives it back by itself.
+    /// Whether it waits for a lock, or for the limit of a tool: whoever holds that gives it back by itself.
     fn queues(&self) -> bool {
-        self.requests.is_empty() && self.waiting_for.as_deref().is_some_and(is_for_lock)
+        let queues = |said: &str| is_for_lock(said) || is_for_limit(said);
+        self.requests.is_empty() && self.waiting_for.as_deref().is_some_and(queues)
     }
 
     /// Whether what it waits for has words and is for a person: events come from programs, and locks are given back.
     #[must_use]
     pub fn waits_for_somebody(&self) -> bool {
-        self.waiting_for.as_deref().is_some_and(|said| !is_for_event(said) && !is_for_lock(said))
+        self.waiting_for
+            .as_deref()
+            .is_some_and(|said| !is_for_event(said) && !is_for_lock(said) && !is_for_limit(said))
     }
 
     /// Whether nothing moves before somebody outside does something: a person, or whoever sends an event.
@@ -119,7 +131,10 @@ impl Execution {
             "paused" => true,
             "waiting" => self.waiting_for.is_some() && !self.queues(),
             // The executions that its steps are may wait all the same.
-            "running" => self.waiting_for.is_some() && !self.steps.iter().any(works),
+            "running" => {
+                let queues = self.waiting_for.as_deref().is_some_and(is_for_limit);
+                self.waiting_for.is_some() && !queues && !self.steps.iter().any(works)
+            }
             _ => false,
         }
     }
@@ -227,6 +242,9 @@ pub struct StepView {
     /// Who settled it by hand, or answered what it asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled_by: Option<String>,
+    /// The execution that did it, where that is another one: its result was taken over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<String>,
     /// The execution that it is, where it runs a workflow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<String>,

@@ -3,11 +3,18 @@
 //! Statements are written once, with `$1` parameters, in the SQL that SQLite and
 //! Postgres share. Where they differ the caller passes one text for each.
 
-use std::{borrow::Cow, io, ops::ControlFlow, time::Duration};
+use std::{
+    borrow::Cow,
+    cell::RefCell,
+    io,
+    ops::ControlFlow,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use futures::TryStreamExt;
 use sqlx::{
-    FromRow, PgPool, Postgres, Sqlite, SqlitePool,
+    FromRow, PgConnection, PgPool, Postgres, Sqlite, SqlitePool,
     postgres::{PgArguments, PgRow},
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
@@ -15,6 +22,15 @@ use sqlx::{
 
 /// How long Postgres has for one statement. A connection whose other end is gone says nothing for a quarter of an hour.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many statements this process has sent, and how many transactions it has committed that may have written.
+pub(super) static STATEMENTS: AtomicU64 = AtomicU64::new(0);
+pub(super) static COMMITS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// The texts that this thread has sent to SQLite, while somebody wants to know.
+    static NOTED: RefCell<Option<Vec<&'static str>>> = const { RefCell::new(None) };
+}
 
 #[derive(Clone)]
 pub(crate) enum Db {
@@ -135,6 +151,7 @@ impl Db {
     ) -> sqlx::Result<Vec<T>> {
         if let Db::Postgres(pool) = self {
             // A statement is a transaction of its own there.
+            COMMITS.fetch_add(1, Ordering::Relaxed);
             let rows = bounded(postgres(sql.into(), args).fetch_all(pool)).await?;
             return rows.iter().map(T::from_row).collect();
         }
@@ -197,11 +214,27 @@ impl Tx {
     }
 
     pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        COMMITS.fetch_add(1, Ordering::Relaxed);
         match self {
             Tx::Sqlite(tx) => tx.commit().await,
             Tx::Postgres(tx) => bounded(tx.commit()).await,
         }
     }
+}
+
+/// One statement on a connection of one's own.
+pub(crate) async fn all_on<T: AnyRow>(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    args: &[Arg<'_>],
+) -> sqlx::Result<Vec<T>> {
+    let rows = bounded(postgres(Sql::Both(sql), args).fetch_all(connection)).await?;
+    rows.iter().map(T::from_row).collect()
+}
+
+/// Notes what this thread sends to SQLite from now on; what it has sent since the last call.
+pub(super) fn note() -> Vec<&'static str> {
+    NOTED.replace(Some(Vec::new())).unwrap_or_default()
 }
 
 async fn bounded<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
@@ -213,7 +246,9 @@ async fn bounded<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result
 }
 
 fn sqlite<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Sqlite, SqliteArguments> {
+    STATEMENTS.fetch_add(1, Ordering::Relaxed);
     let (Sql::Both(text) | Sql::Each { sqlite: text, .. }) = sql;
+    NOTED.with_borrow_mut(|noted| noted.iter_mut().for_each(|noted| noted.push(text)));
     args.iter().fold(sqlx::query(text), |query, arg| match arg {
         Arg::Int(int) => query.bind(*int),
         Arg::Text(text) => query.bind(text.as_deref()),
@@ -224,6 +259,7 @@ fn sqlite<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Sqlite, SqliteArgument
 }
 
 fn postgres<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Postgres, PgArguments> {
+    STATEMENTS.fetch_add(1, Ordering::Relaxed);
     let (Sql::Both(text) | Sql::Each { postgres: text, .. }) = sql;
     args.iter().fold(sqlx::query(text), |query, arg| match arg {
         Arg::Int(int) => query.bind(*int),

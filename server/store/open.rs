@@ -15,6 +15,7 @@ use sqlx::{
 };
 
 use super::{Error, Result, db::Db};
+use crate::config::Synchronous;
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -25,18 +26,31 @@ const BUSY: Duration = Duration::from_secs(10);
 /// How long a caller waits for a free or new connection to Postgres.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// A connection that was not used for so long is asked whether it lives before it is used again.
+const RESTED: Duration = Duration::from_secs(1);
+
 /// Opens the database that the URL names: `sqlite:PATH` or `postgres://…`.
-pub(super) async fn open(url: &str) -> Result<Db> {
+///
+/// How soon a commit is on the disk is said here for SQLite; a Postgres server has a setting of its own.
+pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Db> {
     if url.starts_with("sqlite:") {
-        return open_sqlite(url).await;
+        return open_sqlite(url, synchronous).await;
     }
     let pool = connect_postgres(url).await?;
     // The migrator takes a session's lock even when there is nothing to do, which a transaction pooler may lose.
     if !is_migrated(sqlx::query_as(NEWEST).fetch_one(&pool).await, &POSTGRES) {
-        migrator(&POSTGRES).run(&pool).await?;
+        let mut connection = pool.acquire().await?.detach();
+        // The schema of the views for people comes first for whoever connects; tables are not to be made there.
+        sqlx::query(LEAVE_OUT_VIEWS).execute(&mut connection).await?;
+        migrator(&POSTGRES).run(&mut connection).await?;
+        connection.close().await?;
     }
     Ok(Db::Postgres(pool))
 }
+
+const LEAVE_OUT_VIEWS: &str = "SELECT set_config('search_path',
+    replace(current_setting('search_path'), 'windlass_views, ', ''), FALSE)
+    WHERE current_setting('search_path') LIKE '%windlass_views, %'";
 
 /// Opens the database for somebody who only looks: no file is made, and no schema is touched. Where there is no file yet,
 /// an empty database in memory stands in for it.
@@ -73,11 +87,16 @@ async fn nothing_yet() -> Result<Db> {
     Ok(Db::Sqlite { write: pool.clone(), read: pool })
 }
 
-async fn open_sqlite(url: &str) -> Result<Db> {
+async fn open_sqlite(url: &str, synchronous: Synchronous) -> Result<Db> {
+    let synchronous = match synchronous {
+        Synchronous::Full => SqliteSynchronous::Full,
+        Synchronous::Normal => SqliteSynchronous::Normal,
+        Synchronous::Off => SqliteSynchronous::Off,
+    };
     let options = SqliteConnectOptions::from_str(url)?
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(synchronous)
         .busy_timeout(BUSY)
         .foreign_keys(true);
     let path = options.get_filename().to_owned();
@@ -85,7 +104,11 @@ async fn open_sqlite(url: &str) -> Result<Db> {
         crate::config::create_folder(folder)
             .map_err(|source| Error::Folder { path: folder.into(), source })?;
     }
-    let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(BUSY * 2);
+    let pool = |most| {
+        let pool = SqlitePoolOptions::new().max_connections(most).acquire_timeout(BUSY * 2);
+        // A file does not hang up.
+        pool.test_before_acquire(false)
+    };
     let write = patiently(|| {
         // A COMMIT that fails on a full disk has already rolled back; sqlx then believes that the
         // transaction goes on, and such a connection never begins another one.
@@ -150,6 +173,15 @@ async fn connect_postgres(url: &str) -> Result<PgPool> {
     }
     let options = PgConnectOptions::from_str(url)?.application_name("windlass");
     let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(CONNECT);
+    // To ask a connection that was just used whether it lives takes as long as what it is used for.
+    let pool = pool.test_before_acquire(false).before_acquire(|connection, about| {
+        Box::pin(async move {
+            if RESTED <= about.idle_for {
+                connection.ping().await?;
+            }
+            Ok(true)
+        })
+    });
     match pool.connect_with(options.clone()).await {
         // The pool was patient with a server that may be starting, and has forgotten why it had to be.
         Err(timed_out @ sqlx::Error::PoolTimedOut) => {
@@ -158,6 +190,29 @@ async fn connect_postgres(url: &str) -> Result<PgPool> {
         }
         connected => Ok(connected?),
     }
+}
+
+/// A connection that groups of turns are written over.
+pub(super) async fn connect_writer(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+    // The statement is the same for one turn and for many, and so is its plan: whatever is known of the tables, to
+    // make one for each turn takes longer than the turn.
+    const PLAN: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
+        SET enable_hashjoin = off; SET enable_mergejoin = off";
+    let connecting = async {
+        let mut connection = PgConnection::connect_with(options).await?;
+        sqlx::raw_sql(PLAN).execute(&mut connection).await?;
+        Ok(connection)
+    };
+    let late = |_| sqlx::Error::PoolTimedOut;
+    tokio::time::timeout(CONNECT, connecting).await.map_err(late)?
+}
+
+/// How a Postgres is connected to; nothing for SQLite.
+pub(super) fn postgres_options(url: &str) -> Result<Option<PgConnectOptions>> {
+    if url.starts_with("sqlite:") {
+        return Ok(None);
+    }
+    Ok(Some(PgConnectOptions::from_str(url)?.application_name("windlass")))
 }
 
 const NEWEST: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";

@@ -2,8 +2,19 @@
 
 use super::{
     Error, Result, Store,
-    db::{Tx, args},
+    db::{Sql, Tx, args},
 };
+
+/// A statement about the table `workflows`, between whose halves its name stands. On Postgres that name belongs to the
+/// view for people; the table is reached through another one.
+macro_rules! about_workflows {
+    ($before:literal, $after:literal) => {
+        Sql::Each {
+            sqlite: concat!($before, "workflows", $after),
+            postgres: concat!($before, "workflow_states", $after),
+        }
+    };
+}
 
 /// How often two who write at the same moment try again: one of them always gets through.
 const TRIES: usize = 8;
@@ -72,6 +83,10 @@ pub struct WorkflowRow {
     pub updated_at: i64,
     /// Who saved it or switched it on or off.
     pub updated_by: String,
+    /// What came in by SQL and is no revision yet, as JSON.
+    pub sql_definition: Option<String>,
+    /// The description that came with it.
+    pub sql_description: Option<String>,
 }
 
 /// A pin as its row has it.
@@ -91,8 +106,53 @@ const REVISIONS: &str =
     "SELECT hash, number, author, on_behalf_of, comment, source, created_at FROM revisions
     WHERE workspace = $1 AND workflow = $2 AND number IS NOT NULL ORDER BY number DESC";
 
-const WORKFLOWS: &str =
-    "SELECT name, revision, enabled, updated_at, updated_by FROM workflows WHERE workspace = $1";
+// What came in by SQL counts until it is a revision, or another one has been saved in its place.
+const WORKFLOWS: Sql = about_workflows!(
+    "SELECT name, revision, enabled, updated_at, updated_by,
+         CASE WHEN sql_taken IS NULL AND COALESCE(sql_over, '') = COALESCE(revision, '') THEN sql_definition END
+             AS sql_definition,
+         sql_description FROM ",
+    " WHERE workspace = $1"
+);
+
+const WORKFLOW: Sql = about_workflows!(
+    "SELECT name, revision, enabled, updated_at, updated_by,
+         CASE WHEN sql_taken IS NULL AND COALESCE(sql_over, '') = COALESCE(revision, '') THEN sql_definition END
+             AS sql_definition,
+         sql_description FROM ",
+    " WHERE workspace = $1 AND name = $2"
+);
+
+// Whoever comes second waits here, and sees what the first one wrote.
+const LOCK: Sql = about_workflows!(
+    "INSERT INTO ",
+    " (workspace, name, revision, enabled, updated_at, updated_by) VALUES ($1, $2, NULL, 1, $3, $4)
+     ON CONFLICT (workspace, name) DO UPDATE SET name = excluded.name"
+);
+
+const SAVE: Sql = about_workflows!(
+    "UPDATE ",
+    " SET revision = $1, updated_at = $2, updated_by = $3, sql_definition = NULL, sql_taken = NULL
+     WHERE workspace = $4 AND name = $5"
+);
+
+const TAKE_IN: Sql = about_workflows!(
+    "UPDATE ",
+    " SET revision = $1, sql_taken = $1 WHERE workspace = $2 AND name = $3"
+);
+
+const SET_ENABLED: Sql = about_workflows!(
+    "INSERT INTO ",
+    " (workspace, name, revision, enabled, updated_at, updated_by) VALUES ($1, $2, NULL, $3, $4, $5)
+     ON CONFLICT (workspace, name) DO UPDATE SET
+         enabled = excluded.enabled, updated_at = excluded.updated_at, updated_by = excluded.updated_by"
+);
+
+const SAVED_REVISION: Sql = about_workflows!(
+    "SELECT r.hash, r.number, r.author, r.on_behalf_of, r.comment, r.source, r.created_at FROM ",
+    " w JOIN revisions r ON r.workspace = w.workspace AND r.hash = w.revision
+     WHERE w.workspace = $1 AND w.name = $2"
+);
 
 impl Store {
     /// Makes a document the saved revision of its workflow. The same content twice is one revision. With `expected`,
@@ -121,12 +181,7 @@ impl Store {
     ) -> Result<Saving> {
         let now = self.now();
         let mut tx = self.db.begin().await?;
-        // Whoever comes second waits here, and sees what the first one wrote.
-        let lock =
-            "INSERT INTO workflows (workspace, name, revision, enabled, updated_at, updated_by)
-                    VALUES ($1, $2, NULL, 1, $3, $4)
-                    ON CONFLICT (workspace, name) DO UPDATE SET name = excluded.name";
-        tx.execute(lock, args![&*self.workspace, new.workflow, now, new.author]).await?;
+        tx.execute(LOCK, args![&*self.workspace, new.workflow, now, new.author]).await?;
         self.number_revisions(&mut tx, new.workflow).await?;
         let current = self.saved_revision(&mut tx, new.workflow).await?;
         let number = current.as_ref().map_or(0, |row| row.number);
@@ -134,12 +189,41 @@ impl Store {
             return Ok(Saving::Conflict(current));
         }
         let (number, is_new) = self.insert_revision(&mut tx, new, now).await?;
-        let sql = "UPDATE workflows SET revision = $1, updated_at = $2, updated_by = $3
-                   WHERE workspace = $4 AND name = $5";
         let row = args![new.hash, now, new.author, &*self.workspace, new.workflow];
-        tx.execute(sql, row).await?;
+        tx.execute(SAVE, row).await?;
         tx.commit().await?;
         Ok(Saving::Saved { number, is_new })
+    }
+
+    /// Makes what came in by SQL the saved revision of its workflow, unless it is another definition by now: then
+    /// nothing is written, and the answer is no.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is written then.
+    pub async fn take_in(&self, new: &NewRevision<'_>, definition: &str) -> Result<bool> {
+        for _ in 1..TRIES {
+            match self.try_take_in(new, definition).await {
+                Err(err) if is_taken(&err) => {}
+                other => return other,
+            }
+        }
+        self.try_take_in(new, definition).await
+    }
+
+    async fn try_take_in(&self, new: &NewRevision<'_>, definition: &str) -> Result<bool> {
+        let now = self.now();
+        let mut tx = self.db.begin().await?;
+        tx.execute(LOCK, args![&*self.workspace, new.workflow, now, new.author]).await?;
+        let row: Option<WorkflowRow> =
+            tx.optional(WORKFLOW, args![&*self.workspace, new.workflow]).await?;
+        if row.and_then(|row| row.sql_definition).as_deref() != Some(definition) {
+            return Ok(false);
+        }
+        self.number_revisions(&mut tx, new.workflow).await?;
+        self.insert_revision(&mut tx, new, now).await?;
+        tx.execute(TAKE_IN, args![new.hash, &*self.workspace, new.workflow]).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Remembers a revision that was seen in a file; what is known already stays as it is.
@@ -198,9 +282,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn workflow(&self, name: &str) -> Result<Option<WorkflowRow>> {
-        let sql = "SELECT name, revision, enabled, updated_at, updated_by FROM workflows
-                   WHERE workspace = $1 AND name = $2";
-        Ok(self.db.optional(sql, args![&*self.workspace, name]).await?)
+        Ok(self.db.optional(WORKFLOW, args![&*self.workspace, name]).await?)
     }
 
     /// Says whether a workflow may be started.
@@ -208,12 +290,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn set_enabled(&self, name: &str, enabled: bool, by: &str) -> Result<()> {
-        let sql = "INSERT INTO workflows (workspace, name, revision, enabled, updated_at, updated_by)
-                   VALUES ($1, $2, NULL, $3, $4, $5)
-                   ON CONFLICT (workspace, name) DO UPDATE SET
-                       enabled = excluded.enabled, updated_at = excluded.updated_at, updated_by = excluded.updated_by";
         let mut tx = self.db.begin().await?;
-        tx.execute(sql, args![&*self.workspace, name, enabled, self.now(), by]).await?;
+        tx.execute(SET_ENABLED, args![&*self.workspace, name, enabled, self.now(), by]).await?;
         Ok(tx.commit().await?)
     }
 
@@ -303,10 +381,7 @@ impl Store {
     }
 
     async fn saved_revision(&self, tx: &mut Tx, workflow: &str) -> Result<Option<RevisionRow>> {
-        let sql = "SELECT r.hash, r.number, r.author, r.on_behalf_of, r.comment, r.source, r.created_at
-                   FROM workflows w JOIN revisions r ON r.workspace = w.workspace AND r.hash = w.revision
-                   WHERE w.workspace = $1 AND w.name = $2";
-        Ok(tx.optional(sql, args![&*self.workspace, workflow]).await?)
+        Ok(tx.optional(SAVED_REVISION, args![&*self.workspace, workflow]).await?)
     }
 
     /// Its number, and whether it was not there before.

@@ -19,16 +19,17 @@ use windlass_engine::{
 use super::{
     DRAIN, SET_ASIDE_MS, Shared, hear,
     leases::{FRESH, Held, Renewal},
-    looks,
+    looks, observed,
+    permits::{self, Permits},
 };
 use crate::{
     bell::{Ear, Ring},
     children::{self, Family},
     clock::Moment,
     driver::HandOver,
-    fault, revisions,
+    fault, metrics, revisions,
     store::{self, Claim, Commit, Committed, Loaded, NewChild, Signal},
-    tool_servers::{self, Failure, Outcome, RetryClass},
+    tool_servers::{self, Failure, MaySend, Outcome, RetryClass},
 };
 
 /// How often a worker asks what an interrupted call's tool allows before it takes the careful answer.
@@ -55,6 +56,7 @@ pub(super) struct Drive {
     looked: Vec<(String, Look)>,
     to_call: Vec<Call>,
     wake_at: Option<i64>,
+    permits: Permits,
     out: JoinSet<(String, Outcome)>,
     cancels: HashMap<String, CancellationToken>,
     /// Whether the execution above knows that a person or a lock is waited for.
@@ -64,6 +66,7 @@ pub(super) struct Drive {
     /// When the lease was last known to hold; calls that wait for their turn look at it too.
     held_at: watch::Sender<Moment>,
     _held: Held,
+    _driven: metrics::UnderWay,
     renewals: watch::Receiver<Renewal>,
     rings: Ear,
 }
@@ -91,6 +94,15 @@ enum Error {
     Elsewhere(String),
 }
 
+impl From<permits::Error> for Error {
+    fn from(err: permits::Error) -> Error {
+        match err {
+            permits::Error::Store(err) => Error::Store(err),
+            permits::Error::History(err) => Error::History(err),
+        }
+    }
+}
+
 /// Drives an execution that was claimed.
 pub(super) async fn claimed(shared: Arc<Shared>, claim: Claim, claimed_at: Moment, held: Held) {
     match Drive::from_claim(&shared, claim.clone(), claimed_at, held).await {
@@ -105,6 +117,7 @@ async fn set_aside(shared: &Shared, claim: &Claim, err: &Error) {
     let mut wake_at = shared.store.now() + SET_ASIDE_MS;
     match err {
         Error::Store(store::Error::Fenced(_)) => {
+            metrics::lease_lost();
             tracing::debug!(execution.id = %id, "another worker drives the execution now");
             return;
         }
@@ -156,6 +169,7 @@ impl Drive {
             root_id: loaded.root_id,
             links: serde_json::from_str(&loaded.links).unwrap_or_default(),
             depth: loaded.depth,
+            traceparent: loaded.traceparent,
             requested_by: loaded.requested_by,
         };
         let standing = (state, family);
@@ -168,6 +182,9 @@ impl Drive {
                 .filter_map(|step| drive.state.step(step)?.child.as_deref()),
         );
         drive.happened = drive.interrupted(!loaded.signals.is_empty()).await?;
+        if !drive.happened.is_empty() {
+            metrics::took_over();
+        }
         drive.hear(loaded.signals);
         Ok(drive)
     }
@@ -177,9 +194,10 @@ impl Drive {
         claim: Claim,
         (held_at, held): (Moment, Held),
         workflow: Arc<Workflow>,
-        (state, family): (State, Family),
+        (mut state, family): (State, Family),
         signals_done: i64,
     ) -> Drive {
+        let permits = Permits::new(shared, &workflow, &mut state);
         let due = Ring::Due(claim.execution_id.as_str().into());
         Drive {
             shared: Arc::clone(shared),
@@ -194,11 +212,13 @@ impl Drive {
             looked: Vec::new(),
             to_call: Vec::new(),
             wake_at: None,
+            permits,
             out: JoinSet::new(),
             cancels: HashMap::new(),
             stopped: BTreeSet::new(),
             held_at: watch::Sender::new(held_at),
             _held: held,
+            _driven: metrics::driven(),
             renewals: shared.leases.listen(),
             rings: shared.bell.listen_for(due),
         }
@@ -227,7 +247,10 @@ impl Drive {
         }
         loop {
             let due = self.wake_at.is_some_and(|at| at <= self.shared.store.now());
-            let changed = self.heard || !self.happened.is_empty() || !self.looked.is_empty();
+            let changed = self.heard
+                || self.permits.is_rung
+                || !self.happened.is_empty()
+                || !self.looked.is_empty();
             if (changed || due || self.out.is_empty()) && self.turn().await? {
                 return Ok(());
             }
@@ -243,10 +266,12 @@ impl Drive {
         let (mut happened, looked) = (mem::take(&mut self.happened), mem::take(&mut self.looked));
         happened.extend(looks::begun(&mut self.state, &self.workflow, &looked));
         let id = self.claim.execution_id.clone();
-        let turn = advance(&self.workflow, &mut self.state, &id, happened, now)?;
+        let mut turn = advance(&self.workflow, &mut self.state, &id, happened, now)?;
+        let standing = (&*self.workflow, &mut self.state);
+        self.permits.go_on(&self.shared, &self.claim, standing, &mut turn, now).await?;
         let looks = looks::keep(&mut self.state, &self.workflow, looked);
         let release = self.out.is_empty() && turn.calls.is_empty() && !turn.is_unfinished;
-        self.wake_at = turn.wake_at;
+        self.wake_at = self.permits.wake_at(turn.wake_at);
         let children = self.prepare(&turn.children, now).await?;
         let stops = self.to_stop(&turn.cancels);
         let is_news = !turn.events.is_empty() || !stops.is_empty() || !looks.is_empty();
@@ -311,6 +336,8 @@ impl Drive {
         let Committed { last_seq, signals_in, due } =
             patiently(&self.shared, || self.shared.store.commit(&self.claim, &commit)).await?;
         fault::point("after_commit");
+        let id = &self.claim.execution_id;
+        observed::turned(&self.family, id, &self.workflow, &self.state, events, children);
         self.claim.last_seq = last_seq;
         self.heard = false;
         self.is_held_up = is_held_up;
@@ -325,6 +352,7 @@ impl Drive {
         }
         if release {
             self.shared.wake(self.wake_at);
+            self.permits.left_alone(&self.shared, &self.claim.execution_id).await;
         }
         if self.state.status.is_final() {
             self.shared.dismiss(&self.claim.execution_id);
@@ -337,8 +365,8 @@ impl Drive {
 
     /// Lets calls go out, each in a task of its own; none while the lease may have run out.
     async fn call(&mut self, calls: Vec<Call>) -> Result<(), Error> {
-        if !calls.is_empty() && FRESH <= self.held_at.borrow().elapsed() {
-            self.renew().await?;
+        if !calls.is_empty() {
+            self.make_sure_of_the_lease().await?;
         }
         for call in calls {
             let cancel = CancellationToken::new();
@@ -351,7 +379,9 @@ impl Drive {
                 continue;
             }
             let secrets = call.secrets.clone();
-            let call = self.address(call, cancel);
+            let mut call = self.address(call, cancel);
+            let id = &self.claim.execution_id;
+            let span = observed::sent(&self.family, id, &step, &mut call);
             let outgoing = self.shared.outgoing.clone();
             let root_id = self.family.root_id.clone();
             self.out.spawn(async move {
@@ -359,7 +389,9 @@ impl Drive {
                 let outgoing = outgoing.call(&root_id, call, &secrets, &|_| {});
                 let outcome = AssertUnwindSafe(outgoing).catch_unwind().await;
                 fault::point("after_call");
-                (step, outcome.unwrap_or_else(|_| panicked()))
+                let outcome = outcome.unwrap_or_else(|_| panicked());
+                observed::answered(span, &outcome);
+                (step, outcome)
             });
         }
         Ok(())
@@ -378,14 +410,32 @@ impl Drive {
             cancel,
             may_send: Some(self.lease_holds()),
             inspect: Some(self.shared.pins.inspect(&self.workflow, &call.tool)),
+            traceparent: None,
             tool: call.tool,
         }
     }
 
     /// Whether the lease is known to hold, asked at the last moment before a call goes out: it may have waited long.
-    fn lease_holds(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
-        let held_at = self.held_at.subscribe();
-        Arc::new(move || held_at.borrow().elapsed() < FRESH)
+    fn lease_holds(&self) -> MaySend {
+        let (held_at, presence) = (self.held_at.subscribe(), self.shared.presence.clone());
+        Arc::new(move || {
+            let (held_at, presence) = (held_at.clone(), presence.clone());
+            Box::pin(async move {
+                let is_known = presence.is_known().await;
+                let held_at = *held_at.borrow();
+                is_known && held_at.elapsed() < FRESH && !presence.may_have_ended(held_at)
+            })
+        })
+    }
+
+    /// Renews a lease that may have run out, or that somebody may have ended who did not see this worker live.
+    async fn make_sure_of_the_lease(&mut self) -> Result<(), Error> {
+        self.shared.presence.regained().await;
+        let held_at = *self.held_at.borrow();
+        if FRESH <= held_at.elapsed() || self.shared.presence.may_have_ended(held_at) {
+            self.renew().await?;
+        }
+        Ok(())
     }
 
     async fn renew(&mut self) -> Result<(), Error> {
@@ -417,7 +467,10 @@ impl Drive {
                     self.note(ended);
                 }
             }
-            () = self.rings.rung() => self.listen().await?,
+            () = self.rings.rung() => {
+                self.permits.is_rung = self.permits.waits;
+                self.listen().await?;
+            }
             changed = self.renewals.changed() => {
                 if changed.is_ok() {
                     self.check_lease().await?;
@@ -444,7 +497,8 @@ impl Drive {
         for (number, signal) in signals {
             self.signals_done = number;
             self.heard = true;
-            let event = hear::event(&self.state, &self.happened, signal);
+            let now = self.shared.store.now();
+            let event = hear::event(&self.workflow, &self.state, &self.happened, signal, now);
             self.happened.extend(event);
         }
     }
@@ -469,6 +523,7 @@ impl Drive {
         // Tasks catch their own panics, and are aborted only together with this drive.
         let Ok((step, outcome)) = ended else { return };
         self.cancels.remove(&step);
+        self.permits.came_home(&step);
         let says_so = self.says_repeatable(&step);
         if let Outcome::NotDone(said) = &outcome {
             let look = looks::look(&self.state, &step, said, self.shared.store.now());
@@ -499,6 +554,7 @@ impl Drive {
         }
         let looks = looks::keep(&mut self.state, &self.workflow, looked);
         self.wake_at = Some(now);
+        self.permits.give_back(&self.shared, &self.claim).await?;
         let written = Written { events: &events, children: &[], cancels: &[], looks: &looks };
         self.commit(written, now, true).await
     }
@@ -628,7 +684,7 @@ fn panicked() -> Outcome {
 
 /// A database that is gone, full or locked keeps nothing from being done: what it is asked is asked again.
 /// A worker that is to stop asks for a bounded time.
-async fn patiently<T, F>(shared: &Shared, ask: impl Fn() -> F) -> Result<T, store::Error>
+pub(super) async fn patiently<T, F>(shared: &Shared, ask: impl Fn() -> F) -> Result<T, store::Error>
 where
     F: Future<Output = Result<T, store::Error>>,
 {
