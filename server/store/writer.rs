@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use windlass_engine::Workflow;
 
 use super::{Result, db::Db, execution::Start, open, record::Lines, turn::PlainTurn};
-use crate::metrics;
+use crate::{fault, metrics};
 
 /// How many turns share a transaction at most.
 const MOST_TURNS: usize = 256;
@@ -154,7 +154,10 @@ impl Inner {
             let (writes, answers): (Vec<Write>, Vec<oneshot::Sender<i64>>) =
                 group.into_iter().map(|waiting| (waiting.write, waiting.written)).unzip();
             let began = Instant::now();
-            match self.write(&writes).await {
+            fault::point("group_begun");
+            let written = self.write(&writes).await;
+            fault::point("group_written");
+            match written {
                 Ok(passed) => {
                     metrics::committed(writes.len(), began);
                     tell(&writes, answers, passed);
