@@ -93,7 +93,7 @@ fn mend(scene: &Scene) {
 fn a_pause_lets_the_call_come_home_and_outlives_the_worker(scene: &Scene) {
     scene.project.write("workflows/slow.yaml", SLOW);
     let mut door = scene.door();
-    let id = begin(&mut door, "slow", json!({ "file": scene.ledger("slow"), "ms": 1500 }));
+    let id = begin(&mut door, "slow", json!({ "file": scene.ledger("slow"), "ms": 8000 }));
     step_is(&mut door, &id, "nap", "running");
     let paused = told(scene, &["pause", &id, "--reason", "a look at it"]);
     assert_eq!(paused["status"], "paused", "{paused:#}");
@@ -119,7 +119,7 @@ fn a_pause_holds_for_the_executions_below_and_can_be_cancelled(scene: &Scene) {
     scene.project.write("workflows/slow.yaml", SLOW);
     scene.project.write("workflows/slow_above.yaml", SLOW_ABOVE);
     let mut door = scene.door();
-    let input = json!({ "file": scene.ledger("slow"), "ms": 1000 });
+    let input = json!({ "file": scene.ledger("slow"), "ms": 8000 });
     let id = begin(&mut door, "slow_above", input);
     eventually(SOON, "the first count", || {
         (counted(&scene.ledger("slow")).len() == 1).then_some(())

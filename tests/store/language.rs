@@ -148,7 +148,7 @@ fn child(parent: &Driven, child: &Child, document: &Value) -> NewChild {
     state.apply(&workflow, &events[0], parent.at).unwrap();
     let beginning = Ok(Beginning { workflow, state, events });
     let (step, execution_id) = (child.step.clone(), child.execution_id.clone());
-    NewChild { step, execution_id, beginning }
+    NewChild { step, execution_id, goes_on: child.goes_on, beginning }
 }
 
 fn parent(lock: Option<&str>) -> Value {
@@ -416,7 +416,7 @@ on_both! {
         let (mut above, mut below) = family(&store, None, &asking()).await;
         let id = below.claim.execution_id.clone();
         let again = Child {
-            step: "below".into(), execution_id: id.clone(), workflow: "asking".into(), input: Arc::default(),
+            step: "below".into(), execution_id: id.clone(), workflow: "asking".into(), input: Arc::default(), goes_on: false,
         };
         let again = [child(&above, &again, &asking())];
         let turn = above.advance(store.now(), vec![]);
@@ -439,7 +439,8 @@ on_both! {
         let turn = above.advance(store.now(), vec![]);
         let error = StepError::permanent("invalid_input", "it does not fit \u{0}");
         let refused = NewChild {
-            step: "below".into(), execution_id: "exec_below".into(), beginning: Err(error.clone()),
+            step: "below".into(), execution_id: "exec_below".into(), goes_on: false,
+            beginning: Err(error.clone()),
         };
         let committed = above.commits(&store, &[refused], &turn).await;
         assert_eq!((committed.signals_in, committed.due), (1, vec!["exec_above".to_owned()]));

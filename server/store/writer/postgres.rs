@@ -33,8 +33,7 @@ fn text(parts: Parts) -> String {
         source
     };
     if parts.turns {
-        let (turns, update) =
-            (source(TURN_COLUMNS), update_from("turns AS r JOIN held ON held.id = r.id"));
+        let (turns, update) = (source(TURN_COLUMNS), update_from("turns AS r JOIN held ON held.id = r.id"));
         with.push(format!("turns AS (SELECT * FROM {turns})"));
         with.push(
             "held AS MATERIALIZED (SELECT e.id FROM executions AS e WHERE e.id IN (SELECT id FROM turns)
