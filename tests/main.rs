@@ -10,6 +10,7 @@ mod bench;
 mod bounds;
 mod checks;
 mod cli;
+mod control;
 mod faults;
 mod guide;
 mod harness;

@@ -582,8 +582,9 @@ pub(crate) mod tests {
         assert_eq!(
             text(&result),
             "Execution exec_1 of fix failed at step create_branch (not_found): no branch main; create it first. Call \
-             workflow.status with execution_id=\"exec_1\" to see its steps; when the cause is put right, call workflow.run \
-             again (with a new idempotency_key, if you gave one)."
+             workflow.status with execution_id=\"exec_1\" to see its steps; when the cause is put right, call \
+             workflow.control with action=\"retry\", which keeps what completed (action=\"skip\" or \"resolve\" goes on \
+             without the failed step, \"fork\" starts a new execution from a step)."
         );
         assert_eq!(structured(&result)["error"]["code"], "not_found");
     }
