@@ -218,7 +218,9 @@ impl Server {
             ])),
             "big" => text(&"x".repeat(count(arguments, "bytes"))),
             "slow" => {
+                self.timed("begins");
                 self.sleep(id, count(arguments, "ms"));
+                self.timed("ends");
                 text("slept")
             }
             "never" => loop {
@@ -412,6 +414,13 @@ impl Server {
     /// Another file beside the ledger tells which calls have arrived.
     fn arrived(&self, name: &str) {
         self.append(name, ".arrived");
+    }
+
+    /// And another one when those that take their time begin and end.
+    fn timed(&self, what: &str) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.expect("it is after 1970").as_millis();
+        self.append(&format!("{now} {what}"), ".times");
     }
 
     fn append(&self, line: &str, ending: &str) {

@@ -5,6 +5,7 @@ mod answer;
 mod arguments;
 mod artifacts;
 mod ask;
+mod bench;
 mod cancel;
 mod demo;
 mod diff;
@@ -98,6 +99,7 @@ fn runtime(command: &Command) -> std::io::Result<Runtime> {
         Command::ToolServer(alone) if alone.http.is_some() => {
             Builder::new_multi_thread().enable_all().build()
         }
+        Command::Bench(_) => Builder::new_multi_thread().enable_all().build(),
         _ => Builder::new_current_thread().enable_all().build(),
     }
 }
@@ -130,6 +132,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Artifacts(arguments) => artifacts::list(&session, &arguments).await,
         Command::Artifact(arguments) => artifacts::write(&session, &arguments).await,
         Command::Demo(arguments) => demo::run(&session, arguments).await,
+        Command::Bench(arguments) => bench::run(&session, arguments).await,
         Command::Schema => Ok(schema::run()),
         Command::Config => Ok(settings(&session)),
         Command::Worker => worker::run(),

@@ -16,6 +16,8 @@ use windlass_tools::{
     AgentConfig, DeployConfig, DocumentsConfig, GithubConfig, NotifyConfig, ObservabilityConfig,
 };
 
+use crate::limits::Limit;
+
 pub use secrets::{Argv, SecretName, SecretSettings, SecretSource};
 
 /// The settings' documentation, which is also the lowest layer of every configuration.
@@ -33,6 +35,10 @@ pub struct Config {
     pub project: PathBuf,
     /// `sqlite:PATH` or `postgres://…`; empty: a SQLite file in the data directory.
     pub database: String,
+    /// How soon a commit to SQLite is on the disk.
+    pub synchronous: Synchronous,
+    /// The same Postgres without a transaction pooler in between; empty: `database` has none.
+    pub database_direct_url: String,
     /// Where the database, the worker's socket and its log live; empty: the user's data directory.
     pub data_dir: PathBuf,
     /// Whose workflows and executions these are; empty: the project's root on SQLite, `default` on Postgres.
@@ -68,6 +74,8 @@ pub struct Config {
     pub approvals: ApprovalSettings,
     /// The worker.
     pub worker: WorkerSettings,
+    /// How many calls of a tool server (`server`) or of one tool (`server.tool`) may be out, and may begin in a time.
+    pub limits: BTreeMap<String, Limit>,
 }
 
 /// Which spelling of tool names is listed.
@@ -79,6 +87,19 @@ pub enum ToolNames {
     Dotted,
     /// `workflow_run`
     Underscore,
+}
+
+/// How soon a commit to SQLite is on the disk, as `PRAGMA synchronous` has it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Synchronous {
+    /// When it is answered: what was accepted survives a power cut.
+    #[default]
+    Full,
+    /// With the next checkpoint: a power cut may take the newest commits back. A crash of the process takes none.
+    Normal,
+    /// When the system likes: a power cut may leave a damaged file. For what may be lost.
+    Off,
 }
 
 /// The HTTP door.
@@ -93,6 +114,8 @@ pub struct HttpSettings {
     pub allowed_origins: Vec<String>,
     /// Whether callers may save workflows and switch them on and off.
     pub authoring: bool,
+    /// How long a process that was told to end still takes requests while `readyz` says so, in milliseconds.
+    pub linger_ms: u64,
     /// Whether `/metrics` tells Prometheus what this process does.
     pub metrics: bool,
 }
@@ -262,6 +285,8 @@ impl Default for Config {
         Config {
             project: PathBuf::new(),
             database: String::new(),
+            synchronous: Synchronous::default(),
+            database_direct_url: String::new(),
             data_dir: PathBuf::new(),
             workspace: String::new(),
             workflows: vec!["workflows".into()],
@@ -279,6 +304,7 @@ impl Default for Config {
             http: HttpSettings::default(),
             approvals: ApprovalSettings::default(),
             worker: WorkerSettings::default(),
+            limits: BTreeMap::new(),
         }
     }
 }
@@ -290,6 +316,7 @@ impl Default for HttpSettings {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             authoring: false,
+            linger_ms: 0,
             metrics: true,
         }
     }
@@ -307,6 +334,8 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("project", &self.project)
             .field("database", &resolve::without_secrets(&self.database))
+            .field("synchronous", &self.synchronous)
+            .field("database_direct_url", &resolve::without_secrets(&self.database_direct_url))
             .field("data_dir", &self.data_dir)
             .field("workspace", &self.workspace)
             .field("workflows", &self.workflows)
@@ -324,6 +353,7 @@ impl fmt::Debug for Config {
             .field("http", &self.http)
             .field("approvals", &self.approvals)
             .field("worker", &self.worker)
+            .field("limits", &self.limits)
             .finish()
     }
 }

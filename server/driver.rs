@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use windlass_engine::{Call, State, Workflow};
 
 use crate::{children::Family, clock::Moment, link::Link, store::Claim};
@@ -39,11 +39,21 @@ pub struct LetterBox {
     /// The worker's id, which owns the leases.
     pub worker: Arc<str>,
     /// Takes executions in.
-    pub letters: mpsc::Sender<HandOver>,
-    /// Whether the worker may take on more.
-    pub room: Arc<AtomicBool>,
+    pub letters: mpsc::Sender<Letter>,
+    /// As many places as the worker drives executions at once.
+    pub places: Arc<Semaphore>,
+    /// Whether executions wait for a place: then new ones wait with them, and the highest priority goes first.
+    pub crowded: Arc<AtomicBool>,
     /// Where the worker drives only some executions: their ids.
     pub own: Option<Own>,
+}
+
+/// An execution that is handed over, with the place that it takes.
+pub struct Letter {
+    /// The execution.
+    pub execution: HandOver,
+    /// Its place among those that the worker drives.
+    pub place: OwnedSemaphorePermit,
 }
 
 /// The executions that a worker drives, where it drives only some.
@@ -77,11 +87,12 @@ impl Driver {
     #[must_use]
     pub fn place(&self) -> Option<Place> {
         let letter_box = self.letter_box()?;
-        if !letter_box.room.load(Ordering::Relaxed) {
+        if letter_box.crowded.load(Ordering::Relaxed) {
             return None;
         }
+        let place = Arc::clone(&letter_box.places).try_acquire_owned().ok()?;
         let permit = letter_box.letters.clone().try_reserve_owned().ok()?;
-        Some(Place { letter_box: letter_box.clone(), permit })
+        Some(Place { letter_box: letter_box.clone(), permit, place })
     }
 
     /// Has a worker that drives only some executions drive this one too, when it is due.
@@ -118,7 +129,8 @@ impl Driver {
 /// A place that is kept in a letter box.
 pub struct Place {
     letter_box: LetterBox,
-    permit: mpsc::OwnedPermit<HandOver>,
+    permit: mpsc::OwnedPermit<Letter>,
+    place: OwnedSemaphorePermit,
 }
 
 impl Place {
@@ -131,7 +143,7 @@ impl Place {
     /// Hands an execution to the worker.
     pub fn hand_over(self, execution: HandOver) {
         self.letter_box.adopt(&execution.claim.execution_id);
-        self.permit.send(execution);
+        self.permit.send(Letter { execution, place: self.place });
     }
 }
 

@@ -31,6 +31,9 @@ type Tasks = Arc<Mutex<Vec<JoinHandle<()>>>>;
 /// Rings that come within this time of each other share a notification.
 const COALESCE: Duration = Duration::from_millis(5);
 
+/// How long nobody is notified after a notification: each of them is a transaction.
+const REST: Duration = Duration::from_millis(20);
+
 /// How long the database's connections may take to close.
 const CLOSE: Duration = Duration::from_secs(3);
 
@@ -108,6 +111,17 @@ impl Host {
         Ok(Host { app: parts.app(Driver::Nobody), parts })
     }
 
+    /// The database that is open here: for measurements, which see what doors do not.
+    pub(crate) fn store(&self) -> &Store {
+        &self.parts.store
+    }
+
+    /// Cancelling it tells the worker to end: it takes on nothing more and gives back what it drives.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.parts.stop.clone()
+    }
+
     /// Ends the worker and the tool servers, within a bound. Running executions are left to the next worker.
     pub async fn stop(self) {
         self.parts.stop().await;
@@ -139,7 +153,9 @@ pub async fn work(config: &Config, stop: CancellationToken) -> anyhow::Result<()
 
 impl Parts {
     async fn open(config: &Config) -> anyhow::Result<Parts> {
-        Parts::with(config, Store::open(&config.database, &config.workspace).await?).await
+        let Config { database, workspace, synchronous, .. } = config;
+        let store = Store::open_with(database, workspace, *synchronous).await?;
+        Parts::with(config, store.with_direct(&config.database_direct_url)).await
     }
 
     async fn with(config: &Config, store: Store) -> anyhow::Result<Parts> {
@@ -259,6 +275,7 @@ impl Parts {
             if let Err(err) = self.store.notify(&rings).await {
                 tracing::debug!("other processes were not told: {err}");
             }
+            tokio::time::sleep(REST).await;
         }
     }
 

@@ -3,6 +3,7 @@
 mod alone;
 mod guard;
 mod health;
+mod sessions;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -18,10 +19,7 @@ use axum::{
 };
 use rmcp::{
     ServerHandler,
-    transport::{
-        StreamableHttpServerConfig, StreamableHttpService,
-        streamable_http_server::session::local::LocalSessionManager,
-    },
+    transport::{StreamableHttpServerConfig, StreamableHttpService},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -30,7 +28,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::alone::Alone;
-use self::guard::{Hosts, Token};
+use self::{
+    guard::{Hosts, Token},
+    health::Health,
+    sessions::Sessions,
+};
 use crate::{
     app::App,
     mcp::{self, Mcp},
@@ -38,8 +40,6 @@ use crate::{
 
 /// No request may be larger.
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
-/// A session of the older protocols is forgotten when it has been silent for so long.
-const SESSION_KEEP_ALIVE: Duration = Duration::from_secs(1_800);
 /// How long answers under way may take once a shutdown has begun.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
 /// After this, whoever is still connected is cut off.
@@ -56,6 +56,8 @@ pub struct Options {
     pub allowed_hosts: Vec<String>,
     /// Origins, besides the own ones, that browsers may come from.
     pub allowed_origins: Vec<String>,
+    /// How long requests are still taken once a shutdown has begun, so that a load balancer can see it.
+    pub linger: Duration,
     /// Whether `/metrics` is served.
     pub metrics: bool,
     /// What can be set about the MCP server behind it.
@@ -79,14 +81,26 @@ pub async fn serve(
         .with_context(|| format!("cannot listen on {}", options.addr))?;
     let address = listener.local_addr()?;
     let sessions = CancellationToken::new();
-    let router = router(app, &options, address, &shutdown, &sessions);
+    let kept = Sessions::new(Some(app.clone()));
+    let tidying = tokio::spawn(Arc::clone(&kept).keep_tidy(sessions.clone()));
+    // Seen by `readyz` at once; everything else goes on for as long as a load balancer may need to look.
+    let closing = CancellationToken::new();
+    let router = router(app, &options, address, [&shutdown, &closing, &sessions], &kept);
     on_bound(address);
     let server = axum::serve(without_delay(listener), router)
-        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    tokio::select! {
+        .with_graceful_shutdown(closing.clone().cancelled_owned());
+    let linger = async {
+        shutdown.cancelled().await;
+        sleep(options.linger).await;
+        closing.cancel();
+        cut_off(&closing, &sessions).await;
+    };
+    let served = tokio::select! {
         served = server.into_future() => Ok(served?),
-        () = cut_off(&shutdown, &sessions) => Ok(()),
-    }
+        () = linger => Ok(()),
+    };
+    tidying.abort();
+    served
 }
 
 /// Refuses what would let anyone run workflows.
@@ -111,32 +125,52 @@ fn router(
     app: App,
     options: &Options,
     address: SocketAddr,
-    shutdown: &CancellationToken,
-    sessions: &CancellationToken,
+    [shutdown, closing, sessions]: [&CancellationToken; 3],
+    kept: &Arc<Sessions>,
 ) -> Router {
     let hosts = hosts(&options.allowed_hosts, address.ip());
-    let handler = Mcp::new(app.clone(), options.mcp.clone(), shutdown.clone());
-    let service = service(handler, &hosts, &options.allowed_origins, address, sessions);
-    let mut mcp = Router::new().nest_service("/mcp", service);
+    let handler = Mcp::new(app.clone(), options.mcp.clone(), closing.clone());
+    let service = service(handler, &hosts, &options.allowed_origins, address, sessions, kept);
+    let token = options.token.as_deref();
+    let mut mcp = guarded(service, kept, token);
     if options.metrics {
-        mcp = mcp.merge(metrics(app.clone(), Hosts::new(hosts.clone())));
-    }
-    if let Some(token) = &options.token {
-        mcp = mcp.route_layer(middleware::from_fn_with_state(Token::new(token), guard::token));
+        mcp = mcp.merge(metrics(app.clone(), Hosts::new(hosts.clone()), token));
     }
     let ready = Router::new()
         .route("/readyz", get(health::ready))
         .route_layer(middleware::from_fn_with_state(Hosts::new(hosts), guard::hosts))
-        .with_state(app);
+        .with_state(Health { app, draining: shutdown.clone() });
     Router::new().route("/healthz", get(health::alive)).merge(ready).merge(mcp)
 }
 
 /// What Prometheus asks for.
-fn metrics(app: App, hosts: Hosts) -> Router {
-    Router::new()
+fn metrics(app: App, hosts: Hosts, token: Option<&str>) -> Router {
+    let metrics = Router::new()
         .route("/metrics", get(health::metrics))
         .route_layer(middleware::from_fn_with_state(hosts, guard::hosts))
-        .with_state(app)
+        .with_state(app);
+    behind(metrics, token)
+}
+
+/// The MCP server behind what every request to it has to pass.
+fn guarded<H: ServerHandler + Clone>(
+    service: StreamableHttpService<H, Sessions>,
+    kept: &Arc<Sessions>,
+    token: Option<&str>,
+) -> Router {
+    let mcp = Router::new().nest_service("/mcp", service);
+    let mcp = mcp.route_layer(middleware::from_fn_with_state(Arc::clone(kept), sessions::within));
+    behind(mcp, token)
+}
+
+/// For nobody who does not show the token, where there is one.
+fn behind(routes: Router, token: Option<&str>) -> Router {
+    match token {
+        Some(token) => {
+            routes.route_layer(middleware::from_fn_with_state(Token::new(token), guard::token))
+        }
+        None => routes,
+    }
 }
 
 fn service<H: ServerHandler + Clone>(
@@ -145,16 +179,16 @@ fn service<H: ServerHandler + Clone>(
     allowed_origins: &[String],
     address: SocketAddr,
     sessions: &CancellationToken,
-) -> StreamableHttpService<H, LocalSessionManager> {
-    let config = StreamableHttpServerConfig::default()
+    kept: &Arc<Sessions>,
+) -> StreamableHttpService<H, Sessions> {
+    let mut config = StreamableHttpServerConfig::default()
         .with_allowed_hosts(hosts)
         .with_allowed_origins(origins(allowed_origins, address))
         .enforce_origin_validation()
         .with_max_request_body_bytes(MAX_BODY_BYTES)
         .with_cancellation_token(sessions.clone());
-    let mut manager = LocalSessionManager::default();
-    manager.session_config.keep_alive = Some(SESSION_KEEP_ALIVE);
-    StreamableHttpService::new(move || Ok(handler.clone()), Arc::new(manager), config)
+    config.session_store = kept.store();
+    StreamableHttpService::new(move || Ok(handler.clone()), Arc::clone(kept), config)
 }
 
 /// Without this, the last bytes of an answer wait for the client to acknowledge the ones before: 40 ms on every call.
@@ -204,6 +238,7 @@ mod tests {
             token: token.map(str::to_owned),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            linger: Duration::ZERO,
             metrics: true,
             mcp: mcp::Options {
                 tool_names: ToolNames::Dotted,

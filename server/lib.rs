@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod bell;
+pub mod bench;
 pub mod children;
 pub mod cli;
 pub mod clock;
@@ -12,6 +13,7 @@ mod fault;
 pub mod host;
 pub mod http;
 pub mod keyring;
+pub mod limits;
 mod link;
 pub mod mcp;
 mod metrics;

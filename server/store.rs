@@ -3,19 +3,23 @@
 //! Every statement the product runs is in this module. A method is one transaction.
 
 mod artifacts;
+mod bench;
 mod child;
 pub(crate) mod db;
 mod execution;
 mod lease;
+mod limits;
 mod lock;
 mod looks;
 mod memos;
 mod notify;
 mod open;
 mod plans;
+mod presence;
 mod record;
 pub mod request;
 mod rows;
+mod sessions;
 mod turn;
 mod usages;
 mod workflows;
@@ -35,12 +39,16 @@ use windlass_engine::{Answer, Event, Resolution, StepError};
 
 pub use self::{
     artifacts::ArtifactRow,
+    bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates},
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
     lease::{Claim, Loaded},
+    limits::{PermitWait, PermitsGranted, PermitsWanted},
     notify::Notifications,
     plans::PlanRow,
+    presence::{Missing, Presence, Seen},
     request::{Answered, RequestRow, Said},
+    sessions::SessionRow,
     turn::{Commit, Committed, is_for_event, is_for_lock},
     usages::{SpentBy, SpentRow, UsageRow},
     workflows::{NewPin, NewRevision, PinRow, RevisionRow, Saving, WorkflowRow},
@@ -50,7 +58,10 @@ use self::{
     lease::LEASE_MS,
     writer::Writer,
 };
-use crate::clock::Moment;
+use crate::{
+    clock::{self, Moment},
+    config::Synchronous,
+};
 
 /// How many executions are counted where only "many" matters.
 pub const MOST_COUNTED: i64 = 10_000;
@@ -71,6 +82,8 @@ pub struct Store {
     /// Nothing is to be written.
     only_looks: bool,
     writer: Writer,
+    /// How Postgres is reached without a pooler in between, where `db` may go through one.
+    direct: Option<Arc<str>>,
 }
 
 /// A word from outside to an execution.
@@ -308,10 +321,18 @@ impl Store {
     /// # Errors
     /// When it cannot be reached, written to, or migrated; the text says what to do.
     pub async fn open(url: &str, workspace: &str) -> Result<Store> {
-        let db = open::open(url).await?;
+        Store::open_with(url, workspace, Synchronous::default()).await
+    }
+
+    /// The same, with a word on how soon a commit is on the disk, which SQLite needs and Postgres has a setting for.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_with(url: &str, workspace: &str, synchronous: Synchronous) -> Result<Store> {
+        let db = open::open(url, synchronous).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
         let writer = Writer::new(db.clone());
-        let store = Store { db, workspace, offset, only_looks: false, writer };
+        let store = Store { db, workspace, offset, only_looks: false, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
     }
@@ -324,9 +345,17 @@ impl Store {
         let db = open::open_to_look(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
         let writer = Writer::new(db.clone());
-        let store = Store { db, workspace, offset, only_looks: true, writer };
+        let store = Store { db, workspace, offset, only_looks: true, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
+    }
+
+    /// The same, with another way to Postgres for what needs a connection of its own: notifications and presence.
+    /// An empty text is no other way.
+    #[must_use]
+    pub fn with_direct(self, url: &str) -> Store {
+        let direct = (!url.is_empty()).then(|| url.into());
+        Store { direct, ..self }
     }
 
     /// Whether nothing is to be written.
@@ -345,7 +374,7 @@ impl Store {
     #[must_use]
     pub fn now(&self) -> i64 {
         match &self.db {
-            Db::Sqlite { .. } => crate::clock::now(),
+            Db::Sqlite { .. } => clock::now(),
             // This machine's wall clock is not asked: somebody may set it.
             Db::Postgres(_) => Moment::now().millis() + self.offset.load(Ordering::Relaxed),
         }
@@ -362,7 +391,7 @@ impl Store {
             let row: Option<(i64,)> = self.db.optional(sql, args![]).await?;
             let middle = before + (Moment::now().millis() - before) / 2;
             if let Some((now,)) = row {
-                self.offset.store(now - middle, Ordering::Relaxed);
+                self.offset.store(now + clock::database_jump() - middle, Ordering::Relaxed);
             }
         }
         Ok(())

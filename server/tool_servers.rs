@@ -37,7 +37,7 @@ use windlass_tools::contract::{self, Aliases, Host};
 
 use server::Server;
 
-use crate::metrics;
+use crate::{limits::Limits, metrics};
 
 pub use alone::{OverStdio, SHIPPED, Visit, visit};
 pub use built_in::BuiltIn;
@@ -52,6 +52,7 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct ToolServers {
     inner: Arc<Inner>,
+    limits: Arc<Limits>,
 }
 
 struct Inner {
@@ -97,8 +98,8 @@ pub trait EraMemory: Send + Sync {
     fn set(&self, identity: &str, era: Era);
 }
 
-/// Says whether a call may still go out.
-pub type MaySend = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Says whether a call may still go out; within a few seconds, and at once where it is known.
+pub type MaySend = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// Looks at a tool, as its server describes it at the last moment before a call goes out (`None`: there is none of
 /// that name). What it says then is why the call is not made.
@@ -340,7 +341,20 @@ impl ToolServers {
         });
         let servers =
             built_in.chain(configured).map(|(name, server)| (name, Arc::new(server))).collect();
-        ToolServers { inner: Arc::new(Inner { servers, shutdown }) }
+        let limits = Arc::default();
+        ToolServers { inner: Arc::new(Inner { servers, shutdown }), limits }
+    }
+
+    /// The same, with limits on calls. They are kept by whoever decides that a call begins.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> ToolServers {
+        ToolServers { limits: Arc::new(limits), ..self }
+    }
+
+    /// How many calls may be out and may begin.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The names of all tool servers, in order.

@@ -6,6 +6,8 @@ mod leases;
 mod looks;
 mod observed;
 mod outgoing;
+mod permits;
+mod presence;
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +19,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{broadcast, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
     time::Instant,
 };
@@ -25,12 +27,14 @@ use tokio_util::sync::CancellationToken;
 use windlass_engine::{MAX_VALUE_DEPTH, StepError};
 
 pub use self::outgoing::Outgoing;
-use self::{drive::Drive, leases::Leases};
+use self::{drive::Drive, leases::Leases, presence::Presence};
 use crate::{
-    bell::{Bell, Ring},
+    bell::Bell,
     clock::Moment,
     config::WorkerSettings,
-    driver::{HandOver, LetterBox, Own},
+    driver::{Letter, LetterBox, Own},
+    fault,
+    limits::TURNS,
     pins::Pins,
     revisions::Revisions,
     store::{self, Claim, Store},
@@ -39,6 +43,9 @@ use crate::{
 
 /// How often due rows are looked for when nobody rings.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How many due executions are claimed by one statement, at most.
+const AT_ONCE: usize = 16;
 
 /// How long a worker that is told to stop waits for calls that are out.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -52,7 +59,9 @@ const SET_ASIDE_MS: i64 = 30_000;
 /// The loop that drives executions.
 pub struct Worker {
     shared: Arc<Shared>,
-    letters: mpsc::Receiver<HandOver>,
+    letters: mpsc::Receiver<Letter>,
+    /// How many executions were claimed so far.
+    claimed: u64,
 }
 
 /// What every execution that is driven here has in common.
@@ -67,13 +76,16 @@ struct Shared {
     bell: Bell,
     settings: WorkerSettings,
     leases: Leases,
+    presence: Presence,
     stop: CancellationToken,
     /// When parked executions want to be looked at again.
     wakes: Mutex<BTreeSet<i64>>,
     /// `tool_servers` texts that this worker cannot serve.
     refused: Mutex<Vec<String>>,
-    /// Whether it may take on more; those who hand over look at it.
-    room: Arc<AtomicBool>,
+    /// As many places as executions are driven at once.
+    places: Arc<Semaphore>,
+    /// Whether executions wait for a place; those who hand over look at it.
+    crowded: Arc<AtomicBool>,
     /// Where it drives only some executions: their ids.
     own: Option<Own>,
 }
@@ -91,10 +103,12 @@ impl Worker {
         own: Option<Own>,
     ) -> (Worker, LetterBox) {
         let id: Arc<str> = format!("worker_{:032x}", rand::random::<u128>()).into();
-        let (sender, letters) = mpsc::channel(settings.max_executions.max(1));
+        let places = settings.max_executions.clamp(1, Semaphore::MAX_PERMITS);
+        let (sender, letters) = mpsc::channel(places);
         let shared = Shared {
             id: Arc::clone(&id),
             leases: Leases::new(store.clone(), Arc::clone(&id)),
+            presence: Presence::new(store.clone(), Arc::clone(&id)),
             pins: Pins::new(store.clone()),
             store,
             tool_servers: outgoing.tool_servers().clone(),
@@ -105,27 +119,34 @@ impl Worker {
             stop,
             wakes: Mutex::default(),
             refused: Mutex::default(),
-            room: Arc::new(AtomicBool::new(true)),
+            places: Arc::new(Semaphore::new(places)),
+            crowded: Arc::default(),
             own,
         };
-        let (room, own) = (Arc::clone(&shared.room), shared.own.clone());
-        let letter_box = LetterBox { worker: id, letters: sender, room, own };
-        (Worker { shared: Arc::new(shared), letters }, letter_box)
+        let (places, crowded) = (Arc::clone(&shared.places), Arc::clone(&shared.crowded));
+        let own = shared.own.clone();
+        let letter_box = LetterBox { worker: id, letters: sender, places, crowded, own };
+        (Worker { shared: Arc::new(shared), letters, claimed: 0 }, letter_box)
     }
 
     /// Drives executions until it is told to stop, or, with `idle`, until it has had nothing to do for so long.
     ///
     /// Says in the end what it could not serve: the `tool_servers` texts of those executions.
     pub async fn run(mut self, idle: Option<Duration>) -> Vec<String> {
-        let renewing = self.shared.leases.keep_renewed();
+        let renewing = [self.shared.leases.keep_renewed(), self.shared.presence.keep()];
         let mut rings = self.shared.bell.listen();
         let mut driving = JoinSet::new();
         let mut busy_at = Instant::now();
+        // Only what was rung, is timed, or has a place again is looked for: who starts in place asks nothing of others.
+        let mut is_woken = true;
+        let mut looked_at = self.shared.store.now();
+        let mut looked = Instant::now();
         while !self.shared.stop.is_cancelled() {
-            let room = driving.len() < self.shared.settings.max_executions;
-            self.shared.room.store(room, Ordering::Relaxed);
-            let looked_at = self.shared.store.now();
-            let found = if room { self.claim_due(&mut driving).await } else { false };
+            if is_woken {
+                looked_at = self.shared.store.now();
+                looked = Instant::now();
+            }
+            let found = is_woken && self.claim_due(&mut driving).await;
             if found || !driving.is_empty() {
                 busy_at = Instant::now();
             }
@@ -136,62 +157,107 @@ impl Worker {
             {
                 break;
             }
-            let patience = self.patience(looked_at);
-            tokio::select! {
-                // Also without room: its lease has begun, and is renewed only by a drive.
+            // However many are handed over meanwhile: the poll keeps its time.
+            let timer = self.patience(looked_at);
+            let patience = timer.min(POLL.saturating_sub(looked.elapsed()));
+            is_woken = tokio::select! {
                 Some(letter) = self.letters.recv() => {
                     busy_at = Instant::now();
-                    driving.spawn(Drive::from_hand_over(&self.shared, letter).run());
+                    driving.spawn(self.taken_over(letter));
+                    false
                 }
-                () = next_due(&mut rings) => {}
-                Some(ended) = driving.join_next() => report(ended),
-                () = tokio::time::sleep(patience) => {}
-                () = self.shared.stop.cancelled() => {}
-            }
+                _ = rings.recv() => true,
+                () = self.shared.presence.due() => true,
+                Some(ended) = driving.join_next() => {
+                    report(ended);
+                    self.shared.crowded.load(Ordering::Relaxed)
+                }
+                () = tokio::time::sleep(patience) => {
+                    // Where somebody looks around for us, a poll finds nothing that is not rung.
+                    looked = Instant::now();
+                    timer < POLL || !self.shared.presence.looks()
+                }
+                () = self.shared.stop.cancelled() => false,
+            };
         }
         // Their first calls are written as begun: to leave them now would make them uncertain.
         self.letters.close();
         let deadline = Instant::now() + LAST_LETTERS;
         while let Ok(Some(letter)) = tokio::time::timeout_at(deadline, self.letters.recv()).await {
-            driving.spawn(Drive::from_hand_over(&self.shared, letter).run());
+            driving.spawn(self.taken_over(letter));
         }
         drain(driving).await;
-        renewing.abort();
+        renewing.iter().for_each(tokio::task::JoinHandle::abort);
         self.shared.leases.give_up().await;
         lock(&self.shared.refused).clone()
     }
 
-    /// Claims what is due, one after the other, until there is no more; whether there was any.
-    async fn claim_due(&self, driving: &mut JoinSet<()>) -> bool {
+    /// Drives an execution that was handed over; its place is free when that has ended.
+    fn taken_over(&self, letter: Letter) -> impl Future<Output = ()> + use<> {
+        let Letter { execution, place } = letter;
+        let drive = Drive::from_hand_over(&self.shared, execution);
+        async move {
+            drive.run().await;
+            drop(place);
+        }
+    }
+
+    /// Claims what is due, some at once, until there is no more or no place for it; whether there was any.
+    async fn claim_due(&mut self, driving: &mut JoinSet<()>) -> bool {
         let mut found = false;
-        while driving.len() < self.shared.settings.max_executions {
+        loop {
+            let places = self.take_places();
+            if places.is_empty() {
+                // Who is created now, waits with those that are due, and is claimed by its priority.
+                self.shared.crowded.store(true, Ordering::Relaxed);
+                return found;
+            }
             let claimed_at = Moment::now();
-            match self.claim().await {
-                Ok(Some(claim)) => {
-                    found = true;
-                    let shared = Arc::clone(&self.shared);
-                    let held = shared.leases.begin(&claim.execution_id);
-                    driving.spawn(drive::claimed(shared, claim, claimed_at, held));
+            match self.claim(places.len()).await {
+                Ok(claims) if claims.is_empty() => {
+                    self.shared.crowded.store(false, Ordering::Relaxed);
+                    return found;
                 }
-                Ok(None) => break,
+                Ok(claims) => {
+                    fault::point("after_claim");
+                    found = true;
+                    for (claim, place) in claims.into_iter().zip(places) {
+                        let shared = Arc::clone(&self.shared);
+                        let held = shared.leases.begin(&claim.execution_id);
+                        driving.spawn(async move {
+                            drive::claimed(shared, claim, claimed_at, held).await;
+                            drop(place);
+                        });
+                    }
+                }
                 Err(err) => {
                     tracing::warn!("due executions cannot be looked for: {err}");
+                    drop(places);
                     tokio::time::sleep(POLL).await;
-                    break;
+                    return found;
                 }
             }
         }
-        found
     }
 
-    async fn claim(&self) -> Result<Option<Claim>, store::Error> {
+    /// Places for executions that are to be claimed at once; as many as there are, and no more than a few.
+    fn take_places(&self) -> Vec<OwnedSemaphorePermit> {
+        let take = || Arc::clone(&self.shared.places).try_acquire_owned().ok();
+        std::iter::from_fn(take).take(AT_ONCE).collect()
+    }
+
+    async fn claim(&mut self, most: usize) -> Result<Vec<Claim>, store::Error> {
         let Shared { store, id, own, refused, leases, .. } = &*self.shared;
         let Some(own) = own else {
             let refused = lock(refused).clone();
-            return store.claim(id, &refused).await;
+            let after = self.claimed + most as u64;
+            let longest = (after / TURNS - self.claimed / TURNS) as usize;
+            let claims = store.claim_some(id, &refused, most, longest).await?;
+            self.claimed += claims.len() as u64;
+            return Ok(claims);
         };
         let own: Vec<String> = lock(own).iter().filter(|id| !leases.holds(id)).cloned().collect();
-        store.claim_among(id, &own).await
+        Ok(store.claim_among(id, &own).await?.into_iter().collect())
     }
 
     /// How long to sleep when nobody rings: until the next timer that this worker knows of, at most a poll.
@@ -253,11 +319,6 @@ fn too_deep() -> StepError {
         "it did its work, but its result is nested more than {MAX_VALUE_DEPTH} levels deep and cannot be kept"
     );
     StepError::permanent("result_too_deep", message)
-}
-
-/// Rings that something moved are for those who watch, not for the one who moves it.
-async fn next_due(rings: &mut broadcast::Receiver<Ring>) {
-    while let Ok(Ring::Moved(_)) = rings.recv().await {}
 }
 
 async fn drain(mut driving: JoinSet<()>) {

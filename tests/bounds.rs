@@ -7,14 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, SqliteConnection};
 use tokio::runtime::Runtime;
 
 use crate::{
     durability::{LEASE, Run, SLOW, Scene, counted, execution_of, step_is},
-    harness::{Client, Ended, HttpServer, Running, SOON, begin, eventually, settled, text_of},
+    harness::{Client, Ended, HttpServer, SOON, begin, eventually, limit_files, settled, text_of},
 };
 
 on_both!(
@@ -307,18 +306,14 @@ fn a_file_that_may_not_grow_says_so_and_loses_nothing() {
     let script = "trap '' XFSZ; exec \"$0\" serve --http 127.0.0.1:0";
     command.args(["-c", script, env!("CARGO_BIN_EXE_windlass")]).stdin(Stdio::null());
     scene.project.isolate(&mut command);
-    let process = Running::start(&mut command);
-    let address = process.stderr_line(SOON, "its address", |line| {
-        let rest = &line[line.find("http://127.0.0.1:")?..];
-        Some(rest.split("/mcp").next()?.to_owned())
-    });
+    let HttpServer { address, process } = HttpServer::start(&mut command);
     let mut client = Client::http(&format!("{address}/mcp")).with_deadline(2 * LEASE);
     client.initialize();
     let accepted =
         begin(&mut client, "slow", json!({ "file": scene.ledger("accepted"), "ms": 1000 }));
     step_is(&mut client, &accepted, "nap", "running");
 
-    let usual = limit_files(&process, Some(0));
+    let usual = limit_files(process.id(), Some(0));
     let input = json!({ "file": scene.ledger("refused"), "ms": 1 });
     let arguments = json!({ "workflow": "slow", "input": input, "idempotency_key": "refused" });
     let refused = client.call_err("workflow.run", arguments.clone());
@@ -328,7 +323,7 @@ fn a_file_that_may_not_grow_says_so_and_loses_nothing() {
         line.contains("the database is asked again").then_some(())
     });
 
-    limit_files(&process, usual);
+    limit_files(process.id(), usual);
     assert_eq!(settled(&mut client, &accepted)["output"], json!({ "counted": 2 }));
     assert_eq!(counted(&scene.ledger("accepted")).len(), 2);
     let again = client.call("workflow.run", arguments);
@@ -338,14 +333,6 @@ fn a_file_that_may_not_grow_says_so_and_loses_nothing() {
         "{}",
         text_of(&again)
     );
-}
-
-/// Sets how long the files that a process writes may become; returns what it was before.
-fn limit_files(process: &Running, bytes: Option<u64>) -> Option<u64> {
-    let pid = Pid::from_raw(i32::try_from(process.id()).unwrap());
-    let before = rustix::process::getrlimit(Resource::Fsize);
-    let limit = Rlimit { current: bytes, maximum: before.maximum };
-    prlimit(pid, Resource::Fsize, limit).unwrap().current
 }
 
 #[test]

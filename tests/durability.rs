@@ -51,6 +51,11 @@ impl Scene {
         Scene { project: project.with_env("GITHUB_TOKEN", "a-token-of-the-tests"), database }
     }
 
+    /// Where its executions live.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
     /// A file in which calls are counted.
     pub(crate) fn ledger(&self, name: &str) -> PathBuf {
         self.project.path().join(format!("{name}.ledger"))
@@ -81,7 +86,8 @@ impl Scene {
 
     /// Moves the clock past every lease, where waiting for it is not what is tested.
     pub(crate) fn let_leases_run_out(&self) {
-        let sql = "UPDATE executions SET lease_until = 0";
+        let sql = "UPDATE executions SET lease_until = 0, 
+            wake_at = CASE WHEN lease_owner IS NULL THEN wake_at ELSE 0 END";
         block_on(async {
             if self.database.starts_with("sqlite:") {
                 let mut database = SqliteConnection::connect(&self.database).await.unwrap();

@@ -12,6 +12,7 @@ mod executions;
 mod http;
 mod postgres;
 mod process;
+mod proxy;
 mod windlass;
 
 use std::{
@@ -21,9 +22,10 @@ use std::{
 
 pub use client::{Client, signed, text_of};
 pub use executions::{begin, settled};
-pub use http::{Answer, get, post};
+pub use http::{Answer, client as http_client, get, post};
 pub use postgres::{Cluster, database};
-pub use process::{Ended, Running, run};
+pub use process::{Ended, Running, limit_files, run};
+pub use proxy::Proxy;
 pub use windlass::{HttpServer, Project};
 
 /// How long anything that should happen soon may take on a busy machine.

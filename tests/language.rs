@@ -101,8 +101,7 @@ async fn run(app: &App, workflow: &str, input: Value) -> Execution {
 
 async fn try_run(app: &App, workflow: &str, input: Value) -> Result<Execution, Error> {
     let input: Map<String, Value> = serde_json::from_value(input).unwrap();
-    let request =
-        RunRequest { workflow: workflow.to_owned(), input, idempotency_key: None, plan: None };
+    let request = RunRequest { workflow: workflow.to_owned(), input, ..RunRequest::default() };
     app.run(&agent("local"), request).await
 }
 

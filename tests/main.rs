@@ -9,6 +9,7 @@ mod afu9;
 mod bounds;
 mod checks;
 mod cli;
+mod faults;
 mod guide;
 mod harness;
 mod harness_itself;

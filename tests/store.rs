@@ -16,7 +16,7 @@ use windlass::{
     store::{Claim, Commit, Committed, Created, Error, NewExecution, Signal, Store},
 };
 use windlass_engine::{
-    Event, Resolution, State, StepError, StepStatus, Turn, Workflow, advance, parse,
+    Event, Priority, Resolution, State, StepError, StepStatus, Turn, Workflow, advance, parse,
 };
 
 use crate::harness::{SOON, database};
@@ -81,7 +81,9 @@ impl Database {
 
     /// The holder of the lease says nothing for so long that anybody may have it.
     async fn let_the_lease_run_out(&self, id: &str) {
-        self.write(format!("UPDATE executions SET lease_until = 0 WHERE id = '{id}'")).await;
+        let due = "CASE WHEN lease_owner IS NULL THEN wake_at ELSE 0 END";
+        let sql = format!("UPDATE executions SET lease_until = 0, wake_at = {due}");
+        self.write(format!("{sql} WHERE id = '{id}'")).await;
     }
 }
 
@@ -95,11 +97,13 @@ struct Wish {
     worker: Option<&'static str>,
     servers: &'static str,
     at: Option<i64>,
+    priority: Priority,
 }
 
 fn wish(id: &str) -> Wish {
     let id = id.to_owned();
-    Wish { id, by: "ada", key: None, hash: "h", worker: None, servers: SERVERS, at: None }
+    let priority = Priority::Normal;
+    Wish { id, by: "ada", key: None, hash: "h", worker: None, servers: SERVERS, at: None, priority }
 }
 
 fn workflow() -> Workflow {
@@ -136,6 +140,7 @@ async fn create(store: &Store, wish: &Wish) -> Result<Created, Error> {
         children: &[],
         at,
         worker: wish.worker,
+        priority: wish.priority.rank(),
         traceparent: None,
     };
     store.create(&new).await
@@ -263,6 +268,8 @@ macro_rules! on_both {
 }
 
 mod language;
+mod limits;
+mod turns;
 mod workers;
 
 on_both! {

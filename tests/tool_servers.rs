@@ -319,7 +319,7 @@ async fn whether_a_call_may_go_out_is_asked_after_it_waited_for_a_place() {
     let mut second = call("fake.append", json!({ "text": "x" }));
     second.may_send = Some(Arc::new({
         let ours = ours.clone();
-        move || ours.load(Ordering::SeqCst)
+        move || Box::pin(std::future::ready(ours.load(Ordering::SeqCst)))
     }));
     let second = servers.call(second, silent());
     tokio::pin!(second);

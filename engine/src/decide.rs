@@ -84,6 +84,8 @@ pub struct Child {
     pub workflow: String,
     /// What it is given; an object.
     pub input: Arc<Value>,
+    /// Whether it failed before, and goes on.
+    pub goes_on: bool,
 }
 
 /// What one turn decided: everything that is written in one commit, and what is done after it.
@@ -97,6 +99,8 @@ pub struct Turn {
     pub children: Vec<Child>,
     /// Steps whose running call, or execution of another workflow, is to stop.
     pub cancels: Vec<String>,
+    /// Steps whose next call waits for a permit, and the tool that it calls.
+    pub held_back: Vec<(String, ToolName)>,
     /// When there is something to do again without anybody saying so, in milliseconds since 1970.
     pub wake_at: Option<i64>,
     /// Whether there is more to decide at once, as soon as this is written.
@@ -122,6 +126,7 @@ pub fn advance(
     }
     loop {
         turn.cancels.clear();
+        turn.held_back.clear();
         let mut moved = false;
         for command in decide(workflow, state, execution_id, now) {
             moved |= turn.take(workflow, state, command, now)?;
@@ -152,6 +157,12 @@ impl Turn {
     ) -> Result<bool, UnexpectedEvent> {
         let event = match command {
             Command::Record(event) => event,
+            Command::CallTool(call) | Command::Look(call)
+                if !state.may_begin(&call.step, &call.tool) =>
+            {
+                self.held_back.push((call.step, call.tool));
+                return Ok(false);
+            }
             Command::CallTool(call) => {
                 let event = started(state, &call);
                 self.calls.push(call);
@@ -233,6 +244,9 @@ impl Decider<'_> {
         if !owed.is_empty() {
             return owed;
         }
+        if self.state.is_paused() {
+            return self.settle_in_pause();
+        }
         if self.deadline().is_some_and(|deadline| deadline <= self.now) {
             return vec![Command::Record(Event::DeadlinePassed)];
         }
@@ -245,6 +259,13 @@ impl Decider<'_> {
         let mut commands = if ended.is_empty() { self.go_on() } else { ended };
         commands.extend(cancels);
         commands
+    }
+
+    /// What is known is written down; nothing is called, and nothing is begun.
+    fn settle_in_pause(&self) -> Vec<Command> {
+        let mut settled = self.settle();
+        settled.retain(|command| matches!(command, Command::Record(_)));
+        settled
     }
 
     fn go_on(&self) -> Vec<Command> {
@@ -264,6 +285,10 @@ impl Decider<'_> {
         }
         if self.state.lock.is_wanted() {
             return Vec::new();
+        }
+        let locks = self.locks_to_take();
+        if !locks.is_empty() {
+            return locks;
         }
         self.start()
     }

@@ -9,6 +9,15 @@ use serde_json::{Map, Value};
 
 use crate::workflow::{OnBusy, OnExpire, Outcome, ToolName};
 
+#[cfg(test)]
+mod tests;
+
+/// The engine that knows every event but those that came later.
+const FIRST_ENGINE: i64 = 3;
+
+/// The engine that knows what executions under control are told: pause, resume, retry, skip, fork.
+const CONTROL_ENGINE: i64 = 4;
+
 /// One entry of an execution's history. Never changed once written.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -243,10 +252,28 @@ pub enum Event {
         /// Why, as `error` shows it to the handlers.
         error: StepError,
     },
-    /// The step's condition was false.
+    /// The step's condition was false, or a person said that it is not to be done.
     StepSkipped {
         /// The step.
         step: String,
+        /// Who said so, if it was a person.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+        /// Why, if they said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The step is not done here: it has the result that it had in another execution.
+    StepReused {
+        /// The step, of the document's own list.
+        step: String,
+        /// Its result.
+        output: Value,
+        /// What it, and what it holds, made of the vars.
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        vars: Map<String, Value>,
+        /// The execution that did it.
+        from_execution: String,
     },
     /// No attempt is left, or none was possible.
     StepFailed {
@@ -293,6 +320,30 @@ pub enum Event {
         /// Why, if they said.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+    },
+    /// Somebody wants nothing new to start. What is out comes home.
+    ExecutionPaused {
+        /// Who.
+        by: String,
+        /// Why, if they said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// It goes on after a pause.
+    ExecutionResumed {
+        /// Who said so.
+        by: String,
+    },
+    /// An execution that failed goes on: what did not complete is done again, as a new generation.
+    ExecutionRetried {
+        /// Who said so.
+        by: String,
+        /// What it is given from now on, where that has changed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Value>,
+        /// The executions below it that failed: where a step is one of them, that one goes on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        children: Vec<String>,
     },
     /// `config.timeoutMs` is over.
     DeadlinePassed,
@@ -473,6 +524,20 @@ impl StepError {
 }
 
 impl Event {
+    /// The oldest engine that can read it. An execution needs the newest of what its events need, and no newer one:
+    /// releases that share a database leave each other what both can drive.
+    #[must_use]
+    pub fn min_engine(&self) -> i64 {
+        match self {
+            Event::ExecutionPaused { .. }
+            | Event::ExecutionResumed { .. }
+            | Event::ExecutionRetried { .. }
+            | Event::StepReused { .. }
+            | Event::StepSkipped { by: Some(_), .. } => CONTROL_ENGINE,
+            _ => FIRST_ENGINE,
+        }
+    }
+
     /// Its `kind`, as it is written in the history.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -505,6 +570,7 @@ impl Event {
             Event::StepDeadlinePassed { .. } => "step_deadline_passed",
             Event::PhaseStarted { .. } => "phase_started",
             Event::StepSkipped { .. } => "step_skipped",
+            Event::StepReused { .. } => "step_reused",
             Event::StepFailed { .. } => "step_failed",
             Event::StepUncertain { .. } => "step_uncertain",
             Event::StepCancelled { .. } => "step_cancelled",
@@ -512,6 +578,9 @@ impl Event {
             Event::ChildWaits { .. } => "child_waits",
             Event::ChildGoesOn { .. } => "child_goes_on",
             Event::CancelRequested { .. } => "cancel_requested",
+            Event::ExecutionPaused { .. } => "execution_paused",
+            Event::ExecutionResumed { .. } => "execution_resumed",
+            Event::ExecutionRetried { .. } => "execution_retried",
             Event::DeadlinePassed => "deadline_passed",
             Event::ExecutionCompleted { .. } => "execution_completed",
             Event::ExecutionFailed { .. } => "execution_failed",
@@ -542,7 +611,8 @@ impl Event {
             | Event::UndoRegistered { step, .. }
             | Event::StopReached { step, .. }
             | Event::StepDeadlinePassed { step }
-            | Event::StepSkipped { step }
+            | Event::StepSkipped { step, .. }
+            | Event::StepReused { step, .. }
             | Event::StepFailed { step, .. }
             | Event::StepUncertain { step, .. }
             | Event::StepCancelled { step }
@@ -558,154 +628,13 @@ impl Event {
             | Event::EventReceived { .. }
             | Event::PhaseStarted { .. }
             | Event::CancelRequested { .. }
+            | Event::ExecutionPaused { .. }
+            | Event::ExecutionResumed { .. }
+            | Event::ExecutionRetried { .. }
             | Event::DeadlinePassed
             | Event::ExecutionCompleted { .. }
             | Event::ExecutionFailed { .. }
             | Event::ExecutionCancelled { .. } => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn request() -> Request {
-        Request {
-            id: "req_1".into(),
-            kind: RequestKind::Form,
-            message: "which?".into(),
-            schema: Some(json!({ "type": "object" })),
-            tool: Some(ToolName { server: "x".into(), tool: "y".into() }),
-            params: Some(json!([{}])),
-            secrets: vec![],
-            binding: "00".into(),
-            approvers: vec!["bob".into()],
-            quorum: 2,
-            allow_self: false,
-            verified: true,
-            on_expire: OnExpire::Escalate,
-            escalated: true,
-            expires_at: 7,
-        }
-    }
-
-    fn answered(answer: Answer) -> Event {
-        let (step, request, by) = ("a".into(), "req_1".into(), "bob".into());
-        Event::RequestAnswered { step, request, by, verified: true, answer }
-    }
-
-    fn every_event() -> Vec<Event> {
-        let error = StepError::permanent("broken", "no");
-        let step = || "a".to_owned();
-        vec![
-            Event::ExecutionStarted { input: json!({ "b": 1, "a": "\u{0}" }) },
-            Event::AttemptStarted {
-                step: step(),
-                attempt: 1,
-                call: 2,
-                params: Some(json!({})),
-                secrets: vec![],
-                child: None,
-            },
-            Event::AttemptStarted {
-                step: step(),
-                attempt: 1,
-                call: 2,
-                params: None,
-                secrets: vec![],
-                child: None,
-            },
-            Event::AttemptStarted {
-                step: step(),
-                attempt: 2,
-                call: 2,
-                params: Some(json!({ "key": "${secrets.KEY}" })),
-                secrets: vec![SecretSlot { pointer: "/key".into(), offset: 0, name: "KEY".into() }],
-                child: Some("exec_2".into()),
-            },
-            Event::VarsSet { values: serde_json::Map::new() },
-            Event::GroupStarted { step: step(), otherwise: true },
-            Event::GroupStarted { step: step(), otherwise: false },
-            Event::IterationStarted { step: step(), iteration: 3 },
-            Event::GroupDecided { step: step() },
-            Event::InstancesListed { step: step(), items: vec![json!(null), json!({})] },
-            Event::WaitStarted { step: step(), until: -1, event: None },
-            Event::WaitStarted { step: step(), until: 1, event: Some("go".into()) },
-            Event::EventReceived { name: "go".into(), data: json!(null), by: "ada".into() },
-            Event::RequestOpened { step: step(), request: request() },
-            answered(Answer::Approved { comment: None }),
-            answered(Answer::Rejected { comment: Some("no".into()) }),
-            answered(Answer::Given { values: json!({ "a": 1 }) }),
-            Event::RequestExpired { step: step(), request: "req_1".into() },
-            Event::LockRequested {
-                step: Some(step()),
-                key: "k".into(),
-                on_busy: OnBusy::Replace,
-                ready: false,
-            },
-            Event::LockRequested {
-                step: None,
-                key: "k".into(),
-                on_busy: OnBusy::Queue,
-                ready: true,
-            },
-            Event::LockGranted { step: None, key: "k".into() },
-            Event::LockRefused { step: Some(step()), key: "k".into(), holder: "exec_2".into() },
-            Event::LockReleased { step: Some(step()), key: "k".into() },
-            Event::StepCompleted { step: step(), output: Some(json!(1)) },
-            Event::StepCompleted { step: step(), output: None },
-            Event::StepVerified { step: step(), output: None, happened: false },
-            Event::UndoRegistered {
-                step: step(),
-                tool: ToolName { server: "x".into(), tool: "y.z".into() },
-                params: json!(null),
-                secrets: vec![],
-            },
-            Event::StopReached {
-                step: step(),
-                outcome: Outcome::Cancelled,
-                message: String::new(),
-            },
-            Event::StepDeadlinePassed { step: step() },
-            Event::PhaseStarted { phase: Phase::OnFailure, error: error.clone() },
-            Event::ChildWaits { step: step() },
-            Event::ChildGoesOn { step: step() },
-            Event::AttemptSucceeded { step: step(), output: json!(null) },
-            Event::AttemptFailed { step: step(), error: error.clone() },
-            Event::AttemptUncertain { step: step(), error: error.clone(), repeatable: true },
-            Event::PollingStarted { step: step(), at: 7 },
-            Event::CallScheduled { step: step(), again: Again::SameAttempt, at: 7 },
-            Event::CallScheduled { step: step(), again: Again::RateLimited, at: 7 },
-            Event::StepSkipped { step: step() },
-            Event::StepFailed { step: step(), error: error.clone() },
-            Event::StepUncertain { step: step(), error: error.clone() },
-            Event::StepCancelled { step: step() },
-            Event::StepResolved { step: step(), resolution: Resolution::Retry, by: "ada".into() },
-            Event::CancelRequested { by: "ada".into(), reason: None },
-            Event::DeadlinePassed,
-            Event::ExecutionCompleted { output: json!([1.5]) },
-            Event::ExecutionFailed { step: None, error },
-            Event::ExecutionCancelled { reason: Some("enough".into()) },
-        ]
-    }
-
-    #[test]
-    fn an_event_reads_as_it_was_written() {
-        for event in every_event() {
-            let text = serde_json::to_string(&event).expect("events can be written");
-            assert_eq!(serde_json::from_str::<Event>(&text).expect("and read"), event, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_kind_in_the_row_is_the_kind_in_the_text() {
-        for event in every_event() {
-            let value = serde_json::to_value(&event).expect("events can be written");
-            assert_eq!(value["kind"], event.kind());
-            assert_eq!(value.get("step").and_then(Value::as_str), event.step());
         }
     }
 }

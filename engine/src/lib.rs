@@ -41,6 +41,6 @@ pub use schema::language_schema;
 pub use state::{Look, State, Status, StepState, StepStatus, UnexpectedEvent};
 pub use workflow::{
     Approval, Ask, Backoff, Compensation, Config, DEFAULT_ANSWER_MS, DEFAULT_MAX_PARALLEL, ForEach,
-    Group, Kind, Lock, OnBusy, OnError, OnExpire, OnUncertain, Outcome, Repeat, Retry, Step, Stop,
-    Terms, ToolName, Verify, Wait, WaitFor, Workflow,
+    Group, Kind, Lock, OnBusy, OnError, OnExpire, OnUncertain, Outcome, Priority, Repeat, Retry,
+    Step, Stop, Terms, ToolName, Verify, Wait, WaitFor, Workflow,
 };

@@ -1,20 +1,23 @@
 //! Where an execution stands: its history, folded.
 
 mod apply;
+mod control;
 mod frame;
 mod lists;
 mod look;
 mod names;
+mod permits;
+mod reopen;
 mod status;
 mod step;
 mod suppose;
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 pub(crate) use self::{
     apply::is_gated,
@@ -115,7 +118,22 @@ pub struct State {
     pub(crate) due: BTreeSet<usize>,
     /// Frames that go no further and have not ended.
     pub(crate) stopping: BTreeSet<usize>,
-    /// Since when a person or a lock has been waited for.
+    /// The locks of steps that are under way again, and that were given back.
+    pub(crate) locks_to_take: BTreeMap<usize, String>,
+    paused: Option<control::Pause>,
+    /// How long pauses that are over took, in milliseconds.
+    paused_ms: i64,
+    /// From when its time is counted, if persons, locks and pauses take none of it.
+    pub(crate) bounded_from: i64,
+    /// What everything that begins has at least as its generation.
+    floor: u32,
+    /// The highest generation that anything had.
+    newest_generation: u32,
+    /// What steps that were done elsewhere made of the vars, until these are computed.
+    reused_vars: Map<String, Value>,
+    /// Whether a step, or one that it holds, registers what undoes it.
+    is_undoable: Arc<Vec<bool>>,
+    /// Since when a person, a lock or the end of a pause has been waited for.
     pub(crate) person_since: Option<i64>,
     /// How long that took before; in milliseconds.
     pub(crate) person_ms: i64,
@@ -130,6 +148,7 @@ pub struct State {
     /// `error` as handlers see it.
     error: Option<Value>,
     supposed: suppose::Supposed,
+    permits: permits::Permits,
 }
 
 /// Something that nothing refers to any more.
@@ -164,6 +183,15 @@ impl State {
         for (index, step) in workflow.steps.iter().enumerate() {
             for need in &step.needs {
                 dependants[*need].push(index);
+            }
+        }
+        let mut is_undoable = vec![false; workflow.steps.len()];
+        for (index, step) in workflow.steps.iter().enumerate() {
+            if step.undo.is_some() && workflow.config.undo_on_failure {
+                let around = |index: &usize| workflow.steps[*index].parent;
+                for index in std::iter::successors(Some(index), around) {
+                    is_undoable[index] = true;
+                }
             }
         }
         let names = workflow.steps.iter().enumerate();
@@ -207,6 +235,14 @@ impl State {
             mailbox: VecDeque::new(),
             due: BTreeSet::new(),
             stopping: BTreeSet::new(),
+            locks_to_take: BTreeMap::new(),
+            paused: None,
+            paused_ms: 0,
+            bounded_from: 0,
+            floor: 0,
+            newest_generation: 0,
+            reused_vars: Map::new(),
+            is_undoable: Arc::new(is_undoable),
             person_since: None,
             person_ms: 0,
             forgotten: Vec::new(),
@@ -217,6 +253,7 @@ impl State {
             }),
             error: None,
             supposed: suppose::Supposed::default(),
+            permits: permits::Permits::default(),
         };
         state.open_list(workflow, None, "", None, &workflow.main);
         state
@@ -234,8 +271,12 @@ impl State {
         event: &Event,
         at: i64,
     ) -> Result<(), UnexpectedEvent> {
-        if self.status.is_final() {
+        let retries = matches!(event, Event::ExecutionRetried { .. });
+        if self.status.is_final() && !(retries && self.status == Status::Failed) {
             return Err(unexpected(event, "the execution has ended"));
+        }
+        if retries && !self.status.is_final() {
+            return Err(unexpected(event, "the execution has not failed"));
         }
         if let Event::ExecutionStarted { input } = event {
             return self.start(event, input, at);
@@ -245,11 +286,13 @@ impl State {
         }
         match event.step() {
             Some(path) => self.apply_at(workflow, path, event, at)?,
-            None => self.apply_to_execution(workflow, event)?,
+            None => self.apply_to_execution(workflow, event, at)?,
         }
         self.count_waiting(at);
         if !self.status.is_final() {
             self.status = self.standing();
+        } else if self.lock.is_wanted() {
+            self.lock = LockStanding::None;
         }
         Ok(())
     }
@@ -277,6 +320,7 @@ impl State {
         self.status = Status::Running;
         self.input = input.clone();
         self.started_at = at;
+        self.bounded_from = at;
         self.execution["started_at"] = json!(at);
         Ok(())
     }
@@ -285,9 +329,16 @@ impl State {
         &mut self,
         workflow: &Workflow,
         event: &Event,
+        at: i64,
     ) -> Result<(), UnexpectedEvent> {
         match event {
-            Event::VarsSet { values } => self.vars = Some(Value::Object(values.clone())),
+            Event::VarsSet { values } => {
+                self.vars = Some(Value::Object(values.clone()));
+                self.take_reused_vars();
+            }
+            Event::ExecutionPaused { by, reason } => self.pause(by, reason.as_deref(), at),
+            Event::ExecutionResumed { .. } => self.resume(at),
+            Event::ExecutionRetried { .. } => self.reopen(workflow, event, at),
             Event::EventReceived { name, data, .. } => self.receive(name, data),
             Event::LockRequested { key, .. } => self.lock = LockStanding::Wanted(key.clone()),
             Event::LockGranted { key, .. } => {
@@ -302,7 +353,11 @@ impl State {
                 self.stop_frame(self.root, Cause::Ended, true);
             }
             Event::LockReleased { .. } => self.lock = LockStanding::None,
-            Event::CancelRequested { by, reason } => self.cancelled(by, reason.as_deref()),
+            Event::CancelRequested { by, reason } => {
+                // Whoever is told to end does not wait to be told to go on.
+                self.resume(at);
+                self.cancelled(by, reason.as_deref());
+            }
             Event::DeadlinePassed => {
                 self.deadline_passed = true;
                 self.stop_frame(self.root, Cause::TimedOut, true);
@@ -380,6 +435,7 @@ impl State {
             && self.asked.is_empty()
             && self.locking.is_empty()
             && self.waiting_children.is_empty()
+            && self.paused.is_none()
             && !self.lock.is_wanted();
         match (nobody, self.person_since) {
             (false, None) => self.person_since = Some(at),
@@ -392,8 +448,8 @@ impl State {
         }
     }
 
-    /// Whether a person or a lock is waited for, here or in an execution that a step is: its time counts against no
-    /// bound.
+    /// Whether a person, a lock or the end of a pause is waited for, here or in an execution that a step is: its time
+    /// counts against no bound.
     #[must_use]
     pub fn is_held_up(&self) -> bool {
         self.person_since.is_some()
@@ -405,6 +461,9 @@ impl State {
     }
 
     fn standing(&self) -> Status {
+        if self.is_paused() {
+            return Status::Paused;
+        }
         let waits_for_lock = self.lock.is_wanted();
         let idle = self.running.is_empty()
             && self.unsettled.is_empty()

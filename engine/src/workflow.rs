@@ -59,6 +59,54 @@ pub struct Config {
     pub max_retries: u32,
     /// Whether a failure has the `undo` of what had completed run, the last one first.
     pub undo_on_failure: bool,
+    /// Who goes first where not all can go at once; a run may say otherwise.
+    pub priority: Priority,
+}
+
+/// Who goes first where not all can go at once.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    serde::Deserialize,
+    Eq,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    serde::Serialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// After everything else.
+    Low,
+    /// Where nothing is said.
+    #[default]
+    Normal,
+    /// Before everything else.
+    High,
+}
+
+impl Priority {
+    /// Every one of them, by its word.
+    pub const WORDS: [(&'static str, Priority); 3] =
+        [("low", Priority::Low), ("normal", Priority::Normal), ("high", Priority::High)];
+
+    /// The one of that word.
+    #[must_use]
+    pub fn named(word: &str) -> Option<Priority> {
+        Priority::WORDS.iter().find(|(name, _)| *name == word).map(|(_, priority)| *priority)
+    }
+
+    /// As rows have it: the greater goes first.
+    #[must_use]
+    pub fn rank(self) -> i64 {
+        match self {
+            Priority::Low => -1,
+            Priority::Normal => 0,
+            Priority::High => 1,
+        }
+    }
 }
 
 /// One node of a workflow.

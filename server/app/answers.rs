@@ -6,6 +6,7 @@ use windlass_engine::{Answer, InputSchema, Request, RequestKind};
 use super::{App, Caller, Detail, Error, Execution, RequestView, has_ended, sealed};
 use crate::{
     bell::Ring,
+    fault,
     store::{Answered, RequestRow, Said, Signal, request},
 };
 
@@ -37,7 +38,10 @@ impl App {
         self.check_person(caller, &row, &asked, verified)?;
         let answer = fitting(&asked, answer)?;
         let version = store.version(&row.execution_id).await?.unwrap_or_default();
-        match store.answer(request_id, &caller.name, verified, &answer).await? {
+        fault::point("before_answer");
+        let answered = store.answer(request_id, &caller.name, verified, &answer).await?;
+        fault::point("after_answer");
+        match answered {
             Answered::Heard => {}
             Answered::Unknown => return Err(Error::UnknownRequest(request_id.to_owned())),
             Answered::TooLate(row) => {

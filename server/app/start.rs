@@ -12,6 +12,7 @@ use crate::{
     children::{self, Family},
     clock::Moment,
     driver::{HandOver, Place},
+    fault,
     metrics,
     store::{Created, NewExecution},
     trace::{self, Context, Kind, Span},
@@ -83,6 +84,7 @@ impl App {
         let claimed_at = Moment::now();
         let at = self.inner.store.now();
         let mut state = State::new(&workflow, &id, &caller.name);
+        state.limit(self.inner.tool_servers.limits().of(&workflow));
         let happened = vec![Event::ExecutionStarted { input }];
         let place = self.inner.driver.place();
         let worker = place.as_ref().map(Place::worker);
@@ -113,9 +115,13 @@ impl App {
             children: &children,
             at,
             worker,
+            priority: request.priority.unwrap_or(workflow.config.priority).rank(),
             traceparent: family.traceparent.as_deref(),
         };
-        let claim = match self.inner.store.create(&new).await? {
+        fault::point("before_create");
+        let created = self.inner.store.create(&new).await?;
+        fault::point("after_create");
+        let claim = match created {
             Created::New(claim) => {
                 metrics::executions_started(1 + children.len());
                 if state.status.is_final() {
@@ -132,6 +138,7 @@ impl App {
                 return Err(Error::KeyReused { key, execution_id });
             }
         };
+        let begun = self.begun(&new);
         for due in claim.iter().flat_map(|claim| &claim.due).filter(|due| **due != id) {
             self.inner.bell.ring(Ring::Due(due.as_str().into()));
         }
@@ -154,7 +161,10 @@ impl App {
                 self.inner.driver.ensure().await;
             }
         }
-        self.status(&id, Detail::Steps).await
+        match begun {
+            Some(begun) => Ok(begun),
+            None => self.status(&id, Detail::Steps).await,
+        }
     }
 
     /// Every other workflow that an execution may run, at whatever depth, as it is now; by name.

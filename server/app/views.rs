@@ -6,11 +6,16 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use windlass_engine::Problem;
 
+pub use windlass_engine::Priority;
+
 use super::{
     drifts::WorkflowDrift,
     left::{ArtifactView, UsageView},
 };
-use crate::store::{is_for_event, is_for_lock};
+use crate::{
+    limits::is_for_limit,
+    store::{is_for_event, is_for_lock},
+};
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +47,8 @@ pub struct RunRequest {
     /// The plan that it is held to: refused when it would be another execution than was planned. The input may be left
     /// out then.
     pub plan: Option<String>,
+    /// Who goes first where not all can go at once; as the workflow says, if left out.
+    pub priority: Option<Priority>,
 }
 
 /// An execution as its callers see it.
@@ -102,15 +109,18 @@ impl Caller {
 }
 
 impl Execution {
-    /// Whether it waits for a lock: whoever holds that gives it back by itself.
+    /// Whether it waits for a lock, or for the limit of a tool: whoever holds that gives it back by itself.
     fn queues(&self) -> bool {
-        self.requests.is_empty() && self.waiting_for.as_deref().is_some_and(is_for_lock)
+        let queues = |said: &str| is_for_lock(said) || is_for_limit(said);
+        self.requests.is_empty() && self.waiting_for.as_deref().is_some_and(queues)
     }
 
     /// Whether what it waits for has words and is for a person: events come from programs, and locks are given back.
     #[must_use]
     pub fn waits_for_somebody(&self) -> bool {
-        self.waiting_for.as_deref().is_some_and(|said| !is_for_event(said) && !is_for_lock(said))
+        self.waiting_for
+            .as_deref()
+            .is_some_and(|said| !is_for_event(said) && !is_for_lock(said) && !is_for_limit(said))
     }
 
     /// Whether nothing moves before somebody outside does something: a person, or whoever sends an event.
@@ -121,7 +131,10 @@ impl Execution {
             "paused" => true,
             "waiting" => self.waiting_for.is_some() && !self.queues(),
             // The executions that its steps are may wait all the same.
-            "running" => self.waiting_for.is_some() && !self.steps.iter().any(works),
+            "running" => {
+                let queues = self.waiting_for.as_deref().is_some_and(is_for_limit);
+                self.waiting_for.is_some() && !queues && !self.steps.iter().any(works)
+            }
             _ => false,
         }
     }
@@ -280,9 +293,11 @@ pub struct WorkflowView {
     pub drift: Option<WorkflowDrift>,
 }
 
-/// Whether results of steps are wanted with a status.
+/// How much of an execution is wanted with its status.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Detail {
+    /// What became of the whole, and nothing of its steps and what they spent and left.
+    Outcome,
     /// Steps without their results.
     #[default]
     Steps,

@@ -108,6 +108,9 @@ pub(super) enum Command {
     Artifact(Artifact),
     /// Show it all in a few seconds: no account, database or network needed
     Demo(Demo),
+    /// Measure how fast executions run here, and what each takes: one line of JSON
+    #[command(after_help = BENCH_HELP)]
+    Bench(Bench),
     /// Print the JSON Schema of workflow files, for editors
     Schema,
     /// Print every setting with its default, as a windlass.toml to start from
@@ -118,6 +121,17 @@ pub(super) enum Command {
     /// Print the version
     Version,
 }
+
+const BENCH_HELP: &str = "\
+Shapes:
+  n5    five calls of a built-in tool that does nothing, one after the other
+  w5    five calls of the tool `echo` of the server in --tool-server, one after the other
+  f20   one call, twenty side by side, and one that joins them; of `echo` with --tool-server, else of the built-in tool
+  park  executions that wait for a person: what it takes to have them
+
+Every call and every result is in the database before the next call goes out. Without --database a new SQLite file
+is used; the configured database never is. The rows are in the workspace `bench` and go at the end, unless --keep.
+PGPASSWORD keeps a password off the command line.";
 
 const RUN_HELP: &str = "\
 Inputs are read by the workflow's input schema:
@@ -155,6 +169,78 @@ pub(super) enum Verdict {
     RollBack,
 }
 
+/// More in flight at once than anybody needs.
+pub(super) const MOST_LANES: usize = 10_000;
+
+#[derive(Args, Debug)]
+pub(super) struct Bench {
+    /// What is run
+    #[arg(value_enum)]
+    pub(super) shape: Option<BenchShape>,
+    /// How many executions are in flight at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 32, value_parser = lanes)]
+    pub(super) concurrency: usize,
+    /// How long to measure, after warming up; for park, how long to look at the executions at rest
+    #[arg(long, value_name = "SECONDS", default_value_t = 8.0, value_parser = seconds)]
+    pub(super) seconds: f64,
+    /// The command of a tool server that speaks MCP on standard input and output and has the tool `echo`
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) tool_server: Option<String>,
+    /// When a commit is on the disk: off, normal (SQLite only), full or on, which mean the same
+    #[arg(long, value_enum)]
+    pub(super) synchronous: Option<BenchSynchronous>,
+    /// How many executions park
+    #[arg(long, value_name = "NUMBER", default_value = "1k", value_parser = many)]
+    pub(super) executions: i64,
+    /// Put so many executions into the database first, finished ones and 1 % parked ones: 500k, 10M
+    #[arg(long, value_name = "NUMBER", value_parser = many)]
+    pub(super) fill: Option<i64>,
+    /// Leave the rows, or the new SQLite file, where they are
+    #[arg(long)]
+    pub(super) keep: bool,
+    /// Measure what is asked for on standard input: {"shape":"n5","conc":32,"secs":8} a line, and `quit`
+    #[arg(long, conflicts_with = "shape")]
+    pub(super) driver: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum BenchShape {
+    N5,
+    W5,
+    F20,
+    Park,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum BenchSynchronous {
+    Off,
+    Normal,
+    Full,
+    On,
+}
+
+fn lanes(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST_LANES).contains(number));
+    number.ok_or_else(|| format!("a whole number from 1 to {MOST_LANES}"))
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.1..=86_400.0).contains(number));
+    number.ok_or_else(|| "a number of seconds from 0.1 to 86400".to_owned())
+}
+
+/// `2000`, `2k` or `10M`.
+fn many(text: &str) -> Result<i64, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1_000),
+        Some((at, 'm' | 'M')) => (&text[..at], 1_000_000),
+        _ => (text, 1),
+    };
+    let number = digits.parse::<i64>().ok().and_then(|number| number.checked_mul(unit));
+    let number = number.filter(|number| (1..=1_000_000_000).contains(number));
+    number.ok_or_else(|| "a whole number from 1 to 1000M, such as 500, 2k or 10M".to_owned())
+}
+
 #[derive(Args, Debug)]
 pub(super) struct Run {
     /// A workflow's name, or the path of a .yaml, .yml or .json file, which runs even if its workflow is disabled
@@ -177,6 +263,9 @@ pub(super) struct Run {
     /// Only if it is what this plan says, as in plan_…; inputs may be left off then
     #[arg(long, value_name = "PLAN")]
     pub(super) plan: Option<String>,
+    /// Who goes first where not all can go at once; without it, what the workflow's config says
+    #[arg(long, value_parser = ["low", "normal", "high"])]
+    pub(super) priority: Option<String>,
     /// Start it, print its id and return; a worker in the background drives it
     #[arg(long, conflicts_with = "watch")]
     pub(super) detach: bool,

@@ -58,6 +58,8 @@ fn usual(command: &Command) -> &'static str {
         Command::Serve(_) | Command::ToolServer(_) | Command::Worker => {
             "warn,windlass=info,rmcp=warn,octocrab=off"
         }
+        // It is slow on purpose, and says how slow.
+        Command::Bench(_) => "warn,sqlx=error,rmcp=off,octocrab=off",
         // What rmcp warns of is said by whoever it happened to.
         _ => "warn,rmcp=off,octocrab=off",
     }

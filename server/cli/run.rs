@@ -17,7 +17,7 @@ use super::{
     validate,
 };
 use crate::{
-    app::{App, Detail, Error, Execution, RequestView, RunRequest},
+    app::{App, Detail, Error, Execution, Priority, RequestView, RunRequest},
     host::{Drive, Host},
 };
 
@@ -130,6 +130,7 @@ fn request(schema: &Value, workflow: String, arguments: &Run) -> Result<RunReque
         input: input::read("--input", schema, arguments.input.as_deref(), &arguments.pairs)?,
         idempotency_key: arguments.idempotency_key.clone(),
         plan: arguments.plan.clone(),
+        priority: arguments.priority.as_deref().and_then(Priority::named),
     })
 }
 

@@ -1,6 +1,6 @@
 //! `windlass serve`: opens the door for agents, on standard input and output or over HTTP.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -67,17 +67,23 @@ async fn over_http(
         token: token(config, address)?,
         allowed_hosts: config.http.allowed_hosts.clone(),
         allowed_origins: config.http.allowed_origins.clone(),
+        linger: Duration::from_millis(config.http.linger_ms),
         metrics: config.http.metrics,
         mcp,
     };
     let host = Host::start(config, Drive::InProcess).await?;
-    let stop = CancellationToken::new();
-    let served = tokio::select! {
-        served = http::serve(host.app.clone(), options, stop.clone(), announce) => served,
-        () = cancelled_when_interrupted(&stop) => Ok(()),
+    // The worker stops taking on when the door stops: what is driven here moves to other replicas meanwhile.
+    let stop = host.stopping();
+    let serving = async {
+        let served = http::serve(host.app.clone(), options, stop.clone(), announce).await;
+        host.stop().await;
+        served
     };
-    host.stop().await;
-    served?;
+    tokio::select! {
+        served = serving => served?,
+        // Asked twice: what is under way is left to the replicas that remain.
+        () = cancelled_when_interrupted(&stop) => {}
+    }
     Ok(Exit::Done)
 }
 

@@ -39,6 +39,14 @@ impl Session {
         Ok(Config::load(self.shared.config.as_deref(), &environment, &overrides)?)
     }
 
+    /// The database that was named on the command line, and nowhere else.
+    pub(super) fn named_database(&self) -> Result<Option<String>, Failure> {
+        match self.shared.database {
+            Some(_) => Ok(Some(self.config()?.database)),
+            None => Ok(None),
+        }
+    }
+
     /// A process that is put together.
     pub(super) async fn host(&self, drive: Drive) -> Result<Host, Failure> {
         Ok(Host::start(&self.config()?, drive).await?)

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::{Config, DEFAULTS, Environment, Error, Overrides};
 
 /// The tables whose keys are the author's own; everything else is walked by the keys of the defaults.
-const OPEN_TABLES: [&str; 2] = ["mcpServers", "secrets"];
+const OPEN_TABLES: [&str; 3] = ["limits", "mcpServers", "secrets"];
 
 /// Defaults, then the file, then the environment.
 pub(super) fn read(file: Option<&Path>, environment: Environment<'_>) -> Result<Config, Error> {

@@ -83,6 +83,9 @@ fn every_setting_has_a_variable_of_its_own() {
         ("WINDLASS_HTTP_ALLOWED_ORIGINS", "https://example.com"),
         ("WINDLASS_APPROVALS_AGENTS_MAY_ANSWER", "true"),
         ("WINDLASS_HTTP_AUTHORING", "true"),
+        ("WINDLASS_SYNCHRONOUS", "normal"),
+        ("WINDLASS_HTTP_LINGER_MS", "6"),
+        ("WINDLASS_DATABASE_DIRECT_URL", "postgres://u:p@direct/d"),
         ("WINDLASS_WORKER_MAX_EXECUTIONS", "3"),
         ("WINDLASS_WORKER_CALL_TIMEOUT_MS", "4"),
         ("WINDLASS_WORKER_IDLE_MS", "5"),
@@ -91,6 +94,8 @@ fn every_setting_has_a_variable_of_its_own() {
     let expected = Config {
         project: root.into(),
         database: "postgres://u:p@h/d".into(),
+        synchronous: Synchronous::Normal,
+        database_direct_url: "postgres://u:p@direct/d".into(),
         data_dir: root.join("data"),
         workspace: "team".into(),
         workflows: vec![root.join("a"), root.join("b")],
@@ -122,10 +127,12 @@ fn every_setting_has_a_variable_of_its_own() {
             allowed_hosts: vec!["windlass.example.com".into()],
             allowed_origins: vec!["https://example.com".into()],
             authoring: true,
+            linger_ms: 6,
             metrics: false,
         },
         approvals: ApprovalSettings { agents_may_answer: true },
         worker: WorkerSettings { max_executions: 3, call_timeout_ms: 4, idle_ms: 5 },
+        limits: BTreeMap::new(),
     };
     assert_eq!(config, expected);
 }

@@ -3,16 +3,14 @@
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use axum::{Router, middleware};
+use axum::Router;
 use futures::future::BoxFuture;
 use rmcp::ServerHandler;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    check_address, cut_off,
-    guard::{self, Token},
-    health, hosts, service, without_delay,
+    check_address, cut_off, guarded, health, hosts, service, sessions::Sessions, without_delay,
 };
 use crate::tool_servers::Visit;
 
@@ -49,11 +47,9 @@ async fn serve(door: Alone, handler: impl ServerHandler + Clone) -> anyhow::Resu
     let address = listener.local_addr()?;
     let sessions = CancellationToken::new();
     let names = hosts(&door.allowed_hosts, address.ip());
-    let service = service(handler, &names, &door.allowed_origins, address, &sessions);
-    let mut mcp = Router::new().nest_service("/mcp", service);
-    if let Some(token) = &door.token {
-        mcp = mcp.route_layer(middleware::from_fn_with_state(Token::new(token), guard::token));
-    }
+    let kept = Sessions::new(None);
+    let service = service(handler, &names, &door.allowed_origins, address, &sessions, &kept);
+    let mcp = guarded(service, &kept, door.token.as_deref());
     let router = Router::new().route("/healthz", axum::routing::get(health::alive)).merge(mcp);
     (door.on_bound)(address);
     let server = axum::serve(without_delay(listener), router)

@@ -22,6 +22,10 @@ use crate::mcp::Principal;
 /// Whom a caller is who shows the one token there is.
 const TOKEN_PRINCIPAL: &str = "token";
 
+/// What a caller has shown, as a digest; all zeros where nothing had to be shown.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Authorisation(pub(super) [u8; 32]);
+
 /// The token that callers must show. Only its digest is kept, which also makes all comparisons equally long.
 #[derive(Clone)]
 pub(super) struct Token {
@@ -48,6 +52,7 @@ pub(super) async fn token(
     match bearer(request.headers()) {
         Some(shown) if token.is(shown) => {
             request.extensions_mut().insert(Principal(TOKEN_PRINCIPAL.to_owned()));
+            request.extensions_mut().insert(Authorisation(token.digest));
             next.run(request).await
         }
         Some(_) => unauthorized(

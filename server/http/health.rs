@@ -7,6 +7,7 @@ use axum::{
     response::IntoResponse,
 };
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 
@@ -20,9 +21,21 @@ pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics().await)
 }
 
-/// Says why not, when the database or a worker is missing.
-pub(super) async fn ready(State(app): State<App>) -> (StatusCode, Json<Value>) {
-    match app.ready().await {
+/// What readiness depends on.
+#[derive(Clone)]
+pub(super) struct Health {
+    pub(super) app: App,
+    /// Cancelled when this process was told to end.
+    pub(super) draining: CancellationToken,
+}
+
+/// Says why not, when the database or a worker is missing, or this process is about to end.
+pub(super) async fn ready(State(health): State<Health>) -> (StatusCode, Json<Value>) {
+    let answer = match health.draining.is_cancelled() {
+        true => Err("draining: this process was told to end; ask another replica".to_owned()),
+        false => health.app.ready().await,
+    };
+    match answer {
         Ok(()) => (StatusCode::OK, Json(json!({ "ready": true }))),
         Err(reason) => {
             (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "ready": false, "reason": reason })))

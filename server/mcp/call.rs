@@ -19,7 +19,7 @@ use super::{
     tools,
     wait::{self, Wait},
 };
-use crate::app::{Caller, Detail, Execution, Look, Resolution, RunRequest};
+use crate::app::{Caller, Detail, Execution, Look, Priority, Resolution, RunRequest};
 
 /// How many executions a list has.
 const LISTED_EXECUTIONS: u32 = 20;
@@ -69,6 +69,9 @@ impl Call<'_> {
             input: arguments.object("input")?,
             idempotency_key: arguments.text("idempotency_key")?,
             plan: arguments.text("plan")?,
+            priority: arguments
+                .one_of("priority", &["low", "normal", "high"])?
+                .and_then(Priority::named),
         };
         let seconds = arguments.whole("wait_seconds", wait::MAX_SECONDS)?;
         let patience = Duration::from_secs(seconds.unwrap_or(tools::RUN_WAIT_SECONDS));

@@ -129,6 +129,7 @@ fn input_schema(tool: ToolId) -> Value {
                 "wait_seconds": wait_seconds(RUN_WAIT_SECONDS),
                 "plan": { "type": "string", "description": "plan_id: refused unless all is as planned; input may be left out" },
                 "idempotency_key": { "type": "string", "description": "Same key, same execution" },
+                "priority": { "type": "string", "enum": ["low", "normal", "high"] },
             }),
             &["workflow"],
         ),
@@ -329,6 +330,9 @@ mod tests {
         let run = describe(ToolId::Run, ToolNames::Dotted);
         let properties = run.input_schema["properties"].as_object().unwrap();
         let names: Vec<_> = properties.keys().map(String::as_str).collect();
-        assert_eq!(names, ["workflow", "input", "wait_seconds", "plan", "idempotency_key"]);
+        assert_eq!(
+            names,
+            ["workflow", "input", "wait_seconds", "plan", "idempotency_key", "priority"]
+        );
     }
 }

@@ -3,7 +3,13 @@
 //! Statements are written once, with `$1` parameters, in the SQL that SQLite and
 //! Postgres share. Where they differ the caller passes one text for each.
 
-use std::{borrow::Cow, io, ops::ControlFlow, time::Duration};
+use std::{
+    borrow::Cow,
+    io,
+    ops::ControlFlow,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use futures::TryStreamExt;
 use sqlx::{
@@ -15,6 +21,10 @@ use sqlx::{
 
 /// How long Postgres has for one statement. A connection whose other end is gone says nothing for a quarter of an hour.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How many statements this process has sent, and how many transactions it has committed with [`Tx::commit`].
+pub(super) static STATEMENTS: AtomicU64 = AtomicU64::new(0);
+pub(super) static COMMITS: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Clone)]
 pub(crate) enum Db {
@@ -197,6 +207,7 @@ impl Tx {
     }
 
     pub(crate) async fn commit(self) -> sqlx::Result<()> {
+        COMMITS.fetch_add(1, Ordering::Relaxed);
         match self {
             Tx::Sqlite(tx) => tx.commit().await,
             Tx::Postgres(tx) => bounded(tx.commit()).await,
@@ -213,6 +224,7 @@ async fn bounded<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result
 }
 
 fn sqlite<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Sqlite, SqliteArguments> {
+    STATEMENTS.fetch_add(1, Ordering::Relaxed);
     let (Sql::Both(text) | Sql::Each { sqlite: text, .. }) = sql;
     args.iter().fold(sqlx::query(text), |query, arg| match arg {
         Arg::Int(int) => query.bind(*int),
@@ -224,6 +236,7 @@ fn sqlite<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Sqlite, SqliteArgument
 }
 
 fn postgres<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Postgres, PgArguments> {
+    STATEMENTS.fetch_add(1, Ordering::Relaxed);
     let (Sql::Both(text) | Sql::Each { postgres: text, .. }) = sql;
     args.iter().fold(sqlx::query(text), |query, arg| match arg {
         Arg::Int(int) => query.bind(*int),

@@ -61,6 +61,8 @@ pub struct NewExecution<'n> {
     pub at: i64,
     /// The worker that goes on with it at once; without one it is due for any.
     pub worker: Option<&'n str>,
+    /// [`windlass_engine::Priority::rank`]; what its steps are, has the same.
+    pub priority: i64,
     /// The trace it belongs to, as W3C's `traceparent`.
     pub traceparent: Option<&'n str>,
 }
@@ -172,6 +174,7 @@ pub(super) const NEW_COLUMNS: &Columns = &[
     ("signals_in", Type::Int),
     ("plan", Type::Text),
     ("waiting_for", Type::Text),
+    ("priority", Type::Int),
     ("traceparent", Type::Text),
 ];
 
@@ -208,7 +211,7 @@ fn values<'n>(workspace: &'n str, new: &NewExecution<'n>, signals_in: i64) -> Ro
         new.client_version,
         new.tool_servers,
         ENGINE,
-        (!ended).then_some(new.at),
+        (!ended).then_some(if leased { new.at + LEASE_MS } else { new.at }),
         worker,
         if leased { new.at + LEASE_MS } else { 0 },
         i64::from(leased),
@@ -221,6 +224,7 @@ fn values<'n>(workspace: &'n str, new: &NewExecution<'n>, signals_in: i64) -> Ro
         signals_in,
         new.plan,
         waiting_for(new.state),
+        new.priority,
         new.traceparent,
     ]
 }
@@ -244,6 +248,12 @@ impl Start {
 }
 
 impl<'n> NewExecution<'n> {
+    /// The rows of the steps that have begun with it.
+    #[must_use]
+    pub fn step_rows(&self) -> Vec<StepRow> {
+        record::step_rows(0, &self.record(""))
+    }
+
     fn record(&self, workspace: &'n str) -> Record<'n> {
         Record {
             workspace,

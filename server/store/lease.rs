@@ -73,43 +73,109 @@ struct LoadedRow {
     root_id: String,
 }
 
+/// What of a priority can be claimed, the longest due first.
+macro_rules! due {
+    (sqlite $priority:literal) => {
+        concat!(
+            "SELECT * FROM (SELECT id, priority, wake_at FROM executions
+                WHERE workspace = $3 AND priority = ",
+            $priority,
+            " AND wake_at <= $4 AND lease_until <= $4 AND min_engine <= $5
+                  AND tool_servers NOT IN (SELECT value FROM json_each($6))
+                ORDER BY wake_at LIMIT $7)"
+        )
+    };
+}
+
+/// The next execution of a priority that wants to be looked at soon.
+macro_rules! next {
+    ($priority:literal, $refused:literal) => {
+        concat!(
+            " UNION ALL SELECT * FROM (SELECT wake_at FROM executions
+                WHERE workspace = $1 AND priority = ",
+            $priority,
+            " AND wake_at < $3 AND tool_servers NOT IN (",
+            $refused,
+            ") ORDER BY wake_at LIMIT 1) AS soon"
+        )
+    };
+}
+
+/// One probe for each priority. The first `$8` of those that are due longest come before all others.
+///
+/// While a lease is held, `wake_at` is its end: what is driven is not among the rows that are due, and nobody passes
+/// over it.
 const CLAIM: Sql = Sql::Each {
     // SQLite has one writer at a time: there is nothing to skip.
-    sqlite: "UPDATE executions
-        SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1
-        WHERE id = (SELECT id FROM executions
-                    WHERE workspace = $3 AND wake_at <= $4 AND lease_until <= $4 AND min_engine <= $5
-                      AND tool_servers NOT IN (SELECT value FROM json_each($6))
-                    ORDER BY wake_at LIMIT 1)
-        RETURNING id, lease_epoch, last_seq",
-    postgres: "UPDATE executions
-        SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1
-        WHERE id = (SELECT id FROM executions
-                    WHERE workspace = $3 AND wake_at <= $4 AND lease_until <= $4 AND min_engine <= $5
-                      AND tool_servers NOT IN (SELECT json_array_elements_text($6::json))
-                    ORDER BY wake_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-        RETURNING id, lease_epoch, last_seq",
+    sqlite: concat!(
+        "UPDATE executions
+        SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1, wake_at = $2
+        WHERE id IN (
+            SELECT id FROM (
+                SELECT id, priority, wake_at, ROW_NUMBER() OVER (ORDER BY wake_at) AS place FROM (",
+        due!(sqlite "1"),
+        " UNION ALL ",
+        due!(sqlite "0"),
+        " UNION ALL ",
+        due!(sqlite "-1"),
+        "))
+            ORDER BY CASE WHEN place <= $8 THEN 0 ELSE 1 END, priority DESC, wake_at LIMIT $7)
+        RETURNING id, lease_epoch, last_seq, priority"
+    ),
+    postgres: "WITH due AS MATERIALIZED (
+            SELECT d.id FROM (
+                SELECT c.id, c.priority, c.wake_at, ROW_NUMBER() OVER (ORDER BY c.wake_at) AS place
+                FROM (VALUES (1::BIGINT), (0::BIGINT), (-1::BIGINT)) AS class (priority),
+                LATERAL (SELECT e.id, e.priority, e.wake_at FROM executions e
+                    WHERE e.workspace = $3 AND e.priority = class.priority AND e.wake_at <= $4
+                      AND e.lease_until <= $4 AND e.min_engine <= $5
+                      AND e.tool_servers NOT IN (SELECT json_array_elements_text($6::json))
+                    ORDER BY e.wake_at LIMIT $7 FOR UPDATE SKIP LOCKED) AS c) AS d
+            ORDER BY CASE WHEN d.place <= $8 THEN 0 ELSE 1 END, d.priority DESC, d.wake_at LIMIT $7)
+        UPDATE executions
+        SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1, wake_at = $2
+        FROM due WHERE executions.id = due.id
+        RETURNING executions.id, lease_epoch, last_seq, priority",
 };
 
 impl Store {
-    /// Claims the execution that has been due longest, if any is.
+    /// Claims the execution of the highest priority that has been due longest, if any is.
     ///
     /// `refused` lists the `tool_servers` texts that this worker cannot serve.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn claim(&self, worker: &str, refused: &[String]) -> Result<Option<Claim>> {
+        Ok(self.claim_some(worker, refused, 1, 0).await?.into_iter().next())
+    }
+
+    /// Claims at most so many of the executions that are due: the higher priority first, and the longest due first
+    /// among equals. `longest` of them are those that are due longest, whatever their priority.
+    ///
+    /// `refused` lists the `tool_servers` texts that this worker cannot serve.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn claim_some(
+        &self,
+        worker: &str,
+        refused: &[String],
+        most: usize,
+        longest: usize,
+    ) -> Result<Vec<Claim>> {
         let now = self.now();
         // An idle process only reads: the row that is due is looked for before the write lock is taken.
         if !self.is_due(now, refused).await? {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let refused = serde_json::json!(refused).to_string();
-        let rows: Vec<(String, i64, i64)> = self
-            .db
-            .write(CLAIM, args![worker, now + LEASE_MS, &*self.workspace, now, ENGINE, refused])
-            .await?;
-        Ok(rows.into_iter().next().map(|row| claimed(row, worker)))
+        let [most, longest] = [most, longest].map(|count| i64::try_from(count).unwrap_or(i64::MAX));
+        let workspace = &*self.workspace;
+        let args = args![worker, now + LEASE_MS, workspace, now, ENGINE, refused, most, longest];
+        let mut rows: Vec<(String, i64, i64, i64)> = self.db.write(CLAIM, args).await?;
+        rows.sort_by_key(|(_, _, _, priority)| -priority);
+        let rows = rows.into_iter();
+        Ok(rows.map(|(id, epoch, last_seq, _)| claimed((id, epoch, last_seq), worker)).collect())
     }
 
     /// Claims the one of these executions that has been due longest, if any is.
@@ -119,18 +185,18 @@ impl Store {
     pub async fn claim_among(&self, worker: &str, ids: &[String]) -> Result<Option<Claim>> {
         const AMONG: Sql = Sql::Each {
             sqlite: "UPDATE executions
-                SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1
+                SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1, wake_at = $2
                 WHERE id = (SELECT id FROM executions
                             WHERE id IN (SELECT value FROM json_each($3)) AND workspace = $4 AND wake_at <= $5
                               AND lease_until <= $5 AND min_engine <= $6
-                            ORDER BY wake_at LIMIT 1)
+                            ORDER BY priority DESC, wake_at LIMIT 1)
                 RETURNING id, lease_epoch, last_seq",
             postgres: "UPDATE executions
-                SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1
+                SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1, wake_at = $2
                 WHERE id = (SELECT id FROM executions
                             WHERE id IN (SELECT json_array_elements_text($3::json)) AND workspace = $4 AND wake_at <= $5
                               AND lease_until <= $5 AND min_engine <= $6
-                            ORDER BY wake_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+                            ORDER BY priority DESC, wake_at LIMIT 1 FOR UPDATE SKIP LOCKED)
                 RETURNING id, lease_epoch, last_seq",
         };
         if ids.is_empty() {
@@ -146,10 +212,10 @@ impl Store {
     async fn is_due(&self, now: i64, refused: &[String]) -> Result<bool> {
         const DUE: Sql = Sql::Each {
             sqlite: "SELECT 1 AS due FROM executions
-                WHERE workspace = $1 AND wake_at <= $2 AND lease_until <= $2 AND min_engine <= $3
+                WHERE workspace = $1 AND priority IN (1, 0, -1) AND wake_at <= $2 AND lease_until <= $2 AND min_engine <= $3
                   AND tool_servers NOT IN (SELECT value FROM json_each($4)) LIMIT 1",
             postgres: "SELECT 1::BIGINT AS due FROM executions
-                WHERE workspace = $1 AND wake_at <= $2 AND lease_until <= $2 AND min_engine <= $3
+                WHERE workspace = $1 AND priority IN (1, 0, -1) AND wake_at <= $2 AND lease_until <= $2 AND min_engine <= $3
                   AND tool_servers NOT IN (SELECT json_array_elements_text($4::json)) LIMIT 1",
         };
         let refused = serde_json::json!(refused).to_string();
@@ -169,12 +235,25 @@ impl Store {
     /// When the database fails.
     pub async fn next_wake(&self, refused: &[String]) -> Result<Option<i64>> {
         const NEXT: Sql = Sql::Each {
-            sqlite:
-                "SELECT MIN(wake_at) FROM executions WHERE workspace = $1 AND wake_at IS NOT NULL
-                 AND (waiting_for IS NULL OR wake_at < $3) AND tool_servers NOT IN (SELECT value FROM json_each($2))",
-            postgres:
-                "SELECT MIN(wake_at) FROM executions WHERE workspace = $1 AND wake_at IS NOT NULL
-                 AND (waiting_for IS NULL OR wake_at < $3) AND tool_servers NOT IN (SELECT json_array_elements_text($2::json))",
+            sqlite: concat!(
+                "SELECT MIN(wake_at) FROM (SELECT * FROM (SELECT wake_at FROM executions
+                    WHERE workspace = $1 AND waiting_for IS NULL AND wake_at IS NOT NULL
+                      AND tool_servers NOT IN (SELECT value FROM json_each($2)) ORDER BY wake_at LIMIT 1)",
+                next!("1", "SELECT value FROM json_each($2)"),
+                next!("0", "SELECT value FROM json_each($2)"),
+                next!("-1", "SELECT value FROM json_each($2)"),
+                ")"
+            ),
+            postgres: concat!(
+                "SELECT MIN(wake_at) FROM (SELECT * FROM (SELECT wake_at FROM executions
+                    WHERE workspace = $1 AND waiting_for IS NULL AND wake_at IS NOT NULL
+                      AND tool_servers NOT IN (SELECT json_array_elements_text($2::json))
+                    ORDER BY wake_at LIMIT 1) AS asleep",
+                next!("1", "SELECT json_array_elements_text($2::json)"),
+                next!("0", "SELECT json_array_elements_text($2::json)"),
+                next!("-1", "SELECT json_array_elements_text($2::json)"),
+                ") AS next"
+            ),
         };
         let refused = serde_json::json!(refused).to_string();
         let row: Option<(Option<i64>,)> =
@@ -189,11 +268,11 @@ impl Store {
     /// When the database fails; the leases then run out by themselves.
     pub async fn renew(&self, worker: &str, ids: &[String]) -> Result<HashMap<String, (i64, i64)>> {
         const RENEW: Sql = Sql::Each {
-            sqlite: "UPDATE executions SET lease_until = $1
+            sqlite: "UPDATE executions SET lease_until = $1, wake_at = $1
                 WHERE lease_owner = $2 AND id IN (SELECT value FROM json_each($3))
                 RETURNING id, lease_epoch, signals_in",
             // A row that is just being committed is ours still; to wait for it would keep the others waiting.
-            postgres: "UPDATE executions SET lease_until = $1
+            postgres: "UPDATE executions SET lease_until = $1, wake_at = $1
                 WHERE id IN (SELECT id FROM executions
                              WHERE lease_owner = $2 AND id IN (SELECT json_array_elements_text($3::json))
                              FOR UPDATE SKIP LOCKED)

@@ -1,6 +1,6 @@
 //! Postgres tells other replicas that an execution moved. A hint, never a promise.
 
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 
 use super::{
     Result, Store,
@@ -22,8 +22,10 @@ impl Store {
     /// # Errors
     /// When the connection cannot be made (a transaction pooler in between refuses LISTEN).
     pub async fn listen(&self) -> Result<Option<Notifications>> {
-        let Db::Postgres(pool) = &self.db else { return Ok(None) };
-        let mut listener = PgListener::connect_with(pool).await?;
+        let Some(options) = self.direct_options()? else { return Ok(None) };
+        let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
+        let mut listener = PgListener::connect_with(&pool.connect_with(options).await?).await?;
+        listener.ignore_pool_close_event(true);
         listener.listen(CHANNEL).await?;
         Ok(Some(Notifications { listener, workspace: self.workspace.to_string() }))
     }
@@ -36,7 +38,9 @@ impl Store {
         let Db::Postgres(_) = &self.db else { return Ok(()) };
         let payloads: Vec<String> =
             rings.iter().map(|ring| format!("{ring} {}", self.workspace)).collect();
-        let sql = "SELECT COUNT(pg_notify('windlass', payload)) FROM json_array_elements_text($1::json) AS payload";
+        // What is only a hint needs no sync of the disk.
+        let sql = "SELECT COUNT(pg_notify('windlass', payload)) FROM json_array_elements_text($1::json) AS payload,
+                   set_config('synchronous_commit', 'off', true) AS setting";
         let payloads = serde_json::json!(payloads).to_string();
         let _: Option<(i64,)> = self.db.optional(sql, args![payloads]).await?;
         Ok(())

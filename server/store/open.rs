@@ -15,6 +15,7 @@ use sqlx::{
 };
 
 use super::{Error, Result, db::Db};
+use crate::config::Synchronous;
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -26,9 +27,11 @@ const BUSY: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// Opens the database that the URL names: `sqlite:PATH` or `postgres://…`.
-pub(super) async fn open(url: &str) -> Result<Db> {
+///
+/// How soon a commit is on the disk is said here for SQLite; a Postgres server has a setting of its own.
+pub(super) async fn open(url: &str, synchronous: Synchronous) -> Result<Db> {
     if url.starts_with("sqlite:") {
-        return open_sqlite(url).await;
+        return open_sqlite(url, synchronous).await;
     }
     let pool = connect_postgres(url).await?;
     // The migrator takes a session's lock even when there is nothing to do, which a transaction pooler may lose.
@@ -81,11 +84,16 @@ async fn nothing_yet() -> Result<Db> {
     Ok(Db::Sqlite { write: pool.clone(), read: pool })
 }
 
-async fn open_sqlite(url: &str) -> Result<Db> {
+async fn open_sqlite(url: &str, synchronous: Synchronous) -> Result<Db> {
+    let synchronous = match synchronous {
+        Synchronous::Full => SqliteSynchronous::Full,
+        Synchronous::Normal => SqliteSynchronous::Normal,
+        Synchronous::Off => SqliteSynchronous::Off,
+    };
     let options = SqliteConnectOptions::from_str(url)?
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(synchronous)
         .busy_timeout(BUSY)
         .foreign_keys(true);
     let path = options.get_filename().to_owned();

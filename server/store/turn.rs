@@ -102,7 +102,9 @@ pub(super) fn update_from(source: &str) -> String {
 
 static UPDATE: LazyLock<[String; 2]> = LazyLock::new(|| {
     let (sqlite, postgres) = (rows::json_rows(TURN_COLUMNS), rows::arrays(TURN_COLUMNS, 1));
-    [update_from(&sqlite), update_from(&postgres)]
+    // SQLite returns columns of the table alone, without its other name.
+    let update = update_from(&sqlite).replace("RETURNING e.id, e.signals_in", "RETURNING id, signals_in");
+    [update, update_from(&postgres)]
 });
 
 /// Writes turns to the rows of their executions; those that were still theirs, each with the number of its newest signal.

@@ -9,13 +9,14 @@ use std::{
 use anyhow::Context;
 use rmcp::ServerHandler;
 use serde_json::json;
+use windlass_engine::ToolName;
 use windlass_tools::contract::{Host, Surroundings};
 
 use super::{
     BuiltIn, Era, EraMemory, Hosted, SHIPPED, ServerConfig, Settings, ToolServers, Visit, alone,
     read_mcp_config,
 };
-use crate::{config::Config, secrets, store::Store};
+use crate::{config::Config, limits::Limits, secrets, store::Store};
 
 /// Every tool server of a configuration: its own entries, those of the `mcpServers` files, and those that ship.
 /// An entry of the configuration itself wins over one of a file.
@@ -50,7 +51,23 @@ pub async fn configured(config: &Config, store: &Store) -> anyhow::Result<ToolSe
             server.name()
         );
     }
-    Ok(ToolServers::new(servers, built_in, settings))
+    let servers = ToolServers::new(servers, built_in, settings);
+    check_limits(config, &servers).await?;
+    Ok(servers.limited(Limits::new(&config.limits)))
+}
+
+/// Refuses limits of what is not there. The tools of a server that does not ship are not known before it is needed.
+async fn check_limits(config: &Config, servers: &ToolServers) -> anyhow::Result<()> {
+    for name in config.limits.keys() {
+        let (server, tool) = name.split_once('.').unwrap_or((name, ""));
+        let identity = servers.identity(server);
+        let identity = identity.with_context(|| format!("limits.{name:?}"))?;
+        if !tool.is_empty() && identity.starts_with("built-in:") {
+            let tool = ToolName { server: server.to_owned(), tool: tool.to_owned() };
+            servers.tool(&tool).await.with_context(|| format!("limits.{name:?}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// A digest of every credential that tool servers and workflows take from the environment, for comparing and nothing else.

@@ -55,8 +55,11 @@ pub(super) struct Ask<'a> {
 
 impl Ask<'_> {
     /// Whether the call may still go out.
-    pub(super) fn may_send(&self) -> bool {
-        self.may_send.is_none_or(|may_send| may_send())
+    pub(super) async fn may_send(&self) -> bool {
+        match self.may_send {
+            Some(may_send) => may_send().await,
+            None => true,
+        }
     }
 
     /// Waits until nobody wants the answer any more.

@@ -476,7 +476,7 @@ fn source(config: &ServerConfig, variables: &BTreeMap<String, String>) -> Source
 
 async fn send(connection: &Connection, ask: &Ask<'_>) -> Sent {
     // Asked when there is nothing left to wait for.
-    if !ask.may_send() {
+    if !ask.may_send().await {
         return Sent::Yes(Outcome::Failed(Failure::lease_lost()));
     }
     match &connection.wire {

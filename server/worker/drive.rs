@@ -9,11 +9,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use tokio::{
-    sync::{broadcast, watch},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use windlass_engine::{
     Call, Child, Event, INTERRUPTED, Look, OnUncertain, State, StepError, ToolName,
@@ -24,15 +20,16 @@ use super::{
     DRAIN, SET_ASIDE_MS, Shared, hear,
     leases::{FRESH, Held, Renewal},
     looks, observed,
+    permits::{self, Permits},
 };
 use crate::{
-    bell::Ring,
+    bell::{Ear, Ring},
     children::{self, Family},
     clock::Moment,
     driver::HandOver,
     fault, metrics, revisions,
     store::{self, Claim, Commit, Committed, Loaded, NewChild, Signal},
-    tool_servers::{self, Failure, Outcome, RetryClass},
+    tool_servers::{self, Failure, MaySend, Outcome, RetryClass},
 };
 
 /// How often a worker asks what an interrupted call's tool allows before it takes the careful answer.
@@ -59,6 +56,7 @@ pub(super) struct Drive {
     looked: Vec<(String, Look)>,
     to_call: Vec<Call>,
     wake_at: Option<i64>,
+    permits: Permits,
     out: JoinSet<(String, Outcome)>,
     cancels: HashMap<String, CancellationToken>,
     /// Whether the execution above knows that a person or a lock is waited for.
@@ -70,7 +68,7 @@ pub(super) struct Drive {
     _held: Held,
     _driven: metrics::UnderWay,
     renewals: watch::Receiver<Renewal>,
-    rings: broadcast::Receiver<Ring>,
+    rings: Ear,
 }
 
 /// What a turn writes.
@@ -94,6 +92,15 @@ enum Error {
     Unreachable(tool_servers::Error),
     #[error("this worker has not the tool servers it was started with, configured the same: {0}")]
     Elsewhere(String),
+}
+
+impl From<permits::Error> for Error {
+    fn from(err: permits::Error) -> Error {
+        match err {
+            permits::Error::Store(err) => Error::Store(err),
+            permits::Error::History(err) => Error::History(err),
+        }
+    }
 }
 
 /// Drives an execution that was claimed.
@@ -187,9 +194,11 @@ impl Drive {
         claim: Claim,
         (held_at, held): (Moment, Held),
         workflow: Arc<Workflow>,
-        (state, family): (State, Family),
+        (mut state, family): (State, Family),
         signals_done: i64,
     ) -> Drive {
+        let permits = Permits::new(shared, &workflow, &mut state);
+        let due = Ring::Due(claim.execution_id.as_str().into());
         Drive {
             shared: Arc::clone(shared),
             is_held_up: state.is_held_up(),
@@ -203,6 +212,7 @@ impl Drive {
             looked: Vec::new(),
             to_call: Vec::new(),
             wake_at: None,
+            permits,
             out: JoinSet::new(),
             cancels: HashMap::new(),
             stopped: BTreeSet::new(),
@@ -210,7 +220,7 @@ impl Drive {
             _held: held,
             _driven: metrics::driven(),
             renewals: shared.leases.listen(),
-            rings: shared.bell.listen(),
+            rings: shared.bell.listen_for(due),
         }
     }
 
@@ -237,7 +247,10 @@ impl Drive {
         }
         loop {
             let due = self.wake_at.is_some_and(|at| at <= self.shared.store.now());
-            let changed = self.heard || !self.happened.is_empty() || !self.looked.is_empty();
+            let changed = self.heard
+                || self.permits.is_rung
+                || !self.happened.is_empty()
+                || !self.looked.is_empty();
             if (changed || due || self.out.is_empty()) && self.turn().await? {
                 return Ok(());
             }
@@ -253,10 +266,12 @@ impl Drive {
         let (mut happened, looked) = (mem::take(&mut self.happened), mem::take(&mut self.looked));
         happened.extend(looks::begun(&mut self.state, &self.workflow, &looked));
         let id = self.claim.execution_id.clone();
-        let turn = advance(&self.workflow, &mut self.state, &id, happened, now)?;
+        let mut turn = advance(&self.workflow, &mut self.state, &id, happened, now)?;
+        let standing = (&*self.workflow, &mut self.state);
+        self.permits.go_on(&self.shared, &self.claim, standing, &mut turn, now).await?;
         let looks = looks::keep(&mut self.state, &self.workflow, looked);
         let release = self.out.is_empty() && turn.calls.is_empty() && !turn.is_unfinished;
-        self.wake_at = turn.wake_at;
+        self.wake_at = self.permits.wake_at(turn.wake_at);
         let children = self.prepare(&turn.children, now).await?;
         let stops = self.to_stop(&turn.cancels);
         let is_news = !turn.events.is_empty() || !stops.is_empty() || !looks.is_empty();
@@ -315,6 +330,9 @@ impl Drive {
             release,
         };
         fault::point("before_commit");
+        if release {
+            fault::point("before_release");
+        }
         let Committed { last_seq, signals_in, due } =
             patiently(&self.shared, || self.shared.store.commit(&self.claim, &commit)).await?;
         fault::point("after_commit");
@@ -329,8 +347,12 @@ impl Drive {
         }
         let id: Arc<str> = self.claim.execution_id.as_str().into();
         self.shared.bell.ring(Ring::Moved(Arc::clone(&id)));
+        if release || self.state.status.is_final() {
+            self.shared.bell.ring(Ring::Settled(Arc::clone(&id)));
+        }
         if release {
             self.shared.wake(self.wake_at);
+            self.permits.left_alone(&self.shared, &self.claim.execution_id).await;
         }
         if self.state.status.is_final() {
             self.shared.dismiss(&self.claim.execution_id);
@@ -343,8 +365,8 @@ impl Drive {
 
     /// Lets calls go out, each in a task of its own; none while the lease may have run out.
     async fn call(&mut self, calls: Vec<Call>) -> Result<(), Error> {
-        if !calls.is_empty() && FRESH <= self.held_at.borrow().elapsed() {
-            self.renew().await?;
+        if !calls.is_empty() {
+            self.make_sure_of_the_lease().await?;
         }
         for call in calls {
             let cancel = CancellationToken::new();
@@ -394,9 +416,26 @@ impl Drive {
     }
 
     /// Whether the lease is known to hold, asked at the last moment before a call goes out: it may have waited long.
-    fn lease_holds(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
-        let held_at = self.held_at.subscribe();
-        Arc::new(move || held_at.borrow().elapsed() < FRESH)
+    fn lease_holds(&self) -> MaySend {
+        let (held_at, presence) = (self.held_at.subscribe(), self.shared.presence.clone());
+        Arc::new(move || {
+            let (held_at, presence) = (held_at.clone(), presence.clone());
+            Box::pin(async move {
+                let is_known = presence.is_known().await;
+                let held_at = *held_at.borrow();
+                is_known && held_at.elapsed() < FRESH && !presence.may_have_ended(held_at)
+            })
+        })
+    }
+
+    /// Renews a lease that may have run out, or that somebody may have ended who did not see this worker live.
+    async fn make_sure_of_the_lease(&mut self) -> Result<(), Error> {
+        self.shared.presence.regained().await;
+        let held_at = *self.held_at.borrow();
+        if FRESH <= held_at.elapsed() || self.shared.presence.may_have_ended(held_at) {
+            self.renew().await?;
+        }
+        Ok(())
     }
 
     async fn renew(&mut self) -> Result<(), Error> {
@@ -428,10 +467,9 @@ impl Drive {
                     self.note(ended);
                 }
             }
-            ring = self.rings.recv() => {
-                if self.is_for_us(&ring) {
-                    self.listen().await?;
-                }
+            () = self.rings.rung() => {
+                self.permits.is_rung = self.permits.waits;
+                self.listen().await?;
             }
             changed = self.renewals.changed() => {
                 if changed.is_ok() {
@@ -442,14 +480,6 @@ impl Drive {
             () = stop.cancelled() => return Ok(true),
         }
         Ok(false)
-    }
-
-    fn is_for_us(&self, ring: &Result<Ring, broadcast::error::RecvError>) -> bool {
-        match ring {
-            Ok(Ring::Due(id)) => **id == *self.claim.execution_id,
-            Ok(Ring::Moved(_)) => false,
-            Err(_) => true,
-        }
     }
 
     /// Reads the signals that came in.
@@ -492,6 +522,7 @@ impl Drive {
         // Tasks catch their own panics, and are aborted only together with this drive.
         let Ok((step, outcome)) = ended else { return };
         self.cancels.remove(&step);
+        self.permits.came_home(&step);
         let says_so = self.says_repeatable(&step);
         if let Outcome::NotDone(said) = &outcome {
             let look = looks::look(&self.state, &step, said, self.shared.store.now());
@@ -522,6 +553,7 @@ impl Drive {
         }
         let looks = looks::keep(&mut self.state, &self.workflow, looked);
         self.wake_at = Some(now);
+        self.permits.give_back(&self.shared, &self.claim).await?;
         let written = Written { events: &events, children: &[], cancels: &[], looks: &looks };
         self.commit(written, now, true).await
     }
@@ -651,7 +683,7 @@ fn panicked() -> Outcome {
 
 /// A database that is gone, full or locked keeps nothing from being done: what it is asked is asked again.
 /// A worker that is to stop asks for a bounded time.
-async fn patiently<T, F>(shared: &Shared, ask: impl Fn() -> F) -> Result<T, store::Error>
+pub(super) async fn patiently<T, F>(shared: &Shared, ask: impl Fn() -> F) -> Result<T, store::Error>
 where
     F: Future<Output = Result<T, store::Error>>,
 {

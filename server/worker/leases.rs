@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::{clock::Moment, store::Store};
+use crate::{clock::Moment, fault, store::Store};
 
 /// How often leases are renewed; they hold three times as long.
 const EVERY: Duration = Duration::from_secs(5);
@@ -114,7 +114,10 @@ async fn renew(store: &Store, worker: &str, holders: &Holders, news: &watch::Sen
     if ids.is_empty() {
         return;
     }
-    match store.renew(worker, &ids).await {
+    fault::point("before_renew");
+    let renewed = store.renew(worker, &ids).await;
+    fault::point("after_renew");
+    match renewed {
         Ok(held) => _ = news.send_replace(Renewal { sent, held: Arc::new(held) }),
         Err(err) => tracing::warn!("leases could not be renewed: {err}"),
     }

@@ -41,7 +41,7 @@ fn answer(request: reqwest::RequestBuilder) -> Answer {
 }
 
 /// A client that goes straight to the address, whatever proxy the machine has.
-pub(super) fn client() -> reqwest::Client {
+pub fn client() -> reqwest::Client {
     static TLS: Once = Once::new();
     TLS.call_once(|| {
         // Somebody else of this process may have been first; the provider is the same.

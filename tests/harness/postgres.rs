@@ -37,8 +37,11 @@ trap '' PIPE
 programs=$1 folder=$2; shift 2
 pid=
 end() { if [ -n "$pid" ]; then kill "-$1" "$pid" 2>/dev/null; wait "$pid"; pid=; fi; }
-while read -r order; do
+while read -r order primary; do
     case $order in
+        clone)
+            "$programs/pg_basebackup" -h 127.0.0.1 -p "$primary" -U postgres -D "$folder/data" -X stream -R \
+                --checkpoint=fast --no-sync >>"$folder/log" 2>&1 </dev/null || order=failed ;;
         init)
             "$programs/initdb" -D "$folder/data" --username=postgres --auth=trust --encoding=UTF8 \
                 --locale=C --no-sync >>"$folder/log" 2>&1 </dev/null || order=failed ;;
@@ -115,7 +118,7 @@ impl Cluster {
         let programs = programs().unwrap_or_else(|| panic!("{MISSING}"));
         // Between choosing a free port and taking it, somebody else may.
         for _ in 0..5 {
-            let cluster = Cluster::prepare(&programs, free_port());
+            let cluster = Cluster::prepare(&programs, free_port(), "init");
             if cluster.order_start() {
                 return cluster;
             }
@@ -123,7 +126,55 @@ impl Cluster {
         panic!("five free ports in a row were taken before PostgreSQL could have them");
     }
 
-    fn prepare(programs: &Path, port: u16) -> Cluster {
+    /// The address of a fresh database whose tables live in a folder of their own, which is PostgreSQL's user's.
+    pub fn database_in(&self, folder: &Path) -> String {
+        let folder = folder.display();
+        self.execute(&format!("CREATE TABLESPACE elsewhere LOCATION '{folder}'"));
+        self.execute("CREATE DATABASE elsewhere TABLESPACE elsewhere");
+        format!("{}/elsewhere", self.server())
+    }
+
+    /// A number that the server has.
+    pub fn number(&self, sql: &'static str) -> i64 {
+        let address = format!("{}/postgres", self.server());
+        block_on(async {
+            let mut connection = PgConnection::connect(&address).await.unwrap();
+            sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+        })
+    }
+
+    /// Makes a copy that follows this cluster, and without which this one confirms no commit any more.
+    pub fn synchronous_standby(&self) -> Cluster {
+        let programs = programs().unwrap_or_else(|| panic!("{MISSING}"));
+        let standby = Cluster::prepare(&programs, free_port(), &format!("clone {}", self.port));
+        assert!(standby.order_start(), "its port was taken");
+        self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.execute("SELECT pg_reload_conf()");
+        standby
+    }
+
+    /// Makes a standby the primary.
+    pub fn promote(&self) {
+        self.execute("SELECT pg_promote()");
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Says something to the server, as its superuser.
+    pub fn execute(&self, sql: &str) {
+        let sql = sqlx::AssertSqlSafe(sql.to_owned());
+        let address = format!("{}/postgres", self.server());
+        block_on(async {
+            let mut connection = PgConnection::connect(&address).await.unwrap();
+            connection.execute(sql).await.unwrap();
+            connection.close().await.unwrap();
+        });
+    }
+
+    fn prepare(programs: &Path, port: u16, order: &str) -> Cluster {
         let user = user_for_postgres();
         // The supervisor removes the folder, not its guard, which a killed process never drops.
         let folder = TempDir::with_prefix("windlass-postgres-").unwrap().keep();
@@ -132,7 +183,7 @@ impl Cluster {
         }
         let supervisor = Mutex::new(supervise(programs, &folder, port, user));
         let cluster = Cluster { port, folder, supervisor };
-        cluster.order("init");
+        cluster.order(order);
         cluster
     }
 
@@ -200,6 +251,7 @@ impl Cluster {
         writeln!(orders, "{order}").unwrap();
         let mut done = String::new();
         supervisor.done.read_line(&mut done).unwrap();
+        let order = order.split(' ').next().unwrap_or_default();
         assert_eq!(done.trim(), order, "PostgreSQL did not do as told; it said:\n{}", self.log());
     }
 }
@@ -261,7 +313,10 @@ fn user_in(users: &str, name: &str) -> Option<(u32, u32)> {
 fn programs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path).find(|folder| has_programs(folder));
-    in_path.or_else(newest_of_debian)
+    let found = in_path.or_else(newest_of_debian)?;
+    // Behind the links that somebody made of some of them are all of them.
+    let program = fs::canonicalize(found.join("postgres")).ok()?;
+    Some(program.parent()?.to_owned())
 }
 
 fn newest_of_debian() -> Option<PathBuf> {

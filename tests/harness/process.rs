@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Resource, Rlimit};
 use serde_json::Value;
 
 use super::eventually;
@@ -123,6 +124,16 @@ impl Running {
         kill(&mut self.child);
     }
 
+    /// Stops it where it is, until it is told to go on: it is not dead, and does nothing.
+    pub fn pause(&self) {
+        signal(self.child.id(), rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        signal(self.child.id(), rustix::process::Signal::CONT);
+    }
+
     /// Asks it to end, as a service manager does, and waits until it has.
     pub fn stop(&mut self, deadline: Duration) -> ExitStatus {
         signal(self.child.id(), rustix::process::Signal::TERM);
@@ -208,6 +219,13 @@ impl Lines {
             arrived = self.0.bell.wait_timeout(arrived, left).unwrap().0;
         }
     }
+}
+
+/// Sets how long the files that a process writes may become, in bytes; returns what it was before.
+pub fn limit_files(id: u32, bytes: Option<u64>) -> Option<u64> {
+    let before = rustix::process::getrlimit(Resource::Fsize);
+    let limit = Rlimit { current: bytes, maximum: before.maximum };
+    rustix::process::prlimit(pid(id), Resource::Fsize, limit).unwrap().current
 }
 
 /// Kills a process that is not our child, and waits until it is gone.

@@ -29,6 +29,13 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
+    /// Starts `windlass serve --http`, however it is wrapped, and waits until it says where.
+    pub fn start(command: &mut Command) -> HttpServer {
+        let process = Running::start(command);
+        let address = process.stderr_line(SOON, "the address it listens on", address_in);
+        HttpServer { address, process }
+    }
+
     /// A raw MCP client of this server; not yet initialized.
     pub fn client(&self) -> Client {
         Client::http(&format!("{}/mcp", self.address))
@@ -140,10 +147,14 @@ impl Project {
 
     /// Starts `windlass serve --http` on a port of its choice, and waits until it says which.
     pub fn serve_http(&self) -> HttpServer {
-        let arguments = ["serve", "--http", "127.0.0.1:0"];
-        let process = Running::start(&mut self.command(&arguments));
-        let address = process.stderr_line(SOON, "the address it listens on", address_in);
-        HttpServer { address, process }
+        self.serve_http_with(&[])
+    }
+
+    /// The same, with variables of its own.
+    pub fn serve_http_with(&self, variables: &[(&str, &str)]) -> HttpServer {
+        let mut command = self.command(&["serve", "--http", "127.0.0.1:0"]);
+        command.envs(variables.iter().copied());
+        HttpServer::start(&mut command)
     }
 
     /// The ids of the detached workers that live for this project, or for a demonstration that it started.

@@ -56,6 +56,7 @@ async fn begin_with(store: &Store, id: &str, document: &Value, first_turn: bool)
         children: &[],
         at,
         worker: Some("worker_1"),
+        priority: 0,
         traceparent: None,
     };
     let Created::New(Some(claim)) = store.create(&new).await.unwrap() else { panic!("it is new") };

@@ -323,11 +323,11 @@ async fn a_call_that_may_no_longer_go_out_does_not() {
     let double = Double::default();
     let servers = servers(&double);
     let mut call = call("own.task", json!({}));
-    call.may_send = Some(Arc::new(|| false));
+    call.may_send = Some(Arc::new(|| Box::pin(std::future::ready(false))));
     let lost = failure(servers.call(call.clone(), silent()).await);
     assert_eq!((lost.code.as_str(), lost.retryable), ("lease_lost", Some(true)));
     assert_eq!(double.0.looks.load(Ordering::SeqCst), 0);
-    call.may_send = Some(Arc::new(|| true));
+    call.may_send = Some(Arc::new(|| Box::pin(std::future::ready(true))));
     succeeded(servers.call(call, silent()).await);
     servers.shutdown().await;
 }

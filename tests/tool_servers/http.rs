@@ -242,7 +242,7 @@ async fn a_call_to_a_forgotten_session_is_sent_again_only_if_it_still_may() {
     let mut gone = call("fake.gone", json!({}));
     gone.may_send = Some(Arc::new({
         let asked = asked.clone();
-        move || asked.fetch_add(1, Ordering::SeqCst) == 0
+        move || Box::pin(std::future::ready(asked.fetch_add(1, Ordering::SeqCst) == 0))
     }));
     assert_eq!(failure(servers.call(gone, silent()).await).code, "lease_lost");
     assert_eq!(asked.load(Ordering::SeqCst), 2);
@@ -468,7 +468,7 @@ async fn an_afu9_server_is_called_in_its_own_way() {
 
         let made = double.calls().len();
         let mut late = call("fake.logs.search", json!({ "limit": 5 }));
-        late.may_send = Some(Arc::new(|| false));
+        late.may_send = Some(Arc::new(|| Box::pin(std::future::ready(false))));
         assert_eq!(failure(servers.call(late, silent()).await).code, "lease_lost");
         assert_eq!(double.calls().len(), made);
 

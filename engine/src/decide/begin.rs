@@ -1,6 +1,6 @@
 //! What begins: calls, waits, groups; and what has to be true before.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
@@ -17,6 +17,9 @@ const EVENT_MS: u64 = crate::DEFAULT_ANSWER_MS;
 
 /// The longest wait, in milliseconds: a year.
 const LONGEST_WAIT_MS: i64 = 366 * 24 * 3_600_000;
+
+/// How many steps that wait for a permit are passed over in search of one that may begin.
+const MOST_HELD_BACK: usize = 1_000;
 
 /// The longest list that has instances.
 const MOST_INSTANCES: usize = 100_000;
@@ -69,7 +72,7 @@ impl Decider<'_> {
         let mut commands = Vec::new();
         let next = self.state.ready_inside.iter().copied();
         for id in next.chain(self.calls_to_make()) {
-            if self.is_stopping(id) {
+            if self.is_stopping(id) || self.is_kept_waiting(id) {
                 continue;
             }
             let begun = self.begin(id);
@@ -88,22 +91,63 @@ impl Decider<'_> {
         commands
     }
 
+    /// The locks of what is under way again.
+    pub(super) fn locks_to_take(&self) -> Vec<Command> {
+        let wanted = self.state.locks_to_take.iter().filter(|(id, _)| !self.is_stopping(**id));
+        let wanted = wanted.filter(|(id, _)| !self.is_kept_waiting(**id));
+        let requests = wanted.filter_map(|(id, key)| {
+            let lock = self.step(*id).lock.as_ref()?;
+            Some(Command::Record(Event::LockRequested {
+                step: Some(self.state.record(*id).path.to_string()),
+                key: key.clone(),
+                on_busy: lock.on_busy,
+                ready: true,
+            }))
+        });
+        requests.collect()
+    }
+
+    /// Whether a step that holds this one is under way again and has not its lock again.
+    fn is_kept_waiting(&self, id: usize) -> bool {
+        let state = self.state;
+        if state.locks_to_take.is_empty() && state.locking.is_empty() {
+            return false;
+        }
+        let holder = |id: &usize| state.frame(state.record(*id).frame)?.owner;
+        let mut holders = std::iter::successors(holder(&id), holder);
+        holders.any(|id| state.locks_to_take.contains_key(&id) || state.locking.contains(&id))
+    }
+
     /// The calls that find a place: what is due, then what is ready.
     fn calls_to_make(&self) -> Vec<usize> {
-        let goes_on = |id: &usize| !self.is_stopping(*id);
-        let mut ready = self.state.ready.iter().copied().filter(goes_on).peekable();
+        let held_back = Cell::new(0);
+        let goes_on = |id: &usize| {
+            let waits = self.is_held_back(*id);
+            held_back.set(held_back.get() + usize::from(waits));
+            !waits && !self.is_stopping(*id) && !self.is_kept_waiting(*id)
+        };
+        // Who waits behind so many that wait for a permit is looked at when these have theirs.
+        let in_bounds = |_: &usize| held_back.get() < MOST_HELD_BACK;
+        let mut ready =
+            self.state.ready.iter().copied().take_while(in_bounds).filter(goes_on).peekable();
         // Looks that are always due would leave no place to what has not begun.
         let half = self.workflow.config.max_parallel as usize / 2;
         let for_looks = half.saturating_sub(self.state.looking.len());
         let mut for_looks = if ready.peek().is_some() { for_looks } else { usize::MAX };
         let due = self.state.retries.iter().take_while(|(at, _)| *at <= self.now);
-        let due = due.map(|(_, id)| *id).filter(goes_on).filter(|id| {
+        let due = due.map(|(_, id)| *id).take_while(in_bounds).filter(goes_on).filter(|id| {
             let is_look = self.state.record(*id).look.is_some();
             let finds_place = !is_look || 0 < for_looks;
             for_looks -= usize::from(is_look && finds_place);
             finds_place
         });
         due.chain(ready).take(self.places()).collect()
+    }
+
+    /// Whether nothing can be done about a step before there is a permit for its call. One whose time is over needs none.
+    pub(super) fn is_held_back(&self, id: usize) -> bool {
+        self.state.is_held_back(self.workflow, id, self.tool(id))
+            && self.step_deadline(id).is_none_or(|deadline| self.now < deadline)
     }
 
     /// How many more calls may be out.
@@ -136,7 +180,9 @@ impl Decider<'_> {
             _ => self.perform(id).map(|command| vec![command]),
         };
         begun.unwrap_or_else(|hindrance| match hindrance {
-            Hindrance::Skip => vec![Command::Record(Event::StepSkipped { step: path })],
+            Hindrance::Skip => {
+                vec![Command::Record(Event::StepSkipped { step: path, by: None, reason: None })]
+            }
             Hindrance::Failure(error) => vec![failed(&path, error)],
         })
     }
@@ -292,7 +338,10 @@ impl Decider<'_> {
         let request = self.request_of(id);
         let first_started_at = standing.called_at.unwrap_or(self.now);
         let bound = self.step(id).timeout_ms;
-        let own = bound.map(|bound| first_started_at.saturating_add_unsigned(bound));
+        let own = bound.map(|bound| match standing.called_at {
+            Some(_) => self.state.own_deadline(id, bound, self.now).unwrap_or(i64::MAX),
+            None => first_started_at.saturating_add_unsigned(bound),
+        });
         let own = own.filter(|_| matches!(standing.role, Role::Step | Role::Instance(_)));
         let is_new = !matches!(standing.again, Some(Again::SameAttempt | Again::RateLimited));
         Ok(Call {
@@ -358,10 +407,12 @@ impl Decider<'_> {
             None => self.evaluated(id, params, self.scope(id))?.0,
         };
         let attempt = standing.attempts + 1;
-        let execution_id = hash::id("exec_", &format!("{}/{attempt}", self.idempotency_key(id)));
+        let fresh = || hash::id("exec_", &format!("{}/{attempt}", self.idempotency_key(id)));
+        let before = standing.child.clone().filter(|_| standing.child_goes_on);
         Ok(Command::StartChild(Child {
             step: standing.path.to_string(),
-            execution_id,
+            goes_on: before.is_some(),
+            execution_id: before.unwrap_or_else(fresh),
             workflow: workflow.to_owned(),
             input,
         }))

@@ -9,6 +9,9 @@ use crate::{
     workflow::Outcome,
 };
 
+/// How many calls that are due and wait for permits are passed over in search of one that is not.
+const MOST_RETRIES: usize = 1_000;
+
 /// How the steps of the document's own list ended.
 enum Verdict {
     Completed(Value),
@@ -67,7 +70,7 @@ impl Decider<'_> {
         match step.base_deadline {
             // An execution of another workflow: what persons take of it does not count.
             Some(base) => Some(base.saturating_add(self.state.waited_ms(self.now))),
-            None => Some(step.called_at?.saturating_add_unsigned(bound)),
+            None => self.state.own_deadline(id, bound, self.now),
         }
     }
 
@@ -78,17 +81,17 @@ impl Decider<'_> {
             return None;
         }
         let bound = self.workflow.config.timeout_ms?;
-        Some(state.started_at.saturating_add(state.person_ms).saturating_add_unsigned(bound))
+        Some(state.bounded_from.saturating_add(state.person_ms).saturating_add_unsigned(bound))
     }
 
     /// When there is something to do again without anybody saying so.
     pub(super) fn wake_at(&self) -> Option<i64> {
         let state = self.state;
-        if state.status.is_final() {
+        if state.status.is_final() || state.is_paused() {
             return None;
         }
         // A retry that finds no place waits for a call to come home, not for a time.
-        let retry = state.retries.first().filter(|_| 0 < self.places()).map(|(at, _)| *at);
+        let retry = self.next_retry().filter(|_| 0 < self.places());
         let timer = state.timers.first().map(|(at, _)| *at);
         let doubts = state.uncertain.iter().filter_map(|id| state.record(*id).uncertain_since);
         let expiry = doubts.min().map(|since| since + ANSWER_MS);
@@ -96,6 +99,31 @@ impl Decider<'_> {
         let bound = bound.map(|(base, _)| base + state.person_ms);
         let times = [retry, timer, expiry, bound, self.deadline()];
         times.into_iter().flatten().min()
+    }
+
+    /// When the next call is made again. One that is due and waits for a permit only has its bound.
+    fn next_retry(&self) -> Option<i64> {
+        let times = self.state.retries.iter().map(|(at, id)| {
+            let step = self.state.record(*id);
+            let waits = *at <= self.now && self.state.needs_permit(&step.path, self.tool(*id));
+            match waits {
+                false => (Some(*at), true),
+                true => {
+                    let polled = step.look.as_ref();
+                    let polled =
+                        polled.and_then(|_| self.state.polling_deadline(self.workflow, *id));
+                    (self.step_deadline(*id).into_iter().chain(polled).min(), false)
+                }
+            }
+        });
+        let mut next = None;
+        for (at, is_last) in times.take(MOST_RETRIES) {
+            next = [next, at].into_iter().flatten().min();
+            if is_last {
+                break;
+            }
+        }
+        next
     }
 
     /// What follows when the list that is run now has come to its end.

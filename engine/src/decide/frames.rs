@@ -159,7 +159,7 @@ impl Decider<'_> {
         match goes_on {
             Err(err) => failed(&step.path, expression_error("repeat", &err)),
             Ok(false) => self.completed(owner, self.results(frame)),
-            Ok(true) if repeat.max_iterations <= iteration => {
+            Ok(true) if repeat.max_iterations <= iteration - step.rounds_before => {
                 let message = format!(
                     "it went round {iteration} times, which is what maxIterations allows, and its \
                      condition asks for more"

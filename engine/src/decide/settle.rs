@@ -19,7 +19,14 @@ impl Decider<'_> {
     /// Decides about everything that waits for it. Where a list goes no further only results count.
     pub(super) fn settle(&self) -> Vec<Command> {
         let unsettled = self.state.unsettled.iter().copied();
-        unsettled.filter_map(|id| self.settled(id)).collect()
+        let settled = unsettled.filter_map(|id| self.settled(id));
+        // What finds out about a call is a call, and must not keep everything else waiting.
+        settled.filter(|command| !self.waits_for_permit(command)).collect()
+    }
+
+    fn waits_for_permit(&self, command: &Command) -> bool {
+        let Command::CallTool(call) = command else { return false };
+        self.state.is_exhausted(&call.step, &call.tool)
     }
 
     fn settled(&self, id: usize) -> Option<Command> {

@@ -6,6 +6,7 @@ mod corners;
 mod crashes;
 mod looks;
 mod people;
+mod permits;
 mod scale;
 mod worlds;
 

@@ -11,7 +11,7 @@ use super::requests::lock;
 use super::steps::{self, Arena, DraftStep, List, ListOf};
 use crate::expr::Template;
 use crate::input::InputSchema;
-use crate::workflow::{Config, DEFAULT_MAX_PARALLEL, Lock};
+use crate::workflow::{Config, DEFAULT_MAX_PARALLEL, Lock, Priority};
 use crate::{PatchOperation, Problem};
 
 /// The longest bound on time: a year.
@@ -44,8 +44,8 @@ pub(crate) const KEYS: [&str; 13] = [
 ];
 
 /// Every key of `config`.
-pub(crate) const CONFIG_KEYS: [&str; 5] =
-    ["timeoutMs", "maxParallel", "continueOnError", "maxRetries", "undoOnFailure"];
+pub(crate) const CONFIG_KEYS: [&str; 6] =
+    ["timeoutMs", "maxParallel", "continueOnError", "maxRetries", "undoOnFailure", "priority"];
 
 /// A workflow that may still have problems.
 pub(crate) struct Draft {
@@ -112,6 +112,7 @@ fn empty() -> Draft {
             continue_on_error: false,
             max_retries: 0,
             undo_on_failure: false,
+            priority: Priority::Normal,
         },
         lock: None,
         vars: Vec::new(),
@@ -175,6 +176,9 @@ fn config(at: &At<'_>, problems: &mut Vec<Problem>) -> Config {
     }
     if let Some(at) = fields.get("undoOnFailure") {
         config.undo_on_failure = at.boolean(problems).unwrap_or(false);
+    }
+    if let Some(at) = fields.get("priority") {
+        config.priority = at.one_of(&Priority::WORDS, problems).unwrap_or_default();
     }
     config
 }

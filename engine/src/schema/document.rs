@@ -92,4 +92,15 @@ struct Config {
     /// Whether a failure runs the `undo` of the steps that had completed, the last one first.
     #[schemars(extend("default" = false))]
     undo_on_failure: Option<bool>,
+    /// Who goes first where not all can go at once; a run may say otherwise.
+    priority: Option<Priority>,
+}
+
+/// `high` goes before `normal`, and `normal` before `low`.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "camelCase", extend("default" = "normal"))]
+enum Priority {
+    Low,
+    Normal,
+    High,
 }

@@ -62,7 +62,7 @@ impl State {
                 }
             }
             Event::LockRequested { .. } | Event::LockGranted { .. } | Event::LockRefused { .. } => {
-                self.apply_to_lock(workflow, id, event);
+                self.apply_to_lock(workflow, id, event, at);
             }
             Event::RequestOpened { .. }
             | Event::RequestAnswered { .. }
@@ -134,7 +134,13 @@ impl State {
                 self.complete(workflow, id, output, at);
             }
             Event::StepVerified { output, happened, .. } => self.verified(id, *happened, output),
-            Event::StepSkipped { .. } => self.end(workflow, id, StepStatus::Skipped, at),
+            Event::StepSkipped { by, .. } => {
+                if let Some(by) = by {
+                    self.skip_by_hand(id, by, at);
+                }
+                self.end(workflow, id, StepStatus::Skipped, at);
+            }
+            Event::StepReused { .. } => self.reuse(workflow, id, event, at),
             Event::StepFailed { error, .. } => {
                 self.record_mut(id).set_error(error);
                 self.end(workflow, id, StepStatus::Failed, at);
@@ -201,7 +207,14 @@ impl State {
             Event::StepUncertain { .. } => {
                 (is_unsettled || step.lost.is_some(), "no attempt of the step has just ended")
             }
-            Event::StepSkipped { .. } => (is_ready, "the step's turn has not come"),
+            Event::StepSkipped { by: None, .. } => (is_ready, "the step's turn has not come"),
+            Event::StepSkipped { by: Some(_), .. } => {
+                (self.is_at_rest(id), "something of the step is under way")
+            }
+            Event::StepReused { .. } => {
+                let fresh = step.status == StepStatus::Pending && step.inner.is_none();
+                (fresh && step.frame == 0, "the step has begun, or is inside another one")
+            }
             Event::GroupStarted { .. }
             | Event::InstancesListed { .. }
             | Event::WaitStarted { .. }
@@ -215,9 +228,10 @@ impl State {
             Event::StepFailed { .. }
             | Event::StepCancelled { .. }
             | Event::StepCompleted { .. } => (!is_out, "a call of the step is out"),
-            Event::StepResolved { .. } => {
-                (self.uncertain.contains(&id), "the step is not uncertain")
-            }
+            Event::StepResolved { resolution, .. } => (
+                self.takes_result(id, resolution),
+                "the step is neither uncertain nor one that failed before",
+            ),
             Event::RequestAnswered { request, .. } | Event::RequestExpired { request, .. } => {
                 (is_asked(request), "the request is not open")
             }
@@ -238,7 +252,8 @@ impl State {
     }
 
     /// Takes a step out of every set; whatever it enters next, the event says.
-    fn leave(&mut self, id: usize) {
+    pub(super) fn leave(&mut self, id: usize) {
+        self.locks_to_take.remove(&id);
         self.ready.remove(&id);
         self.ready_inside.remove(&id);
         self.running.remove(&id);
@@ -281,8 +296,9 @@ impl State {
     pub(super) fn add(&mut self, path: &str, step: StepState) -> usize {
         let path: Arc<str> = path.into();
         let id = self.records.len();
+        let generation = step.generation.max(self.floor);
         self.paths.insert(Arc::clone(&path), id);
-        self.records.push(Some(Box::new(StepState { path, ..step })));
+        self.records.push(Some(Box::new(StepState { path, generation, ..step })));
         id
     }
 
@@ -292,6 +308,7 @@ impl State {
         };
         let timeout = workflow.steps[self.record(id).definition].timeout_ms;
         let base = self.base_deadline(at, timeout.filter(|_| child.is_some()));
+        let paused = self.paused_until(at);
         let step = self.record_mut(id);
         step.status = StepStatus::Running;
         step.attempts = *attempt;
@@ -302,8 +319,12 @@ impl State {
         step.overdue = false;
         step.passed = true;
         step.started_at.get_or_insert(at);
-        step.called_at.get_or_insert(at);
+        if step.called_at.is_none() {
+            step.called_at = Some(at);
+            step.paused_before = paused;
+        }
         step.child.clone_from(child);
+        step.child_goes_on = false;
         if let Some(params) = params {
             step.params = Some(Arc::new(params.clone()));
             step.secrets.clone_from(secrets);
@@ -373,11 +394,12 @@ impl State {
         }
     }
 
-    fn apply_to_lock(&mut self, workflow: &Workflow, id: usize, event: &Event) {
+    fn apply_to_lock(&mut self, workflow: &Workflow, id: usize, event: &Event, at: i64) {
         match event {
             Event::LockRequested { key, ready, .. } => {
                 self.ready.remove(&id);
                 self.ready_inside.remove(&id);
+                self.locks_to_take.remove(&id);
                 let step = self.record_mut(id);
                 step.status = StepStatus::Waiting;
                 if *ready {
@@ -389,11 +411,14 @@ impl State {
             }
             Event::LockGranted { key, .. } => {
                 self.locking.remove(&id);
-                self.record_mut(id).lock = LockStanding::Held(key.clone());
+                let step = self.record_mut(id);
+                step.lock = LockStanding::Held(key.clone());
+                step.lock_key = Some(key.clone());
                 self.pass(workflow, id);
             }
             Event::LockRefused { key, holder, .. } => {
                 self.record_mut(id).lock = LockStanding::None;
+                self.abandon_inside(id, at);
                 self.refuse(id, lock_busy(key, holder));
             }
             _ => {}
@@ -548,7 +573,7 @@ impl State {
         }
     }
 
-    fn set_vars(&mut self, values: &Value) {
+    pub(super) fn set_vars(&mut self, values: &Value) {
         let Some(Value::Object(vars)) = &mut self.vars else { return };
         for (name, value) in values.as_object().into_iter().flatten() {
             if let Some(var) = vars.get_mut(name) {
@@ -560,6 +585,7 @@ impl State {
     fn resolve(&mut self, workflow: &Workflow, id: usize, resolution: &Resolution, at: i64) {
         match resolution {
             Resolution::Completed { output } => {
+                self.abandon_inside(id, at);
                 self.complete(workflow, id, Arc::new(output.clone()), at);
             }
             Resolution::Retry => self.begin_again(id),
@@ -573,12 +599,8 @@ impl State {
 
     /// A new generation of the step: everything about it is asked again, an approval too.
     fn begin_again(&mut self, id: usize) {
-        // An instance was asked about together with the others.
-        let list = match self.record(id).role {
-            Role::Instance(_) => self.frame(self.record(id).frame).and_then(|list| list.owner),
-            Role::Step | Role::Verify(_) | Role::Undo => None,
-        };
-        let asked = list.is_some_and(|list| self.record(list).request.is_some());
+        let asked = self.was_asked_with_others(id);
+        self.newest_generation = self.newest_generation.max(self.record(id).generation + 1);
         let old = self.record_mut(id);
         let is_undo = old.role == Role::Undo;
         *old = StepState {
@@ -589,7 +611,7 @@ impl State {
             role: old.role,
             number: old.number.take(),
             lock: std::mem::take(&mut old.lock),
-            passed: !asked && old.request.is_none(),
+            passed: !asked && old.request.is_none() && !old.lock_lost,
             params: old.params.take().filter(|_| is_undo),
             secrets: std::mem::take(&mut old.secrets),
             ..StepState::default()
@@ -599,6 +621,17 @@ impl State {
         } else {
             self.ready_inside.insert(id);
         }
+    }
+}
+
+impl State {
+    /// Whether an instance was asked about together with the others of its list.
+    pub(super) fn was_asked_with_others(&self, id: usize) -> bool {
+        let list = match self.record(id).role {
+            Role::Instance(_) => self.frame(self.record(id).frame).and_then(|list| list.owner),
+            Role::Step | Role::Verify(_) | Role::Undo => None,
+        };
+        list.is_some_and(|list| self.record(list).request.is_some())
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Each {
     pub(crate) items: Arc<Vec<Value>>,
     /// How many have begun.
     pub(crate) begun: usize,
+    /// The numbers of those that begin once more, before those that have not begun.
+    pub(crate) again: BTreeSet<usize>,
     /// How many may be under way at once.
     pub(crate) limit: usize,
     /// By number; `None` where there is none, or none yet.
@@ -80,13 +82,18 @@ impl Frame {
     pub(super) fn has_more(&self) -> bool {
         self.stopping.is_none()
             && self.each.as_ref().is_some_and(|each| {
-                !each.is_held && each.begun < each.items.len() && self.open.len() < each.limit
+                !each.is_held && each.has_more() && self.open.len() < each.limit
             })
     }
 
     /// Whether instances are still to begin.
     pub(crate) fn is_unfinished(&self) -> bool {
-        self.stopping.is_none()
-            && self.each.as_ref().is_some_and(|each| each.begun < each.items.len())
+        self.stopping.is_none() && self.each.as_ref().is_some_and(Each::has_more)
+    }
+}
+
+impl Each {
+    fn has_more(&self) -> bool {
+        !self.again.is_empty() || self.begun < self.items.len()
     }
 }

@@ -95,7 +95,18 @@ impl State {
         }
         self.frames.push(Some(frame));
         self.due.insert(id);
+        self.stop_with_holder(owner, id);
         id
+    }
+
+    /// What begins in the very turn in which the list around it was told to go no further goes no further either.
+    fn stop_with_holder(&mut self, owner: Option<usize>, frame: usize) {
+        let around = owner.and_then(|owner| self.frame(self.record(owner).frame));
+        if let Some(is_hard) =
+            around.filter(|list| list.stopping.is_some()).map(|list| list.is_hard)
+        {
+            self.stop_frame(frame, Cause::Ended, is_hard);
+        }
     }
 
     pub(super) fn make_ready(&mut self, workflow: &Workflow, id: usize) {
@@ -136,6 +147,7 @@ impl State {
         opened.each = Some(Each {
             items: Arc::new(items.to_vec()),
             begun: 0,
+            again: std::collections::BTreeSet::new(),
             limit: limit.max(1),
             results: vec![None; items.len()],
             failed: std::collections::BTreeSet::new(),
@@ -143,6 +155,7 @@ impl State {
         });
         self.frames.push(Some(opened));
         self.due.insert(frame);
+        self.stop_with_holder(Some(id), frame);
         if is_held {
             // Whether anything keeps them is asked next.
             self.ready_inside.insert(id);
@@ -159,14 +172,17 @@ impl State {
             if !each.has_more() {
                 return;
             }
-            let (Some(owner), Some(Each { begun, items, .. })) = (each.owner, &mut each.each)
+            let (Some(owner), Some(Each { begun, again, items, .. })) =
+                (each.owner, &mut each.each)
             else {
                 return;
             };
-            let number = *begun;
-            *begun += 1;
+            let once_more = again.pop_first();
+            let number = once_more.unwrap_or(*begun);
+            *begun += usize::from(once_more.is_none());
             debug_assert!(number < items.len());
             let prefix = Arc::clone(&each.prefix);
+            let known = once_more.and_then(|_| self.record_at(&format!("{prefix}{number}]")));
             let of = self.record(owner);
             let step = StepState {
                 definition: of.definition,
@@ -176,7 +192,7 @@ impl State {
                 number: Some(Value::from(number)),
                 ..StepState::default()
             };
-            let id = self.add(&format!("{prefix}{number}]"), step);
+            let id = known.unwrap_or_else(|| self.add(&format!("{prefix}{number}]"), step));
             if let Some(Some(frame)) = self.frames.get_mut(frame) {
                 frame.open.insert(id);
             }
@@ -239,8 +255,14 @@ impl State {
         }
         if let Some(frame) = inner {
             self.close_frame(frame);
-            // Its elements were of use to its instances alone.
-            if let Some(Some(Frame { each: Some(each), .. })) = self.frames.get_mut(frame) {
+            // Its elements were of use to its instances alone; unless those that failed, or were undone, begin anew.
+            let is_over = match status {
+                StepStatus::Completed => !self.is_undoable[self.record(id).definition],
+                _ => status == StepStatus::Skipped,
+            };
+            if let Some(Some(Frame { each: Some(each), .. })) =
+                self.frames.get_mut(frame).filter(|_| is_over)
+            {
                 each.items = Arc::default();
                 each.results = Vec::new();
             }
@@ -337,10 +359,20 @@ impl State {
         self.due.insert(frame);
         if status == StepStatus::Failed && fails {
             self.stop_frame(frame, Cause::Failed(id), false);
-        } else {
+        } else if self.is_of_no_more_use(id, status) {
             self.forgotten.push(Gone::Record(id));
         }
         self.begin_instances(workflow, frame);
+    }
+
+    /// An instance that may begin anew when a person has the execution retried is kept, for what it has done.
+    fn is_of_no_more_use(&self, id: usize, status: StepStatus) -> bool {
+        let step = self.record(id);
+        match status {
+            StepStatus::Completed => step.inner.is_none() || !self.is_undoable[step.definition],
+            StepStatus::Cancelled => step.inner.is_none(),
+            _ => true,
+        }
     }
 
     fn step_ended(&mut self, workflow: &Workflow, id: usize, status: StepStatus) {

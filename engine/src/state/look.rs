@@ -77,7 +77,9 @@ impl State {
     /// else after a day.
     pub(crate) fn polling_deadline(&self, workflow: &Workflow, id: usize) -> Option<i64> {
         let bound = self.polling_bound_ms(workflow, id)?;
-        Some(self.record(id).called_at?.saturating_add_unsigned(bound))
+        // Nothing is looked at while it is paused.
+        let paused = self.paused_ms - self.record(id).paused_before;
+        Some(self.record(id).called_at?.saturating_add(paused).saturating_add_unsigned(bound))
     }
 
     pub(crate) fn polling_bound_ms(&self, workflow: &Workflow, id: usize) -> Option<u64> {

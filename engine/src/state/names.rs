@@ -32,6 +32,8 @@ pub(crate) struct StateNames<'s> {
 /// What became of a step that an expression names.
 enum Found<'s> {
     Record(&'s StepState),
+    /// It was done in another execution, as part of something that is known by its result alone.
+    Value(&'s Value),
     /// What holds it has ended without it.
     Skipped,
     Nothing,
@@ -69,7 +71,7 @@ impl StateNames<'_> {
         match found {
             Found::Record(step) => step.status == StepStatus::Skipped,
             Found::Skipped => true,
-            Found::Nothing => false,
+            Found::Value(_) | Found::Nothing => false,
         }
     }
 
@@ -141,8 +143,11 @@ impl StateNames<'_> {
 
     /// Goes down from a group along the definitions that hold one another, the innermost first.
     fn below(&self, mut id: usize, chain: &[usize]) -> Found<'_> {
-        for definition in chain.iter().rev() {
+        for (place, definition) in chain.iter().enumerate().rev() {
             let step = self.state.record(id);
+            if step.reused_from.is_some() {
+                return self.in_result(step, &chain[..=place]);
+            }
             let inner = step.inner.and_then(|frame| self.state.frame(frame));
             let name = &self.workflow.steps[*definition].name;
             let next = inner
@@ -155,6 +160,17 @@ impl StateNames<'_> {
             }
         }
         Found::Record(self.state.record(id))
+    }
+
+    /// What a group that was done elsewhere resulted in holds the results of its steps by their names.
+    fn in_result<'r>(&self, step: &'r StepState, chain: &[usize]) -> Found<'r> {
+        let steps = &self.workflow.steps;
+        let is_list = steps[step.definition].for_each.is_some();
+        let mut found = step.output.as_deref().filter(|_| !is_list);
+        for definition in chain.iter().rev() {
+            found = found.and_then(|value| value.get(&steps[*definition].name));
+        }
+        found.map_or(Found::Skipped, Found::Value)
     }
 
     /// The frames that are seen, the innermost first.
@@ -235,6 +251,7 @@ impl crate::expr::Names for StateNames<'_> {
                 let definition = *self.state.assigned.get(name)?;
                 match self.find_definition(definition) {
                     Found::Record(step) => step.output.as_deref(),
+                    Found::Value(value) => Some(value),
                     Found::Skipped | Found::Nothing => None,
                 }
             }),
@@ -244,6 +261,7 @@ impl crate::expr::Names for StateNames<'_> {
     fn step(&self, name: &str) -> Option<&Value> {
         match self.find(name) {
             Found::Record(step) => step.output.as_deref(),
+            Found::Value(value) => Some(value),
             Found::Skipped | Found::Nothing => None,
         }
     }
@@ -251,6 +269,7 @@ impl crate::expr::Names for StateNames<'_> {
     fn status(&self, step: &str) -> Option<&str> {
         match self.find(step) {
             Found::Record(step) => Some(step.status.as_str()),
+            Found::Value(_) => Some(StepStatus::Completed.as_str()),
             Found::Skipped => Some(StepStatus::Skipped.as_str()),
             Found::Nothing => self.workflow.step(step).map(|_| StepStatus::Pending.as_str()),
         }
@@ -259,7 +278,7 @@ impl crate::expr::Names for StateNames<'_> {
     fn error(&self, step: &str) -> Option<&Value> {
         match self.find(step) {
             Found::Record(step) => step.error_value.as_ref(),
-            Found::Skipped | Found::Nothing => None,
+            Found::Value(_) | Found::Skipped | Found::Nothing => None,
         }
     }
 

@@ -106,6 +106,22 @@ pub struct StepState {
     pub(crate) again: Option<Again>,
     /// Set when the last call was lost; whether it is harmless to repeat.
     pub(crate) lost: Option<bool>,
+    /// How long pauses had taken when that call went out, in milliseconds.
+    pub(super) paused_before: i64,
+    /// Whether the execution that its last attempt was goes on with the next one.
+    pub(crate) child_goes_on: bool,
+    /// Whether it failed before it began anew.
+    pub(super) failed_before: bool,
+    /// How many iterations do not count, because it went round as often as it may before it began anew.
+    pub(crate) rounds_before: u32,
+    /// The key of the lock that it has or had.
+    pub(super) lock_key: Option<String>,
+    /// Whether that was given back although a person has still to settle the step.
+    pub(super) lock_lost: bool,
+    /// Who said that it is not to be done.
+    pub(super) skipped_by: Option<String>,
+    /// The execution that did it, if it was another one.
+    pub(crate) reused_from: Option<String>,
     /// How often a lost call was repeated in this generation, or since it was last looked at.
     pub(crate) repeats: u32,
     /// How often it waited for a limit to pass in this generation, and how long in all, in milliseconds.

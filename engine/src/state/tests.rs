@@ -50,7 +50,7 @@ fn step_uncertain(step: &str) -> Event {
 }
 
 fn skipped(step: &str) -> Event {
-    Event::StepSkipped { step: step.into() }
+    Event::StepSkipped { step: step.into(), by: None, reason: None }
 }
 
 fn step_cancelled(step: &str) -> Event {
@@ -139,8 +139,16 @@ fn what_cannot_follow_is_refused() {
         (begun(), skipped("a"), "the step's turn has not come"),
         (begun(), step_failed("a"), "a call of the step is out"),
         (begun(), step_cancelled("a"), "a call of the step is out"),
-        (begun(), resolved("a", Resolution::Retry), "the step is not uncertain"),
-        (vec![started()], resolved("b", Resolution::Retry), "the step is not uncertain"),
+        (
+            begun(),
+            resolved("a", Resolution::Retry),
+            "the step is neither uncertain nor one that failed before",
+        ),
+        (
+            vec![started()],
+            resolved("b", Resolution::Retry),
+            "the step is neither uncertain nor one that failed before",
+        ),
     ];
     for (history, event, reason) in cases {
         let mut state = fold(&workflow, &history).expect("a sound history");

@@ -1,13 +1,15 @@
 //! Thousands of random workflows with every construct, in a world that answers, fails, forgets, crashes and changes
 //! its mind: what never happens, whatever happens.
 
+mod control;
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
 use super::{
-    ID, Play, cancel, chance::Chance, decide, lead_on_alike, limited, lost, only_stops, passing,
-    succeeded,
+    ID, Play, Turn, cancel, chance::Chance, decide, lead_on_alike, limited, lost, only_stops,
+    passing, succeeded,
 };
 use crate::{
     Answer, Event, Kind, OnUncertain, RequestKind, Resolution, State, Status, StepError, StepStatus,
@@ -45,7 +47,7 @@ impl Author<'_> {
         if self.chance.one_in(3) {
             document["onCancel"] = self.list(1, 2);
         }
-        if self.chance.one_in(5) {
+        if self.chance.one_in(5) && !document.to_string().contains("of a step") {
             document["lock"] = json!("whole");
         }
         document
@@ -79,6 +81,9 @@ impl Author<'_> {
             step["onError"] = json!(["fail", "continue"][choice]);
         }
         let lasts = ["tool", "workflow", "steps"].iter().any(|kind| step.get(*kind).is_some());
+        if !self.is_calm && depth == 0 && lasts && self.chance.one_in(8) {
+            step["lock"] = json!("of a step");
+        }
         if self.chance.one_in(4) && lasts && !self.is_calm {
             step["timeoutMs"] = json!(100 + self.chance.below(3_000));
         }
@@ -177,6 +182,11 @@ struct World {
     doubtful: HashSet<String>,
     completed: HashSet<String>,
     called: HashMap<String, Value>,
+    /// Keys of before the execution was retried.
+    old_keys: HashSet<String>,
+    /// The executions below that were begun, and those of them that failed and may go on.
+    child_ids: HashSet<String>,
+    failed_children: HashSet<String>,
     /// No step of the document's own list may begin any more.
     is_doomed: bool,
     crashes: usize,
@@ -193,6 +203,9 @@ impl World {
             doubtful: HashSet::new(),
             completed: HashSet::new(),
             called: HashMap::new(),
+            old_keys: HashSet::new(),
+            child_ids: HashSet::new(),
+            failed_children: HashSet::new(),
             is_doomed: false,
             crashes: 0,
         };
@@ -216,6 +229,11 @@ impl World {
                 "{} was called again although it may have happened",
                 call.step
             );
+            assert!(
+                !self.old_keys.contains(&call.idempotency_key),
+                "{} has its old key",
+                call.step
+            );
             assert!(call.deadline.is_none_or(|deadline| self.play.now < deadline));
             let sent = self.called.entry(call.idempotency_key.clone());
             let sent = sent.or_insert_with(|| Value::clone(&call.params));
@@ -225,8 +243,17 @@ impl World {
         }
         for child in &self.play.last.children {
             assert!(self.children.insert(child.step.clone()), "{} runs twice", child.step);
+            let is_new = self.child_ids.insert(child.execution_id.clone());
+            let failed = self.failed_children.contains(&child.execution_id);
+            assert_eq!(is_new, !child.goes_on, "{} is another execution", child.step);
+            assert!(!child.goes_on || failed, "only what failed goes on");
         }
         let state = &self.play.state;
+        if state.is_paused() {
+            let Turn { calls, children, .. } = &self.play.last;
+            assert!(calls.is_empty() && children.is_empty(), "nothing begins in a pause");
+            assert_eq!((state.status, self.play.last.wake_at), (Status::Paused, None));
+        }
         let running: HashSet<&str> = state.running_steps().into_iter().collect();
         let out: HashSet<&str> =
             self.out.keys().chain(&self.children).map(String::as_str).collect();
@@ -247,13 +274,23 @@ impl World {
                 assert!(!self.is_doomed || finds, "{step} began although nothing may");
             }
             Event::StepCompleted { step, .. } => _ = self.completed.insert(step.clone()),
-            Event::CancelRequested { .. } if !self.play.history.iter().any(is_phase) => {
+            Event::AttemptSucceeded { step, .. } => {
+                if !self.is_expected(step) && !step.contains('.') {
+                    self.completed.insert(step.clone());
+                }
+            }
+            Event::CancelRequested { .. } if !self.is_in_phase() => {
                 self.is_doomed = true;
             }
             Event::DeadlinePassed | Event::StopReached { .. } => self.is_doomed = true,
             Event::PhaseStarted { .. } => self.is_doomed = false,
             _ => {}
         }
+    }
+
+    /// Whether a result has still to be looked at.
+    fn is_expected(&self, path: &str) -> bool {
+        self.play.workflow.step_at(path).is_some_and(|step| step.expect.is_some())
     }
 
     fn is_unsafe(&self, path: &str) -> bool {
@@ -367,6 +404,11 @@ impl World {
         if chance.one_in(70) {
             return self.hears(vec![cancel()]);
         }
+        if chance.one_in(14)
+            && let Some(event) = self.by_hand(chance)
+        {
+            return self.hears(vec![event]);
+        }
         if let Some(step) = self.children.iter().min().cloned()
             && chance.one_in(8)
         {
@@ -429,6 +471,9 @@ impl World {
         }
         match out.pop() {
             Some(step) => vec![self.answer(chance, &step)],
+            None if self.play.state.is_paused() => {
+                vec![Event::ExecutionResumed { by: "bob".into() }]
+            }
             None => Vec::new(),
         }
     }
@@ -476,8 +521,10 @@ fn whatever_is_written_and_whatever_happens_an_execution_ends() {
             *seen.entry(kind).or_default() += 1;
         }
         let mut turns = 0;
-        while !world.play.state.status.is_final() {
-            world.goes_on(chance);
+        while !world.play.state.status.is_final() || world.is_retried(chance) {
+            if !world.play.state.status.is_final() {
+                world.goes_on(chance);
+            }
             turns += 1;
             assert!(
                 turns < MANY_TURNS,
@@ -513,6 +560,11 @@ fn whatever_is_written_and_whatever_happens_an_execution_ends() {
         "step_uncertain",
         "deadline_passed",
         "event_received",
+        "execution_paused",
+        "execution_resumed",
+        "execution_retried",
+        "step_skipped",
+        "step_resolved",
         "execution_completed",
         "execution_failed",
         "execution_cancelled",

@@ -1,0 +1,168 @@
+//! A tool server that writes down everything it does, and breaks on request: what the fault tests call.
+//!
+//! `ledger_tool_server LEDGER`
+//!
+//! Its tools `read`, `idempotent`, `keyed` and `unsafe` say of themselves what they are called; each leaves one line in
+//! the ledger when it has its effect, and one when it answers, both as JSON. They take
+//! - `n`: what the answer holds
+//! - `ms`: how long they take; the effect comes first, or last with `late`
+//! - `breaks` and `times`: how the first calls of a key go wrong, and how many do: `crash_before` or `crash_after` the effect,
+//!   `hang`, `twice` (answers two times), `garbage` (says something that is no message first), `lie` (answers something else
+//!   than the schema promises), `refuse` (says that it failed)
+//!
+//! It ends when its input does, at once: what is half done stays so, as when a machine loses its power.
+//! Speaks JSON-RPC by hand, so that it shares no code, and no mistake, with what it tests.
+
+use std::{
+    fs::OpenOptions,
+    io::{BufRead, Write},
+    path::PathBuf,
+    process::exit,
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+
+const CLASSES: [&str; 4] = ["read", "idempotent", "keyed", "unsafe"];
+
+struct Ledger {
+    file: PathBuf,
+}
+
+fn main() {
+    let file = std::env::args_os().nth(1).expect("the first argument names the ledger");
+    let ledger = Arc::new(Ledger { file: file.into() });
+    for line in std::io::stdin().lock().lines() {
+        let Ok(line) = line else { break };
+        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+        hear(&ledger, message);
+    }
+    exit(0);
+}
+
+fn hear(ledger: &Arc<Ledger>, message: Value) {
+    let (method, id) = (message["method"].as_str().unwrap_or_default(), &message["id"]);
+    if id.is_null() {
+        return;
+    }
+    match method {
+        "initialize" => reply(
+            id,
+            &json!({
+                "protocolVersion": "2025-11-25", "capabilities": { "tools": {} },
+                "serverInfo": { "name": "ledger", "version": "1" },
+            }),
+        ),
+        "ping" => reply(id, &json!({})),
+        "tools/list" => reply(id, &json!({ "tools": CLASSES.map(tool) })),
+        "tools/call" => {
+            let ledger = Arc::clone(ledger);
+            thread::spawn(move || ledger.call(&message["id"], &message["params"]));
+        }
+        _ => say(&json!({
+            "jsonrpc": "2.0", "id": id,
+            "error": { "code": -32_601, "message": format!("Method not found: {method}") },
+        })),
+    }
+}
+
+impl Ledger {
+    fn call(&self, id: &Value, params: &Value) {
+        let arguments = &params["arguments"];
+        let number = |name: &str| arguments[name].as_u64().unwrap_or_default();
+        let began = now();
+        let call = params["_meta"]["dev.windlass/attempt"].as_u64().unwrap_or_default();
+        let breaks = arguments["breaks"].as_str().filter(|_| call <= number("times"));
+        if breaks == Some("crash_before") {
+            exit(3);
+        }
+        let is_late = arguments["late"] == true;
+        if is_late {
+            thread::sleep(Duration::from_millis(number("ms")));
+        }
+        self.note("effect", params, began);
+        if !is_late {
+            thread::sleep(Duration::from_millis(number("ms")));
+        }
+        match breaks {
+            Some("crash_after") => exit(3),
+            Some("hang") => return,
+            Some("garbage") => write("this is no message, and {neither} is it JSON\n"),
+            _ => {}
+        }
+        self.note("answered", params, began);
+        match breaks {
+            Some("lie") => reply(id, &structured(&json!({ "n": "not a number" }))),
+            Some("refuse") => reply(
+                id,
+                &json!({ "isError": true, "content": [{ "type": "text", "text": "it said no" }] }),
+            ),
+            _ => reply(id, &structured(&json!({ "n": number("n"), "call": call }))),
+        }
+        if breaks == Some("twice") {
+            reply(id, &structured(&json!({ "n": number("n") + 1_000_000, "call": call })));
+        }
+    }
+
+    /// One line, in one write, so that lines of several processes do not mix.
+    fn note(&self, what: &str, params: &Value, began: u64) {
+        let key = params["_meta"]["dev.windlass/idempotency_key"].as_str().unwrap_or_default();
+        let (execution, rest) = key.split_once('/').unwrap_or_default();
+        let step = rest.rsplit_once('#').map_or(rest, |(step, _)| step);
+        let line = json!({
+            "what": what, "tool": params["name"], "key": key, "execution": execution, "step": step,
+            "call": params["_meta"]["dev.windlass/attempt"], "pid": std::process::id(),
+            "owner": std::os::unix::process::parent_id(), "began": began, "at": now(),
+        });
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(&self.file)
+            .expect("the ledger can be opened");
+        file.write_all(format!("{line}\n").as_bytes()).expect("the ledger can be written");
+    }
+}
+
+fn tool(class: &str) -> Value {
+    let mut tool = json!({
+        "name": class, "description": format!("Leaves a line; {class}."),
+        "inputSchema": { "type": "object", "properties": {
+            "n": { "type": "integer" }, "ms": { "type": "integer" }, "late": { "type": "boolean" },
+            "breaks": { "type": "string" }, "times": { "type": "integer" },
+        } },
+        "outputSchema": { "type": "object", "required": ["n"], "properties": { "n": { "type": "integer" } } },
+    });
+    match class {
+        "read" => tool["annotations"] = json!({ "readOnlyHint": true }),
+        "idempotent" => tool["annotations"] = json!({ "idempotentHint": true }),
+        class => tool["_meta"] = json!({ "dev.windlass/retry_class": class }),
+    }
+    tool
+}
+
+fn structured(result: &Value) -> Value {
+    json!({ "content": [{ "type": "text", "text": result.to_string() }], "structuredContent": result })
+}
+
+fn reply(id: &Value, result: &Value) {
+    say(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
+}
+
+fn say(message: &Value) {
+    write(&format!("{message}\n"));
+}
+
+fn write(text: &str) {
+    // A client that is gone is no reason to panic. The lock of `stdout` keeps each text in one piece.
+    let mut output = std::io::stdout().lock();
+    _ = output.write_all(text.as_bytes());
+    _ = output.flush();
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

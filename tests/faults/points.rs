@@ -1,0 +1,236 @@
+//! `kill -9` at every named point of an execution's life, every time it is passed.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::process::ExitStatusExt,
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    agent::{Agent, Trouble},
+    history::{self, Told},
+    ledger,
+    observer::Observer,
+    shapes,
+};
+use crate::{
+    durability::Scene,
+    harness::{HttpServer, SOON, eventually},
+};
+
+/// Where a server can be made to die.
+const POINTS: [&str; 12] = [
+    "before_create",
+    "after_create",
+    "after_claim",
+    "before_call",
+    "after_call",
+    "before_commit",
+    "after_commit",
+    "before_release",
+    "before_answer",
+    "after_answer",
+    "before_signal",
+    "after_signal",
+];
+
+/// Where one can die that has driven an execution for longer than leases are left alone.
+const LATER: [&str; 2] = ["before_renew", "after_renew"];
+
+/// More often than an execution passes any point.
+const MANY: u32 = 60;
+
+on_both!(a_process_that_dies_at_any_point_leaves_an_execution_that_another_one_finishes);
+
+/// A bit of everything: in a row, side by side, for each, under a lock, below, after a while, after a word from outside, and
+/// once a person has agreed.
+fn mixed() -> Value {
+    let tool = |name: &str, class: &str| json!({ "name": name, "tool": format!("ledger.{class}"), "params": { "n": 1, "ms": 5 } });
+    let mut each = tool("each", "idempotent");
+    each["forEach"] = json!([1, 2]);
+    let mut locked = tool("locked", "keyed");
+    locked["lock"] = json!("the lock of ${execution.id}");
+    json!({ "name": "mixed", "steps": [
+        tool("first", "read"),
+        { "name": "both", "parallel": true, "steps": [tool("left", "keyed"), tool("right", "unsafe")] },
+        each,
+        { "name": "sure", "approval": { "message": "Go on?", "allowSelf": true } },
+        { "name": "part", "workflow": "below" },
+        locked,
+        { "name": "nap", "wait": { "ms": 40 } },
+        { "name": "word", "wait": { "event": "paid" } },
+        tool("last", "unsafe"),
+    ] })
+}
+
+/// One call that takes longer than a lease is left alone.
+fn long() -> Value {
+    let params = json!({ "n": 1, "ms": 6000 });
+    json!({ "name": "long", "steps": [{ "name": "it", "tool": "ledger.keyed", "params": params }] })
+}
+
+/// One execution in a workspace of its own, which one server after the other drives.
+struct Walk<'w> {
+    scene: &'w Scene,
+    workflow: &'w str,
+    agent: Agent,
+    workspace: String,
+    told: &'w Mutex<Told>,
+}
+
+fn a_process_that_dies_at_any_point_leaves_an_execution_that_another_one_finishes(scene: &Scene) {
+    let began = Instant::now();
+    shapes::configure(&scene.project);
+    shapes::put(&scene.project, "mixed", &mixed());
+    let below = json!([{ "name": "inner", "tool": "ledger.unsafe", "params": { "n": 2 } }]);
+    shapes::put(&scene.project, "long", &long());
+    shapes::put(&scene.project, "below", &json!({ "name": "below", "steps": below }));
+    // The schema, and then the audit.
+    drop(scene.project.serve_http());
+    let mut observer = Observer::at(scene.database());
+    observer.audit();
+    let told = Mutex::default();
+    let points = POINTS.iter().map(|point| (*point, "mixed"));
+    let points = points.chain(LATER.iter().map(|point| (*point, "long")));
+    let points: Mutex<Vec<_>> = Mutex::new(points.collect());
+    let kills: Mutex<BTreeMap<&str, u32>> = Mutex::default();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some((point, workflow)) = { points.lock().unwrap().pop() } {
+                    let dies = |count: &u32| dies(scene, workflow, (point, *count), &told);
+                    let count = (1..MANY).take_while(dies).count();
+                    let count = u32::try_from(count).unwrap();
+                    kills.lock().unwrap().insert(point, count);
+                }
+            });
+        }
+    });
+    let kills = kills.into_inner().unwrap();
+    let told = told.into_inner().unwrap();
+    let figures = history::check(&mut observer, &scene.project.path().join("ledger"), &told);
+    let all: u32 = kills.values().sum();
+    println!(
+        "faults: every point: {figures}, {all} kills {kills:?}, {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
+    assert!(figures.ended.keys().all(|status| status == "completed"), "{figures}");
+    for point in POINTS.into_iter().chain(LATER) {
+        assert!(
+            0 < kills[point] && kills[point] + 1 < MANY,
+            "killed {} times {point}",
+            kills[point]
+        );
+    }
+}
+
+/// Whether a server dies when it passes the point this often; then another one has finished what it began.
+fn dies(scene: &Scene, workflow: &str, (point, count): (&str, u32), told: &Mutex<Told>) -> bool {
+    let workspace = format!("{point}-{count}");
+    let walk = Walk { scene, workflow, agent: Agent::new(), workspace, told };
+    let mut victim = walk.serve(Some(&format!("{point}:{count}")));
+    let was_killed = match walk.to_the_end(&mut victim) {
+        Ok(()) => false,
+        Err(lost) => {
+            let status = victim.process.ended(SOON);
+            assert_eq!(
+                status.signal(),
+                Some(6),
+                "{point} {count}: {lost}: {}",
+                victim.process.stderr()
+            );
+            true
+        }
+    };
+    if was_killed {
+        let expire =
+            format!("UPDATE executions SET lease_until = 0 WHERE workspace = '{}'", walk.workspace);
+        Observer::at(scene.database()).execute(&expire);
+        let mut other = walk.serve(None);
+        if let Err(lost) = walk.to_the_end(&mut other) {
+            panic!("{point} {count}: {lost}: {}", other.process.stderr());
+        }
+    }
+    was_killed
+}
+
+impl Walk<'_> {
+    fn serve(&self, fault: Option<&str>) -> HttpServer {
+        let workspace = ("WINDLASS_WORKSPACE", self.workspace.as_str());
+        match fault {
+            None => self.scene.project.serve_http_with(&[workspace]),
+            Some(fault) => {
+                self.scene.project.serve_http_with(&[workspace, ("WINDLASS_FAULT", fault)])
+            }
+        }
+    }
+
+    /// Runs the workflow, answers and says what is waited for, until it has ended; or the server has.
+    fn to_the_end(&self, server: &mut HttpServer) -> Result<(), String> {
+        let address = server.address.clone();
+        let run = json!({ "workflow": self.workflow, "idempotency_key": self.workspace, "wait_seconds": 0 });
+        let begun = self.ask(&address, "workflow.run", &run)?;
+        let id = begun["execution_id"].as_str().unwrap().to_owned();
+        let before = self.told.lock().unwrap().accepted.insert(self.workspace.clone(), id.clone());
+        assert!(before.is_none_or(|before| before == id), "one key, two executions");
+        eventually(3 * SOON, &format!("the end of {}", self.workspace), || {
+            self.look(&address, &id).transpose()
+        })
+    }
+
+    fn look(&self, address: &str, id: &str) -> Result<Option<()>, String> {
+        let known = self.ask(address, "workflow.status", &json!({ "execution_id": id }))?;
+        if known["status"] == "completed" {
+            return Ok(Some(()));
+        }
+        for step in known["steps"].as_array().into_iter().flatten() {
+            if step["status"] == "uncertain" {
+                self.settle(address, id, step["name"].as_str().unwrap())?;
+            }
+        }
+        let waits = known["waiting_for"].as_str().unwrap_or_default();
+        if let Some(request) = known["requests"][0]["request_id"].as_str() {
+            let answer = json!({ "request_id": request, "decision": "approve" });
+            self.ask(address, "workflow.answer", &answer)?;
+        } else if waits.contains("the event") {
+            let said = json!({ "execution_id": id, "action": "signal", "event": "paid" });
+            self.ask(address, "workflow.control", &said)?;
+        } else if let Some(child) = waiting_below(&known) {
+            self.look(address, &child)?;
+        }
+        thread::sleep(Duration::from_millis(10));
+        Ok(None)
+    }
+
+    fn settle(&self, address: &str, id: &str, step: &str) -> Result<(), String> {
+        let key = ledger::key_of(id, step);
+        let effects = ledger::effects(&self.scene.project.path().join("ledger"));
+        let happened = effects.iter().any(|effect| effect.key.starts_with(&key));
+        let mut arguments = json!({ "execution_id": id, "action": "resolve", "step": step });
+        arguments["outcome"] = json!(if happened { "completed" } else { "retry" });
+        if happened {
+            arguments["result"] = json!({ "n": 1 });
+        }
+        self.ask(address, "workflow.control", &arguments).map(drop)
+    }
+
+    /// What was answered; no result where the answer was a refusal, since what is refused is asked again, or has been done.
+    fn ask(&self, address: &str, tool: &str, arguments: &Value) -> Result<Value, String> {
+        match self.agent.call(address, tool, arguments) {
+            Ok(known) => Ok(known),
+            Err(Trouble::Refused(_)) => Ok(Value::Null),
+            Err(Trouble::Lost(how)) => Err(how),
+        }
+    }
+}
+
+/// The execution below that needs somebody.
+fn waiting_below(known: &Value) -> Option<String> {
+    let mut steps = known["steps"].as_array()?.iter();
+    let child = steps.find(|step| step["status"] == "waiting" || step["status"] == "running")?;
+    child["execution_id"].as_str().map(str::to_owned)
+}
