@@ -43,6 +43,7 @@ pub async fn prepare(
         prepared.push(NewChild {
             step: child.step.clone(),
             execution_id: child.execution_id.clone(),
+            goes_on: child.goes_on,
             beginning: begin(store, revisions, family, child, at).await?,
         });
     }

@@ -6,6 +6,7 @@ mod arguments;
 mod authoring;
 mod call;
 mod conformance;
+mod controlling;
 mod handler;
 mod malformed;
 mod names;

@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod bench;
+mod checkpoints;
 mod child;
 pub(crate) mod db;
 mod execution;
@@ -17,6 +18,7 @@ mod open;
 mod plans;
 mod presence;
 mod record;
+mod reopen;
 pub mod request;
 mod rows;
 mod sessions;
@@ -40,6 +42,7 @@ use windlass_engine::{Answer, Event, Resolution, StepError};
 pub use self::{
     artifacts::ArtifactRow,
     bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates},
+    checkpoints::Checkpoint,
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
     lease::{Claim, Loaded},
@@ -47,6 +50,7 @@ pub use self::{
     notify::Notifications,
     plans::PlanRow,
     presence::{Missing, Presence, Seen},
+    reopen::Reopening,
     request::{Answered, RequestRow, Said},
     sessions::SessionRow,
     turn::{Commit, Committed, is_for_event, is_for_lock},
@@ -70,7 +74,7 @@ pub const MOST_COUNTED: i64 = 10_000;
 const INLINE_LIMIT: usize = 64 * 1024;
 
 /// The newest engine this release can drive; executions that need a newer one are left alone.
-pub const ENGINE: i64 = 3;
+pub const ENGINE: i64 = 4;
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone)]
@@ -97,7 +101,41 @@ pub enum Signal {
         /// Why.
         reason: Option<String>,
     },
-    /// Settle an uncertain step.
+    /// Start nothing new.
+    Pause {
+        /// Who says so.
+        by: String,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Go on after a pause.
+    Resume {
+        /// Who says so.
+        by: String,
+    },
+    /// Go on although it failed.
+    Retry {
+        /// Who says so.
+        by: String,
+        /// What it is given from now on, where that changes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Value>,
+        /// The executions that its steps were and that failed: they go on, too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        children: Vec<String>,
+    },
+    /// Do not do a step.
+    Skip {
+        /// The step.
+        step: String,
+        /// Who says so.
+        by: String,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Settle an uncertain step, or one that failed.
     Resolve {
         /// The step.
         step: String,
@@ -164,6 +202,31 @@ pub enum Signal {
         /// How it ended.
         outcome: ChildOutcome,
     },
+}
+
+impl Signal {
+    /// The oldest engine that understands it.
+    fn min_engine(&self) -> i64 {
+        match self {
+            Signal::Pause { .. }
+            | Signal::Resume { .. }
+            | Signal::Retry { .. }
+            | Signal::Skip { .. } => ENGINE,
+            Signal::Cancel { .. }
+            | Signal::Resolve { .. }
+            | Signal::Answer { .. }
+            | Signal::Event { .. }
+            | Signal::LockGranted { .. }
+            | Signal::LockRefused { .. }
+            | Signal::ChildHeldUp { .. }
+            | Signal::ChildEnded { .. } => 0,
+        }
+    }
+}
+
+/// The oldest engine that can read these events.
+fn min_engine(events: &[Event]) -> i64 {
+    events.iter().map(Event::min_engine).max().unwrap_or_default()
 }
 
 /// How an execution ended that a step of another one is.

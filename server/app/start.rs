@@ -6,14 +6,15 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use windlass_engine::{Event, State, Turn, Workflow, advance};
 
-use super::{App, Caller, Detail, Error, Execution, Inner, RunRequest, catalogue::Entry};
+use super::{
+    App, Caller, Detail, Error, Execution, Inner, RunRequest, catalogue::Entry, fork::Fork,
+};
 use crate::{
     bell::Ring,
     children::{self, Family},
     clock::Moment,
     driver::{HandOver, Place},
-    fault,
-    metrics,
+    fault, metrics,
     store::{Created, NewExecution},
     trace::{self, Context, Kind, Span},
 };
@@ -29,10 +30,21 @@ impl App {
         entry: &Entry,
         request: RunRequest,
     ) -> Result<Execution, Error> {
+        self.start_from(caller, entry, request, Fork::default()).await
+    }
+
+    /// The same, with what it takes over from another execution.
+    pub(super) async fn start_from(
+        &self,
+        caller: &Caller,
+        entry: &Entry,
+        request: RunRequest,
+        fork: Fork,
+    ) -> Result<Execution, Error> {
         let above = caller.traceparent.as_deref().and_then(Context::read);
         let span = trace::begin("workflow.run", Kind::Server, above);
         let place = span.as_ref().map(Span::context).or(above);
-        let started = self.start_at(caller, entry, request, place).await;
+        let started = self.start_at(caller, entry, request, (fork, place)).await;
         if let Some(span) = span {
             let span = span.with("windlass.workflow.name", entry.name.as_str());
             match &started {
@@ -51,7 +63,7 @@ impl App {
         caller: &Caller,
         entry: &Entry,
         request: RunRequest,
-        in_trace: Option<Context>,
+        (fork, in_trace): (Fork, Option<Context>),
     ) -> Result<Execution, Error> {
         let workflow = runnable(entry)?;
         check_key(request.idempotency_key.as_deref())?;
@@ -60,7 +72,10 @@ impl App {
             Some(held) => held.input(request.input),
             None => Value::Object(request.input),
         };
-        let request_hash = request_hash(&workflow.name, &given);
+        let mut request_hash = request_hash(&workflow.name, &given);
+        if let Some(origin) = &fork.origin {
+            request_hash = windlass_engine::content_hash(&json!([request_hash, origin]));
+        }
         let input = workflow.input.accept(given).map_err(|problems| Error::InvalidInput {
             workflow: workflow.name.clone(),
             problems,
@@ -85,7 +100,8 @@ impl App {
         let at = self.inner.store.now();
         let mut state = State::new(&workflow, &id, &caller.name);
         state.limit(self.inner.tool_servers.limits().of(&workflow));
-        let happened = vec![Event::ExecutionStarted { input }];
+        let mut happened = vec![Event::ExecutionStarted { input }];
+        happened.extend(fork.reused);
         let place = self.inner.driver.place();
         let worker = place.as_ref().map(Place::worker);
         let turn = first_turn(&workflow, &mut state, &id, happened, at, worker.is_some())?;

@@ -242,6 +242,9 @@ pub struct StepView {
     /// Who settled it by hand, or answered what it asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled_by: Option<String>,
+    /// The execution that did it, where that is another one: its result was taken over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<String>,
     /// The execution that it is, where it runs a workflow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<String>,

@@ -10,9 +10,10 @@ use std::{
 use windlass_engine::{Event, State, Workflow};
 
 use super::{
-    ENGINE, Error, NewChild, Result, Signal, Store,
+    Error, NewChild, Result, Signal, Store,
     db::{Arg, Sql, Tx, args, row},
     lease::{Claim, LEASE_MS},
+    min_engine,
     record::{self, Lines, Record, either, insert_into},
     rows::{self, Columns, Row, Type},
     turn::{Effects, Happened, error_text, is_plain, waiting_for},
@@ -210,7 +211,7 @@ fn values<'n>(workspace: &'n str, new: &NewExecution<'n>, signals_in: i64) -> Ro
         new.client_name,
         new.client_version,
         new.tool_servers,
-        ENGINE,
+        min_engine(new.events),
         (!ended).then_some(if leased { new.at + LEASE_MS } else { new.at }),
         worker,
         if leased { new.at + LEASE_MS } else { 0 },
@@ -678,9 +679,12 @@ pub(super) async fn put_signals(
     signals: &[Signal],
 ) -> Result<bool> {
     let count = i64::try_from(signals.len()).unwrap_or(i64::MAX);
-    let sql = "UPDATE executions SET signals_in = signals_in + $4, wake_at = $1
+    let sql = "UPDATE executions SET signals_in = signals_in + $4, wake_at = $1,
+                   min_engine = CASE WHEN min_engine < $5 THEN $5 ELSE min_engine END
                WHERE id = $2 AND workspace = $3 AND ended_at IS NULL RETURNING signals_in";
-    let row: Option<(i64,)> = tx.optional(sql, args![at, execution_id, workspace, count]).await?;
+    let engine = signals.iter().map(Signal::min_engine).max().unwrap_or_default();
+    let row: Option<(i64,)> =
+        tx.optional(sql, args![at, execution_id, workspace, count, engine]).await?;
     let Some((last,)) = row else { return Ok(false) };
     insert_signals(tx, execution_id, last - count, at, signals).await?;
     Ok(true)

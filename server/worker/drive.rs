@@ -497,7 +497,8 @@ impl Drive {
         for (number, signal) in signals {
             self.signals_done = number;
             self.heard = true;
-            let event = hear::event(&self.state, &self.happened, signal);
+            let now = self.shared.store.now();
+            let event = hear::event(&self.workflow, &self.state, &self.happened, signal, now);
             self.happened.extend(event);
         }
     }
