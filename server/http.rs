@@ -131,16 +131,25 @@ fn router(
     let hosts = hosts(&options.allowed_hosts, address.ip());
     let handler = Mcp::new(app.clone(), options.mcp.clone(), closing.clone());
     let service = service(handler, &hosts, &options.allowed_origins, address, sessions, kept);
-    let mut mcp = guarded(service, kept, options.token.as_deref());
+    let token = options.token.as_deref();
+    let mut mcp = guarded(service, kept, token);
     if options.metrics {
-        let metrics = metrics(app.clone(), Hosts::new(hosts.clone()));
-        mcp = mcp.merge(with_token(metrics, options.token.as_deref()));
+        mcp = mcp.merge(metrics(app.clone(), Hosts::new(hosts.clone()), token));
     }
     let ready = Router::new()
         .route("/readyz", get(health::ready))
         .route_layer(middleware::from_fn_with_state(Hosts::new(hosts), guard::hosts))
         .with_state(Health { app, draining: shutdown.clone() });
     Router::new().route("/healthz", get(health::alive)).merge(ready).merge(mcp)
+}
+
+/// What Prometheus asks for.
+fn metrics(app: App, hosts: Hosts, token: Option<&str>) -> Router {
+    let metrics = Router::new()
+        .route("/metrics", get(health::metrics))
+        .route_layer(middleware::from_fn_with_state(hosts, guard::hosts))
+        .with_state(app);
+    behind(metrics, token)
 }
 
 /// The MCP server behind what every request to it has to pass.
@@ -151,24 +160,17 @@ fn guarded<H: ServerHandler + Clone>(
 ) -> Router {
     let mcp = Router::new().nest_service("/mcp", service);
     let mcp = mcp.route_layer(middleware::from_fn_with_state(Arc::clone(kept), sessions::within));
-    with_token(mcp, token)
+    behind(mcp, token)
 }
 
-fn with_token(router: Router, token: Option<&str>) -> Router {
+/// For nobody who does not show the token, where there is one.
+fn behind(routes: Router, token: Option<&str>) -> Router {
     match token {
         Some(token) => {
-            router.route_layer(middleware::from_fn_with_state(Token::new(token), guard::token))
+            routes.route_layer(middleware::from_fn_with_state(Token::new(token), guard::token))
         }
-        None => router,
+        None => routes,
     }
-}
-
-/// What Prometheus asks for.
-fn metrics(app: App, hosts: Hosts) -> Router {
-    Router::new()
-        .route("/metrics", get(health::metrics))
-        .route_layer(middleware::from_fn_with_state(hosts, guard::hosts))
-        .with_state(app)
 }
 
 fn service<H: ServerHandler + Clone>(

@@ -37,8 +37,7 @@ use windlass_tools::contract::{self, Aliases, Host};
 
 use server::Server;
 
-use crate::limits::Limits;
-use crate::metrics;
+use crate::{limits::Limits, metrics};
 
 pub use alone::{OverStdio, SHIPPED, Visit, visit};
 pub use built_in::BuiltIn;

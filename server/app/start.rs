@@ -44,7 +44,7 @@ impl App {
         let above = caller.traceparent.as_deref().and_then(Context::read);
         let span = trace::begin("workflow.run", Kind::Server, above);
         let place = span.as_ref().map(Span::context).or(above);
-        let started = self.start_at(caller, entry, request, fork, place).await;
+        let started = self.start_at(caller, entry, request, (fork, place)).await;
         if let Some(span) = span {
             let span = span.with("windlass.workflow.name", entry.name.as_str());
             match &started {
@@ -63,8 +63,7 @@ impl App {
         caller: &Caller,
         entry: &Entry,
         request: RunRequest,
-        fork: Fork,
-        in_trace: Option<Context>,
+        (fork, in_trace): (Fork, Option<Context>),
     ) -> Result<Execution, Error> {
         let workflow = runnable(entry)?;
         check_key(request.idempotency_key.as_deref())?;
