@@ -418,6 +418,7 @@ on_both! {
         let id = below.claim.execution_id.clone();
         let again = Child {
             step: "below".into(), execution_id: id.clone(), workflow: "asking".into(), input: Arc::default(),
+            goes_on: false,
         };
         let again = [child(&above, &again, &asking())];
         let turn = above.advance(store.now(), vec![]);
