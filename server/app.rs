@@ -56,7 +56,7 @@ use crate::{
     bell::{Bell, Ring},
     config::Config,
     driver::Driver,
-    fault,
+    fault, metrics,
     pins::Pins,
     revisions::Revisions,
     store::{ExecutionRow, Signal, Store},
@@ -329,6 +329,19 @@ impl App {
             Ok(Some(warning)) => Err(warning),
             Err(err) => Err(err.to_string()),
         }
+    }
+
+    /// What this process did and how its workspace stands, in Prometheus' text format.
+    pub async fn metrics(&self) -> String {
+        let standing = self.inner.store.standing().await;
+        let (due, oldest_due_ms, parked) = standing.as_ref().copied().unwrap_or_default();
+        metrics::text(&metrics::Standing {
+            due,
+            oldest_due_ms,
+            parked,
+            database_up: standing.is_ok(),
+            broken: self.inner.tool_servers.broken(),
+        })
     }
 
     /// What to tell callers when nobody drives executions.

@@ -273,17 +273,19 @@ impl Bench {
         })
     }
 
+    /// Whether the database holds anything of others: then it is not to be filled.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn is_shared(&self) -> anyhow::Result<bool> {
+        Ok(self.store().is_shared().await?)
+    }
+
     /// Makes so many executions without running them, one of a hundred parked; what was made.
     ///
     /// # Errors
-    /// When the database holds anybody else's, or fails.
+    /// When the database fails; what was made until then goes at the end.
     pub async fn fill(&self, count: i64, told: &(dyn Fn(i64) + Sync)) -> anyhow::Result<Value> {
-        if self.store().is_shared().await? {
-            bail!(
-                "this database holds executions or workflows of others, and is not filled; name one of its own \
-                 (createdb windlass_bench), or none for a new SQLite file"
-            );
-        }
         self.filled.store(true, Ordering::Relaxed);
         let (finished_name, document) = shapes::finished();
         self.save(document).await?;

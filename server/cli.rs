@@ -75,6 +75,8 @@ pub(crate) fn caller() -> Caller {
         client_name: Some("windlass".to_owned()),
         client_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         at_terminal: true,
+        // As programs hand their trace to those that they start.
+        traceparent: std::env::var("TRACEPARENT").ok(),
     }
 }
 

@@ -17,10 +17,12 @@ use crate::{
     driver::{Driver, LetterBox, Own},
     keyring::Keyring,
     link::{Link, Place, Post},
+    metrics,
     revisions::Revisions,
     secrets::Secrets,
     store::Store,
     tool_servers::{self, ToolServers},
+    trace,
     worker::{Outgoing, Worker},
 };
 
@@ -157,6 +159,7 @@ impl Parts {
     }
 
     async fn with(config: &Config, store: Store) -> anyhow::Result<Parts> {
+        metrics::start();
         let tool_servers = tool_servers::configured(config, &store).await?;
         Ok(Parts {
             store,
@@ -303,6 +306,7 @@ impl Parts {
             carrier.abort();
         }
         self.tool_servers.shutdown().await;
+        trace::flush().await;
         // What is not closed in time ends with the process.
         _ = tokio::time::timeout(CLOSE, self.store.close()).await;
     }

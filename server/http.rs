@@ -58,6 +58,8 @@ pub struct Options {
     pub allowed_origins: Vec<String>,
     /// How long requests are still taken once a shutdown has begun, so that a load balancer can see it.
     pub linger: Duration,
+    /// Whether `/metrics` is served.
+    pub metrics: bool,
     /// What can be set about the MCP server behind it.
     pub mcp: mcp::Options,
 }
@@ -129,7 +131,11 @@ fn router(
     let hosts = hosts(&options.allowed_hosts, address.ip());
     let handler = Mcp::new(app.clone(), options.mcp.clone(), closing.clone());
     let service = service(handler, &hosts, &options.allowed_origins, address, sessions, kept);
-    let mcp = guarded(service, kept, options.token.as_deref());
+    let mut mcp = guarded(service, kept, options.token.as_deref());
+    if options.metrics {
+        let metrics = metrics(app.clone(), Hosts::new(hosts.clone()));
+        mcp = mcp.merge(with_token(metrics, options.token.as_deref()));
+    }
     let ready = Router::new()
         .route("/readyz", get(health::ready))
         .route_layer(middleware::from_fn_with_state(Hosts::new(hosts), guard::hosts))
@@ -145,12 +151,24 @@ fn guarded<H: ServerHandler + Clone>(
 ) -> Router {
     let mcp = Router::new().nest_service("/mcp", service);
     let mcp = mcp.route_layer(middleware::from_fn_with_state(Arc::clone(kept), sessions::within));
+    with_token(mcp, token)
+}
+
+fn with_token(router: Router, token: Option<&str>) -> Router {
     match token {
         Some(token) => {
-            mcp.route_layer(middleware::from_fn_with_state(Token::new(token), guard::token))
+            router.route_layer(middleware::from_fn_with_state(Token::new(token), guard::token))
         }
-        None => mcp,
+        None => router,
     }
+}
+
+/// What Prometheus asks for.
+fn metrics(app: App, hosts: Hosts) -> Router {
+    Router::new()
+        .route("/metrics", get(health::metrics))
+        .route_layer(middleware::from_fn_with_state(hosts, guard::hosts))
+        .with_state(app)
 }
 
 fn service<H: ServerHandler + Clone>(
@@ -219,6 +237,7 @@ mod tests {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             linger: Duration::ZERO,
+            metrics: true,
             mcp: mcp::Options {
                 tool_names: ToolNames::Dotted,
                 caller,

@@ -41,7 +41,7 @@ use windlass_engine::{Answer, Event, Resolution, StepError};
 
 pub use self::{
     artifacts::ArtifactRow,
-    bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates},
+    bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates, statements_sent},
     checkpoints::Checkpoint,
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
@@ -66,6 +66,9 @@ use crate::{
     clock::{self, Moment},
     config::Synchronous,
 };
+
+/// How many executions are counted where only "many" matters.
+pub const MOST_COUNTED: i64 = 10_000;
 
 /// Events whose JSON is longer have a row of their own, so that reading a history's outline stays cheap. In bytes.
 const INLINE_LIMIT: usize = 64 * 1024;
@@ -391,7 +394,7 @@ impl Store {
     pub async fn open_with(url: &str, workspace: &str, synchronous: Synchronous) -> Result<Store> {
         let db = open::open(url, synchronous).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let writer = Writer::new(db.clone());
+        let writer = Writer::new(&db, url)?;
         let store = Store { db, workspace, offset, only_looks: false, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
@@ -404,7 +407,7 @@ impl Store {
     pub async fn open_to_look(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open_to_look(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let writer = Writer::new(db.clone());
+        let writer = Writer::new(&db, url)?;
         let store = Store { db, workspace, offset, only_looks: true, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
@@ -455,6 +458,27 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// How many executions of the workspace are due and not driven, for how long the oldest of them has been, in
+    /// milliseconds, and how many wait for somebody. Counts no further than [`MOST_COUNTED`], so that it always costs
+    /// about the same.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn standing(&self) -> Result<(i64, i64, i64)> {
+        const STANDING: &str = "SELECT
+                (SELECT COUNT(*) FROM (SELECT 1 FROM executions
+                     WHERE workspace = $1 AND wake_at <= $2 AND lease_until <= $2 LIMIT $3) AS due),
+                (SELECT wake_at FROM executions WHERE workspace = $1 AND wake_at <= $2 AND lease_until <= $2
+                     ORDER BY wake_at LIMIT 1),
+                (SELECT COUNT(*) FROM (SELECT 1 FROM executions
+                     WHERE workspace = $1 AND waiting_for IS NOT NULL LIMIT $3) AS parked)";
+        let now = self.now();
+        let args = args![&*self.workspace, now, MOST_COUNTED];
+        let row: Option<(i64, Option<i64>, i64)> = self.db.optional(STANDING, args).await?;
+        let (due, oldest, parked) = row.unwrap_or_default();
+        Ok((due, oldest.map_or(0, |oldest| now - oldest), parked))
     }
 
     /// Whether the database answers.
@@ -527,6 +551,7 @@ impl Store {
 
     /// Closes every connection.
     pub async fn close(&self) {
+        self.writer.close().await;
         self.db.close().await;
     }
 }

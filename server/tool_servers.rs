@@ -38,6 +38,7 @@ use windlass_tools::contract::{self, Aliases, Host};
 use server::Server;
 
 use crate::limits::Limits;
+use crate::metrics;
 
 pub use alone::{OverStdio, SHIPPED, Visit, visit};
 pub use built_in::BuiltIn;
@@ -132,6 +133,8 @@ pub struct Call {
     pub may_send: Option<MaySend>,
     /// Asked when the tool is known and before it is called.
     pub inspect: Option<Inspect>,
+    /// The place of this call in a trace, as W3C's `traceparent`; travels in `_meta`.
+    pub traceparent: Option<String>,
 }
 
 /// What became of a call.
@@ -453,9 +456,17 @@ impl ToolServers {
         match self.server(&call.tool.server) {
             Ok(server) => server.call(&call, progress, keep).await,
             Err(error) => {
+                metrics::called(None, None, "failed", Duration::ZERO);
                 Outcome::Failed(Failure::new("unknown_tool", error.to_string(), Some(false)))
             }
         }
+    }
+
+    /// Each tool server, and whether calls to it are refused for now because it could not be reached.
+    #[must_use]
+    pub fn broken(&self) -> Vec<(String, bool)> {
+        let servers = self.inner.servers.iter();
+        servers.map(|(name, server)| (name.clone(), server.is_broken())).collect()
     }
 
     /// Closes every connection and ends every child process, within a bound.

@@ -6,6 +6,7 @@
 mod durability;
 
 mod afu9;
+mod bench;
 mod bounds;
 mod checks;
 mod cli;
@@ -16,6 +17,7 @@ mod harness_itself;
 mod language;
 mod limits;
 mod mcp;
+mod observing;
 mod once;
 mod plan;
 mod saved;

@@ -141,6 +141,7 @@ async fn create(store: &Store, wish: &Wish) -> Result<Created, Error> {
         at,
         worker: wish.worker,
         priority: wish.priority.rank(),
+        traceparent: None,
     };
     store.create(&new).await
 }

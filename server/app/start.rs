@@ -14,15 +14,16 @@ use crate::{
     children::{self, Family},
     clock::Moment,
     driver::{HandOver, Place},
-    fault,
+    fault, metrics,
     store::{Created, NewExecution},
+    trace::{self, Context, Kind, Span},
 };
 
 /// Keys are for machines to make; this is more than any needs. In bytes.
 const KEY_LIMIT: usize = 255;
 
 impl App {
-    /// Starts an execution of a document that was read.
+    /// Starts an execution of a document that was read, in the trace of its caller.
     pub(super) async fn start(
         &self,
         caller: &Caller,
@@ -39,6 +40,31 @@ impl App {
         entry: &Entry,
         request: RunRequest,
         fork: Fork,
+    ) -> Result<Execution, Error> {
+        let above = caller.traceparent.as_deref().and_then(Context::read);
+        let span = trace::begin("workflow.run", Kind::Server, above);
+        let place = span.as_ref().map(Span::context).or(above);
+        let started = self.start_at(caller, entry, request, fork, place).await;
+        if let Some(span) = span {
+            let span = span.with("windlass.workflow.name", entry.name.as_str());
+            match &started {
+                Ok(execution) => {
+                    let id = execution.execution_id.as_str();
+                    span.with("windlass.execution.id", id).end(None);
+                }
+                Err(_) => span.end(Some("refused")),
+            }
+        }
+        started
+    }
+
+    async fn start_at(
+        &self,
+        caller: &Caller,
+        entry: &Entry,
+        request: RunRequest,
+        fork: Fork,
+        in_trace: Option<Context>,
     ) -> Result<Execution, Error> {
         let workflow = runnable(entry)?;
         check_key(request.idempotency_key.as_deref())?;
@@ -66,7 +92,8 @@ impl App {
             all.map(|workflow| (workflow.name.clone(), workflow.hash.clone())).collect();
         let id = random_id("exec_");
         let requested_by = caller.name.clone();
-        let family = Family { root_id: id.clone(), requested_by, links, depth: 0 };
+        let traceparent = in_trace.map(|place| place.to_string());
+        let family = Family { root_id: id.clone(), requested_by, links, depth: 0, traceparent };
         // Whoever drives it must live before the row does, or its first moments are nobody's.
         self.inner.driver.ensure().await;
 
@@ -106,12 +133,19 @@ impl App {
             at,
             worker,
             priority: request.priority.unwrap_or(workflow.config.priority).rank(),
+            traceparent: family.traceparent.as_deref(),
         };
         fault::point("before_create");
         let created = self.inner.store.create(&new).await?;
         fault::point("after_create");
         let claim = match created {
-            Created::New(claim) => claim,
+            Created::New(claim) => {
+                metrics::executions_started(1 + children.len());
+                if state.status.is_final() {
+                    trace::execution_ended(&family, &id, &workflow, &state);
+                }
+                claim
+            }
             Created::Known(id) => {
                 self.inner.driver.adopt(&id);
                 return self.status(&id, Detail::Steps).await;

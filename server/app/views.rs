@@ -31,6 +31,8 @@ pub struct Caller {
     /// Whether the caller types at the terminal of the machine. Only the command line says so: what a client calls
     /// itself is no proof of anything.
     pub at_terminal: bool,
+    /// The trace that the request belongs to, as W3C's `traceparent`, if it says so.
+    pub traceparent: Option<String>,
 }
 
 /// What to run.

@@ -90,6 +90,12 @@ fn exit(measured: &Measured) -> Exit {
 }
 
 async fn fill(bench: &Bench, count: i64) -> Result<Value, Failure> {
+    if bench.is_shared().await? {
+        let message = "this database holds executions or workflows of others, and is not filled";
+        return Err(Failure::usage(message).help(
+            "name a database that only benchmarks use (createdb windlass_bench), or none for a new SQLite file",
+        ));
+    }
     let told = |done: i64| {
         if done % 100_000 == 0 || done == count {
             terminal::tell(&dim(&format!("made {done} of {count} executions")));

@@ -6,8 +6,15 @@ use std::sync::atomic::Ordering;
 
 use super::{
     Result, Store,
-    db::{COMMITS, Db, STATEMENTS, Sql, args},
+    db::{self, COMMITS, Db, STATEMENTS, Sql, args},
 };
+
+/// The texts of the statements that this thread has sent to SQLite since the last call: for those who look at how they are
+/// carried out, so that no text has to stand in two places. (Postgres tells by itself.)
+#[must_use]
+pub fn statements_sent() -> Vec<&'static str> {
+    db::note()
+}
 
 /// The workspace of benchmarks.
 pub const BENCH: &str = "bench";
@@ -23,7 +30,7 @@ const BATCH: i64 = 10_000;
 pub struct Counts {
     /// Statements that this process has sent, BEGIN and COMMIT aside.
     pub statements: u64,
-    /// Transactions that this process has committed, those of one reading statement aside.
+    /// Transactions that this process has committed and that may have written.
     pub commits: u64,
     /// Bytes that the whole Postgres server has written ahead; SQLite does not tell.
     pub wal_bytes: Option<i64>,
@@ -122,7 +129,7 @@ const REQUESTS: Sql = for_each_number!(
 );
 
 /// What has rows for an execution, and is emptied before it is: a foreign key that does it costs a look-up each.
-const OF_EXECUTIONS: [Sql; 8] = {
+const OF_EXECUTIONS: [Sql; 9] = {
     macro_rules! delete {
         ($table:literal) => {
             Sql::Each {
@@ -148,11 +155,14 @@ const OF_EXECUTIONS: [Sql; 8] = {
         delete!("lock_places"),
         delete!("idempotency_keys"),
         delete!("looks"),
+        delete!("limit_places"),
     ]
 };
 
 /// What else a workspace has, once it has no execution any more.
-const OF_WORKSPACE: [&str; 9] = [
+const OF_WORKSPACE: [&str; 11] = [
+    "DELETE FROM limit_begun WHERE workspace = $1",
+    "DELETE FROM sessions WHERE workspace = $1",
     "DELETE FROM workflows WHERE workspace = $1",
     "DELETE FROM pins WHERE workspace = $1",
     "DELETE FROM tool_snapshots WHERE workspace = $1",

@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    cell::RefCell,
     io,
     ops::ControlFlow,
     sync::atomic::{AtomicU64, Ordering},
@@ -13,7 +14,7 @@ use std::{
 
 use futures::TryStreamExt;
 use sqlx::{
-    FromRow, PgPool, Postgres, Sqlite, SqlitePool,
+    FromRow, PgConnection, PgPool, Postgres, Sqlite, SqlitePool,
     postgres::{PgArguments, PgRow},
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
@@ -22,9 +23,14 @@ use sqlx::{
 /// How long Postgres has for one statement. A connection whose other end is gone says nothing for a quarter of an hour.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How many statements this process has sent, and how many transactions it has committed with [`Tx::commit`].
+/// How many statements this process has sent, and how many transactions it has committed that may have written.
 pub(super) static STATEMENTS: AtomicU64 = AtomicU64::new(0);
 pub(super) static COMMITS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// The texts that this thread has sent to SQLite, while somebody wants to know.
+    static NOTED: RefCell<Option<Vec<&'static str>>> = const { RefCell::new(None) };
+}
 
 #[derive(Clone)]
 pub(crate) enum Db {
@@ -145,6 +151,7 @@ impl Db {
     ) -> sqlx::Result<Vec<T>> {
         if let Db::Postgres(pool) = self {
             // A statement is a transaction of its own there.
+            COMMITS.fetch_add(1, Ordering::Relaxed);
             let rows = bounded(postgres(sql.into(), args).fetch_all(pool)).await?;
             return rows.iter().map(T::from_row).collect();
         }
@@ -215,6 +222,21 @@ impl Tx {
     }
 }
 
+/// One statement on a connection of one's own.
+pub(crate) async fn all_on<T: AnyRow>(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    args: &[Arg<'_>],
+) -> sqlx::Result<Vec<T>> {
+    let rows = bounded(postgres(Sql::Both(sql), args).fetch_all(connection)).await?;
+    rows.iter().map(T::from_row).collect()
+}
+
+/// Notes what this thread sends to SQLite from now on; what it has sent since the last call.
+pub(super) fn note() -> Vec<&'static str> {
+    NOTED.replace(Some(Vec::new())).unwrap_or_default()
+}
+
 async fn bounded<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     let late = |_| {
         let message = format!("no answer within {} s", PATIENCE.as_secs());
@@ -226,6 +248,7 @@ async fn bounded<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result
 fn sqlite<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Sqlite, SqliteArguments> {
     STATEMENTS.fetch_add(1, Ordering::Relaxed);
     let (Sql::Both(text) | Sql::Each { sqlite: text, .. }) = sql;
+    NOTED.with_borrow_mut(|noted| noted.iter_mut().for_each(|noted| noted.push(text)));
     args.iter().fold(sqlx::query(text), |query, arg| match arg {
         Arg::Int(int) => query.bind(*int),
         Arg::Text(text) => query.bind(text.as_deref()),

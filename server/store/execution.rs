@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     ops::ControlFlow,
     sync::{Arc, LazyLock},
+    time::Instant,
 };
 
 use windlass_engine::{Event, State, Workflow};
@@ -18,6 +19,7 @@ use super::{
     turn::{Effects, Happened, error_text, is_plain, waiting_for},
     writer::Write,
 };
+use crate::metrics;
 
 /// How long an idempotency key is remembered, in milliseconds: 30 days.
 const KEY_LIFETIME_MS: i64 = 30 * 24 * 3_600_000;
@@ -62,6 +64,8 @@ pub struct NewExecution<'n> {
     pub worker: Option<&'n str>,
     /// [`windlass_engine::Priority::rank`]; what its steps are, has the same.
     pub priority: i64,
+    /// The trace it belongs to, as W3C's `traceparent`.
+    pub traceparent: Option<&'n str>,
 }
 
 /// What became of a request to create.
@@ -172,6 +176,7 @@ pub(super) const NEW_COLUMNS: &Columns = &[
     ("plan", Type::Text),
     ("waiting_for", Type::Text),
     ("priority", Type::Int),
+    ("traceparent", Type::Text),
 ];
 
 static INSERT: LazyLock<[String; 2]> = LazyLock::new(|| {
@@ -221,6 +226,7 @@ fn values<'n>(workspace: &'n str, new: &NewExecution<'n>, signals_in: i64) -> Ro
         new.plan,
         waiting_for(new.state),
         new.priority,
+        new.traceparent,
     ]
 }
 
@@ -315,6 +321,7 @@ impl Store {
     }
 
     async fn create_alone(&self, new: &NewExecution<'_>) -> Result<Created> {
+        let began = Instant::now();
         let mut tx = self.db.begin().await?;
         if let Some(known) = self.find_key(&mut tx, new).await? {
             return Ok(known);
@@ -336,6 +343,7 @@ impl Store {
         let due = effects.write(&mut tx, &self.workspace, &happened, own, new.at).await?;
         self.insert_key(&mut tx, new).await?;
         tx.commit().await?;
+        metrics::committed(1, began);
         let revisions = new.linked.iter().map(|(workflow, _)| &**workflow).chain([new.workflow]);
         self.writer.learn(revisions);
         Ok(created(new, due))
@@ -442,8 +450,9 @@ impl Store {
         const COLUMNS: &str = "SELECT id, workflow, revision, status, '' AS input, error, waiting_for, requested_by,
                 tool_servers, plan, wake_at, lease_until, last_seq, created_at, ended_at FROM executions
             WHERE id IN (SELECT id FROM (SELECT id FROM executions WHERE workspace = $1 AND requested_by = $2
-                                         ORDER BY created_at DESC LIMIT $3) AS own)
-               OR id IN (SELECT id FROM (SELECT id FROM executions WHERE workspace = $1 AND waiting_for IS NOT NULL
+                                         ORDER BY created_at DESC LIMIT $3) AS own
+                         UNION
+                         SELECT id FROM (SELECT id FROM executions WHERE workspace = $1 AND waiting_for IS NOT NULL
                                          ORDER BY created_at DESC LIMIT $3) AS waiting)
             ORDER BY created_at DESC, id";
         Ok(self.db.all(COLUMNS, args![&*self.workspace, caller, i64::from(limit)]).await?)

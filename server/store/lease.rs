@@ -47,6 +47,8 @@ pub struct Loaded {
     pub links: String,
     /// How many executions are above it.
     pub depth: i64,
+    /// The trace it belongs to, as W3C's `traceparent`.
+    pub traceparent: Option<String>,
     /// The topmost of those; itself where there is none.
     pub root_id: String,
     /// What was seen last of steps whose tools were not done.
@@ -67,6 +69,7 @@ struct LoadedRow {
     signals_done: i64,
     links: String,
     depth: i64,
+    traceparent: Option<String>,
     root_id: String,
 }
 
@@ -300,7 +303,7 @@ impl Store {
     pub async fn load(&self, claim: &Claim) -> Result<Loaded> {
         let id = &claim.execution_id;
         let sql = "SELECT r.document, e.revision, e.requested_by, e.tool_servers, e.signals_done, e.links,
-                       e.depth, COALESCE(e.root_id, e.id) AS root_id
+                       e.depth, e.traceparent, COALESCE(e.root_id, e.id) AS root_id
                    FROM executions e JOIN revisions r ON r.workspace = e.workspace AND r.hash = e.revision
                    WHERE e.id = $1 AND e.lease_epoch = $2";
         let row: Option<LoadedRow> = self.db.optional(sql, args![id, claim.epoch]).await?;
@@ -312,6 +315,7 @@ impl Store {
             tool_servers: row.tool_servers,
             links: row.links,
             depth: row.depth,
+            traceparent: row.traceparent,
             root_id: row.root_id,
             looks: self.looks(id).await?,
             signals: self.signals(id, row.signals_done).await?,

@@ -4,7 +4,7 @@
 //! takes over from a worker deletes that row in the same transaction, so that a worker which comes back with another
 //! lock waits until it is known what it lost.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::atomic::Ordering, time::Duration};
 
 use sqlx::{
     Row,
@@ -13,7 +13,7 @@ use sqlx::{
 
 use super::{
     ENGINE, Error, Result, Store,
-    db::{Db, args},
+    db::{Db, STATEMENTS, args},
     lease::LEASE_MS,
 };
 
@@ -60,8 +60,8 @@ const LOOK: &str = "WITH held AS MATERIALIZED (
     WHERE w.workspace = $1 AND w.lock_key IS NOT NULL AND w.lock_key NOT IN (SELECT key FROM held)
     UNION ALL
     SELECT 'due', 0 WHERE EXISTS (
-        SELECT 1 FROM executions
-        WHERE workspace = $1 AND priority IN (1, 0, -1) AND wake_at <= $4 AND lease_until <= $4 AND min_engine <= $5)";
+        SELECT 1 FROM executions WHERE workspace = $1 AND priority IN (-1, 0, 1) AND wake_at <= $4 AND lease_until <= $4
+          AND min_engine <= $5)";
 
 impl Store {
     /// Takes a lock for a worker and says so in its row; `None` on SQLite, which knows no such locks.
@@ -123,14 +123,15 @@ impl Store {
         if gone.is_empty() {
             return Ok(0);
         }
-        // What is driven is due when its lease ends; the index on that leads to it. In the order in which everybody locks.
+        // While a lease is held, `wake_at` is its end at the latest: the index on that leads to what the worker drove. In
+        // the order in which everybody locks.
         let sql = "UPDATE executions SET lease_until = 0, wake_at = $2 WHERE id IN (
-                SELECT id FROM executions WHERE workspace = $1 AND priority IN (1, 0, -1) AND wake_at <= $4
-                    AND lease_owner = $3 AND $2 < lease_until
+                SELECT id FROM executions
+                WHERE workspace = $1 AND priority IN (-1, 0, 1) AND wake_at <= $4 AND lease_owner = $3 AND $2 < lease_until
                 ORDER BY id FOR UPDATE)
             AND lease_owner = $3 RETURNING id";
         let now = self.now();
-        let args = args![&*self.workspace, now, &missing.worker, now + 2 * LEASE_MS];
+        let args = args![&*self.workspace, now, &missing.worker, now + LEASE_MS];
         let ended: Vec<(String,)> = tx.all(sql, args).await?;
         tx.commit().await?;
         Ok(ended.len())
@@ -154,6 +155,7 @@ impl Presence {
     /// # Errors
     /// When the connection or the lock is lost.
     pub async fn look(&mut self) -> Result<Seen> {
+        STATEMENTS.fetch_add(1, Ordering::Relaxed);
         let query = sqlx::query(LOOK).bind(&*self.store.workspace).bind(&self.worker);
         let query = query.bind(self.key).bind(self.store.now()).bind(ENGINE);
         let rows = in_time(query.fetch_all(&mut self.listener)).await?;
@@ -176,6 +178,7 @@ impl Presence {
     /// # Errors
     /// When the connection is lost.
     pub async fn confirm(&mut self) -> Result<()> {
+        STATEMENTS.fetch_add(1, Ordering::Relaxed);
         let query = sqlx::query("SELECT pg_backend_pid()");
         let row: PgRow = in_time(query.fetch_one(&mut self.listener)).await?;
         let backend: i32 = row.try_get(0)?;

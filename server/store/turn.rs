@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::LazyLock,
+    time::Instant,
 };
 
 use windlass_engine::{Event, Kind, Look, Request, RequestKind, State, Status, Step, Workflow};
@@ -19,6 +20,7 @@ use super::{
     rows::{self, Columns, Row, Type},
     writer::Write,
 };
+use crate::metrics;
 
 /// Everything one turn decided.
 pub struct Commit<'t> {
@@ -83,7 +85,7 @@ pub(super) const TURN_COLUMNS: &Columns = &[
 ///
 /// While the lease is held the row stays due as it is, so that whoever finds the lease run out goes on: a value that an
 /// index holds is not changed for nothing. Signals are compared in the row that is updated, so that none is missed.
-pub(super) fn update_from(source: &str) -> String {
+pub(super) fn update_from(source: &str, only_if: &str) -> String {
     format!(
         "UPDATE executions AS e SET
             status = r.status, error = r.error, waiting_for = r.waiting_for, last_seq = r.last_seq,
@@ -97,7 +99,7 @@ pub(super) fn update_from(source: &str) -> String {
             updated_at = r.at, ended_at = CASE WHEN r.ended = 1 THEN r.at ELSE NULL END,
             min_engine = CASE WHEN e.min_engine < r.min_engine THEN r.min_engine ELSE e.min_engine END
         FROM {source}
-        WHERE e.id = r.id AND e.lease_epoch = r.epoch AND e.last_seq = r.known_seq
+        WHERE {only_if} AND e.id = r.id AND e.lease_epoch = r.epoch AND e.last_seq = r.known_seq
           AND (r.tells_parent = 1 OR r.ended = 0 OR e.parent_id IS NULL)
         RETURNING e.id, e.signals_in"
     )
@@ -105,7 +107,7 @@ pub(super) fn update_from(source: &str) -> String {
 
 static UPDATE: LazyLock<[String; 2]> = LazyLock::new(|| {
     let (sqlite, postgres) = (rows::json_rows(TURN_COLUMNS), rows::arrays(TURN_COLUMNS, 1));
-    [update_from(&sqlite), update_from(&postgres)]
+    [update_from(&sqlite, "TRUE"), update_from(&postgres, "TRUE")]
 });
 
 /// Writes turns to the rows of their executions; those that were still theirs, each with the number of its newest signal.
@@ -208,6 +210,7 @@ impl Store {
     }
 
     async fn commit_alone(&self, claim: &Claim, commit: &Commit<'_>) -> Result<Committed> {
+        let began = Instant::now();
         let last_seq = claim.last_seq_after(commit.events);
         let happened = Happened {
             execution_id: &claim.execution_id,
@@ -229,6 +232,7 @@ impl Store {
         let workspace = &self.workspace;
         let due = effects.write(&mut tx, workspace, &happened, signals_in, commit.at).await?;
         tx.commit().await?;
+        metrics::committed(1, began);
         Ok(Committed { last_seq, signals_in, due })
     }
 }

@@ -32,6 +32,10 @@ use super::{
     redact::Redactor,
     write_only,
 };
+use crate::metrics;
+
+/// Where a call stands in a trace, as OpenTelemetry has it in `_meta`.
+const TRACEPARENT: &str = "traceparent";
 
 /// Longer bounds are as good as none, and would not fit a clock.
 const FOREVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -176,6 +180,8 @@ impl Server {
         keep: Keep<'_>,
     ) -> Outcome {
         let bound = self.bound.map_or(call.timeout, |bound| bound.min(call.timeout)).min(FOREVER);
+        let began = std::time::Instant::now();
+        let _out = metrics::call_out();
         let deadline = Instant::now() + bound;
         let outcome = tokio::select! {
             biased;
@@ -188,7 +194,21 @@ impl Server {
                 self.prepare_and_send(call, bound, deadline, progress, keep).await
             }
         };
+        // A document may name any tool; only one that is there is worth a line of its own.
+        let tool = Some(call.tool.tool.as_str()).filter(|tool| self.has(tool));
+        metrics::called(Some(&self.name), tool, outcome.word(), began.elapsed());
         outcome.told(|text| self.redactor.redact(text))
+    }
+
+    /// Whether the open connection, if there is one, knows a tool of that name.
+    fn has(&self, tool: &str) -> bool {
+        let Link::Open(connection) = &*self.link() else { return false };
+        connection.known().is_some_and(|catalogue| catalogue.find(tool).is_some())
+    }
+
+    /// Whether it could not be reached, and is not asked again for a while.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(&*self.link(), Link::Broken { until, .. } if Instant::now() < *until)
     }
 
     async fn prepare_and_send(
@@ -508,6 +528,9 @@ fn meta(call: &Call) -> Map<String, Value> {
     }
     meta.insert(ATTEMPT.to_owned(), call.attempt.into());
     meta.insert(FIRST_STARTED_AT.to_owned(), call.first_started_at.into());
+    if let Some(traceparent) = &call.traceparent {
+        meta.insert(TRACEPARENT.to_owned(), traceparent.as_str().into());
+    }
     meta
 }
 

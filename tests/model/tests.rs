@@ -144,3 +144,10 @@ fn a_worker_that_trusts_its_leases_although_its_lock_was_gone_is_found() {
     let found = found(mistakes, one(2, Budget { absences: 1, ..NONE }));
     assert_eq!(found, [EFFECT].into());
 }
+
+#[test]
+fn dbg_path() {
+    let mistakes = Mistakes { no_fence: true, ..Mistakes::default() };
+    let m = one(2, Budget { ticks: 2, ..NONE });
+    for (n, s) in find_failure(Model { mistakes, ..m }).found { println!("{n}: {s:#?}"); }
+}
