@@ -100,14 +100,18 @@ pub(super) fn update_from(source: &str, only_if: &str) -> String {
             min_engine = CASE WHEN e.min_engine < r.min_engine THEN r.min_engine ELSE e.min_engine END
         FROM {source}
         WHERE {only_if} AND e.id = r.id AND e.lease_epoch = r.epoch AND e.last_seq = r.known_seq
-          AND (r.tells_parent = 1 OR r.ended = 0 OR e.parent_id IS NULL)
-        RETURNING e.id, e.signals_in"
+          AND (r.tells_parent = 1 OR r.ended = 0 OR e.parent_id IS NULL)"
     )
 }
 
+/// What comes back of the rows on Postgres.
+pub(super) const RETURNING: &str = "RETURNING e.id, e.signals_in";
+
 static UPDATE: LazyLock<[String; 2]> = LazyLock::new(|| {
     let (sqlite, postgres) = (rows::json_rows(TURN_COLUMNS), rows::arrays(TURN_COLUMNS, 1));
-    [update_from(&sqlite, "TRUE"), update_from(&postgres, "TRUE")]
+    let (sqlite, postgres) = (update_from(&sqlite, "TRUE"), update_from(&postgres, "TRUE"));
+    // SQLite returns nothing but the table's own columns, and does not know it by its other name there.
+    [format!("{sqlite} RETURNING id, signals_in"), format!("{postgres} {RETURNING}")]
 });
 
 /// Writes turns to the rows of their executions; those that were still theirs, each with the number of its newest signal.

@@ -12,7 +12,7 @@ use crate::store::{
     open,
     record::{self, EVENT_COLUMNS, Lines, ON_KNOWN_STEP, STEP_COLUMNS, insert_into},
     rows::{self, Columns},
-    turn::{TURN_COLUMNS, update_from},
+    turn::{RETURNING, TURN_COLUMNS, update_from},
 };
 
 /// What a statement writes beside events and steps.
@@ -45,7 +45,7 @@ fn text(parts: Parts) -> String {
              ORDER BY e.id FOR NO KEY UPDATE)"
                 .to_owned(),
         );
-        with.push(format!("updated AS ({update})"));
+        with.push(format!("updated AS ({update} {RETURNING})"));
         passed.push("SELECT id, signals_in FROM updated");
     }
     if parts.starts {
