@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stateright::{Checker, HasDiscoveries, Model as _};
+use stateright::{Checker, Expectation, HasDiscoveries, Model as _, Property};
 
 use crate::{Model, action::Action, allowed, rules};
 
@@ -26,11 +26,31 @@ pub fn explore(model: Model) -> Explored {
     explored(&model.checker().threads(2).spawn_dfs().join())
 }
 
-/// Explores until something that must always hold does not; the schedule is as short as can be.
+/// Explores until something that must always hold does not: what that is, and a short schedule that leads to it.
 #[must_use]
-pub fn find_failure(model: Model) -> Explored {
+pub fn find_failure(model: Model) -> Option<(&'static str, Vec<Action>)> {
     let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs();
-    explored(&checker.join())
+    let schedules = explored(&checker.join()).found.into_values();
+    schedules
+        .filter_map(|schedule| until_failure(model, schedule))
+        .min_by_key(|(_, found)| found.len())
+}
+
+/// The checker may have gone on a little after it found something.
+fn until_failure(model: Model, mut schedule: Vec<Action>) -> Option<(&'static str, Vec<Action>)> {
+    let properties = model.properties();
+    let mut world = model.begin();
+    for at in 0..schedule.len() {
+        world = rules::step(model.mistakes, &world, schedule[at]).0;
+        let fails = |property: &&Property<Model>| {
+            property.expectation == Expectation::Always && !(property.condition)(&model, &world)
+        };
+        if let Some(failing) = properties.iter().find(fails) {
+            schedule.truncate(at + 1);
+            return Some((failing.name, schedule));
+        }
+    }
+    None
 }
 
 fn explored(checker: &impl Checker<Model>) -> Explored {

@@ -15,7 +15,7 @@ use super::{super::*, Action, Said, World};
 const SLOW: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// As long as that, in milliseconds; no longer than any lease that is looked for.
-const LONG_MS: i64 = 20_000;
+const LONG_MS: i64 = 14_000;
 
 /// What `at` lies in the past, so that each of them is due: turns are decided a second apart, an hour ago.
 const HOUR_MS: i64 = 3_600_000;
