@@ -162,9 +162,9 @@ impl App {
         detail: Detail,
     ) -> Result<Execution, Error> {
         let deadline = Instant::now() + patience;
+        // Register for the bell, then look, then wait: what moves in between is heard.
+        let moved = self.inner.bell.listen_for(Ring::Moved(execution_id.into()));
         loop {
-            // Register for the bell, then look, then wait: what moves in between is heard.
-            let mut rings = self.inner.bell.listen();
             let row = self.row(execution_id).await?;
             if since < row.last_seq || row.ended_at.is_some() || deadline <= Instant::now() {
                 return self.view(row, detail).await;
@@ -172,7 +172,40 @@ impl App {
             // A worker that died is replaced for as long as somebody cares.
             self.inner.driver.ensure().await;
             let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
-            _ = tokio::time::timeout_at(look_again, moved(&mut rings, execution_id)).await;
+            _ = tokio::time::timeout_at(look_again, moved.rung()).await;
+        }
+    }
+
+    /// Waits until the execution has a higher version than `since` and has ended or rests, or the patience is over. What
+    /// merely goes on costs nothing: nothing is read for it.
+    ///
+    /// # Errors
+    /// When there is no such execution in this workspace.
+    pub async fn settled(
+        &self,
+        execution_id: &str,
+        since: i64,
+        patience: Duration,
+        detail: Detail,
+    ) -> Result<Execution, Error> {
+        let deadline = Instant::now() + patience;
+        // Register for the bell, then look, then wait: what settles in between is heard.
+        let settled = self.inner.bell.listen_for(Ring::Settled(execution_id.into()));
+        loop {
+            let row = self.row(execution_id).await?;
+            let is_over = deadline <= Instant::now();
+            let (is_news, ended) = (since < row.last_seq, row.ended_at.is_some());
+            // While a worker holds it, it does something, or is about to.
+            if is_over || ended || (is_news && row.lease_until == 0) {
+                let execution = self.view(row, detail).await?;
+                if is_over || ended || execution.rests() {
+                    return Ok(execution);
+                }
+            }
+            // A worker that died is replaced for as long as somebody cares.
+            self.inner.driver.ensure().await;
+            let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
+            _ = tokio::time::timeout_at(look_again, settled.rung()).await;
         }
     }
 
@@ -399,17 +432,6 @@ impl App {
         Err(Error::Refused(format!(
             "the result does not fit the output schema of {tool}: {problems}"
         )))
-    }
-}
-
-/// Waits until this execution moves; another one's moves are not worth a look.
-async fn moved(rings: &mut tokio::sync::broadcast::Receiver<Ring>, execution_id: &str) {
-    loop {
-        match rings.recv().await {
-            Ok(Ring::Moved(id)) if *id == *execution_id => return,
-            Ok(Ring::Moved(_) | Ring::Due(_)) => {}
-            Err(_) => return,
-        }
     }
 }
 

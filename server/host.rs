@@ -29,6 +29,9 @@ type Tasks = Arc<Mutex<Vec<JoinHandle<()>>>>;
 /// Rings that come within this time of each other share a notification.
 const COALESCE: Duration = Duration::from_millis(5);
 
+/// How long nobody is notified after a notification: each of them is a transaction.
+const REST: Duration = Duration::from_millis(20);
+
 /// How long the database's connections may take to close.
 const CLOSE: Duration = Duration::from_secs(3);
 
@@ -256,6 +259,7 @@ impl Parts {
             if let Err(err) = self.store.notify(&rings).await {
                 tracing::debug!("other processes were not told: {err}");
             }
+            tokio::time::sleep(REST).await;
         }
     }
 

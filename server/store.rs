@@ -370,7 +370,7 @@ impl Store {
     pub async fn open(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let writer = Writer::new(db.clone());
+        let writer = Writer::new(&db, url)?;
         let store = Store { db, workspace, offset, only_looks: false, writer };
         store.measure_clock().await?;
         Ok(store)
@@ -383,7 +383,7 @@ impl Store {
     pub async fn open_to_look(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open_to_look(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let writer = Writer::new(db.clone());
+        let writer = Writer::new(&db, url)?;
         let store = Store { db, workspace, offset, only_looks: true, writer };
         store.measure_clock().await?;
         Ok(store)
@@ -498,6 +498,7 @@ impl Store {
 
     /// Closes every connection.
     pub async fn close(&self) {
+        self.writer.close().await;
         self.db.close().await;
     }
 }

@@ -15,18 +15,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    sync::{broadcast, mpsc},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use windlass_engine::{MAX_VALUE_DEPTH, StepError};
 
 pub use self::outgoing::Outgoing;
 use self::{drive::Drive, leases::Leases};
 use crate::{
-    bell::{Bell, Ring},
+    bell::Bell,
     clock::Moment,
     config::WorkerSettings,
     driver::{HandOver, LetterBox, Own},
@@ -120,11 +116,17 @@ impl Worker {
         let mut rings = self.shared.bell.listen();
         let mut driving = JoinSet::new();
         let mut busy_at = Instant::now();
+        // What ends, or is handed over, makes nothing due.
+        let mut look = true;
+        let (mut looked_at, mut look_again) = (0, Instant::now());
         while !self.shared.stop.is_cancelled() {
             let room = driving.len() < self.shared.settings.max_executions;
             self.shared.room.store(room, Ordering::Relaxed);
-            let looked_at = self.shared.store.now();
-            let found = if room { self.claim_due(&mut driving).await } else { false };
+            let mut found = false;
+            if look {
+                (looked_at, look_again) = (self.shared.store.now(), Instant::now() + POLL);
+                found = room && self.claim_due(&mut driving).await;
+            }
             if found || !driving.is_empty() {
                 busy_at = Instant::now();
             }
@@ -135,16 +137,21 @@ impl Worker {
             {
                 break;
             }
-            let patience = self.patience(looked_at);
+            let patience = Instant::now() + self.patience(looked_at);
+            look = true;
             tokio::select! {
                 // Also without room: its lease has begun, and is renewed only by a drive.
                 Some(letter) = self.letters.recv() => {
                     busy_at = Instant::now();
                     driving.spawn(Drive::from_hand_over(&self.shared, letter).run());
+                    look = false;
                 }
-                () = next_due(&mut rings) => {}
-                Some(ended) = driving.join_next() => report(ended),
-                () = tokio::time::sleep(patience) => {}
+                _ = rings.recv() => {}
+                Some(ended) = driving.join_next() => {
+                    report(ended);
+                    look = !room;
+                }
+                () = tokio::time::sleep_until(patience.min(look_again)) => {}
                 () = self.shared.stop.cancelled() => {}
             }
         }
@@ -252,11 +259,6 @@ fn too_deep() -> StepError {
         "it did its work, but its result is nested more than {MAX_VALUE_DEPTH} levels deep and cannot be kept"
     );
     StepError::permanent("result_too_deep", message)
-}
-
-/// Rings that something moved are for those who watch, not for the one who moves it.
-async fn next_due(rings: &mut broadcast::Receiver<Ring>) {
-    while let Ok(Ring::Moved(_)) = rings.recv().await {}
 }
 
 async fn drain(mut driving: JoinSet<()>) {

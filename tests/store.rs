@@ -262,6 +262,7 @@ macro_rules! on_both {
 }
 
 mod language;
+mod turns;
 mod workers;
 
 on_both! {

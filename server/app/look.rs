@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
-use windlass_engine::{Event, Kind, Resolution as Settled, Step, StepStatus, Workflow};
+use windlass_engine::{Event, Kind, Resolution as Settled, Status, Step, StepStatus, Workflow};
 
 use super::{App, Detail, Error, Execution, ExecutionError, StepView, answers, sealed};
-use crate::store::{ExecutionRow, StepRow, is_for_lock};
+use crate::store::{ExecutionRow, NewExecution, StepRow, is_for_lock};
 
 mod notes;
 #[cfg(test)]
@@ -23,6 +23,12 @@ impl App {
     pub(super) async fn view(&self, row: ExecutionRow, detail: Detail) -> Result<Execution, Error> {
         let store = &self.inner.store;
         let workflow = self.inner.revisions.get(store, &row.revision).await?;
+        if detail == Detail::Outcome {
+            let output = self.output(&row).await?;
+            let waiting_for = self.waiting_for(&row, &workflow).await?;
+            let execution = Execution { output, waiting_for, ..of_row(row) };
+            return Ok(sealed::execution(execution));
+        }
         let (rows, more_steps) = store.shown_steps(&row.id, MOST_INSTANCES).await?;
         let mut notes = self.notes(&row, &workflow, &rows).await?;
         let mut lines = outline(&workflow, rows, &row.status);
@@ -36,7 +42,7 @@ impl App {
                 Detail::Results if line.is_complete_list(&workflow) => {
                     Some(results(store.results_of_instances(&row.id, &line.path).await?))
                 }
-                Detail::Results | Detail::Steps => None,
+                Detail::Results | Detail::Steps | Detail::Outcome => None,
             };
             let content = line.content().and_then(|seq| contents.remove(&seq));
             let view = line.view(&workflow, content);
@@ -53,32 +59,48 @@ impl App {
         }
         let artifacts = self.shown_artifacts(&row.id).await?;
         let cancel = notes.cancel.take();
-        let output = if row.status == "completed" { self.output(&row).await? } else { None };
+        let output = self.output(&row).await?;
         let mut requests = Vec::new();
         if row.ended_at.is_none() {
             for request in store.open_requests_of(&row.id).await? {
                 requests.push(answers::view(&request)?);
             }
         }
+        let waiting_for = self.waiting_for(&row, &workflow).await?;
         Ok(sealed::execution(Execution {
-            version: row.last_seq,
             output,
-            error: row.error.as_deref().and_then(read_error),
-            waiting_for: self.waiting_for(&row, &workflow).await?,
+            waiting_for,
             requests,
             steps,
             more_steps,
             usage,
             artifacts,
-            input: serde_json::from_str(&row.input).unwrap_or_default(),
-            execution_id: row.id,
-            workflow: row.workflow,
-            status: row.status,
-            requested_by: row.requested_by,
             cancel,
-            plan: row.plan,
-            created_at: row.created_at,
-            ended_at: row.ended_at,
+            ..of_row(row)
+        }))
+    }
+
+    /// An execution that was just written, from what was written; `None` when more is to be said of it than that its
+    /// first steps run.
+    pub(super) fn begun(&self, new: &NewExecution<'_>) -> Option<Execution> {
+        let rows = new.step_rows();
+        let runs = |row: &StepRow| ["running", "completed"].contains(&row.status.as_str());
+        let is_simple = new.children.is_empty() && new.state.status == Status::Running;
+        if !is_simple || !rows.iter().all(runs) {
+            return None;
+        }
+        let lines = outline(new.workflow, rows, Status::Running.as_str());
+        Some(sealed::execution(Execution {
+            execution_id: new.id.to_owned(),
+            workflow: new.workflow.name.clone(),
+            status: Status::Running.as_str().to_owned(),
+            version: i64::try_from(new.events.len()).unwrap_or(i64::MAX),
+            steps: lines.into_iter().map(|line| line.view(new.workflow, None)).collect(),
+            input: new.state.input.clone(),
+            requested_by: new.requested_by.to_owned(),
+            plan: new.plan.map(str::to_owned),
+            created_at: new.at,
+            ..Execution::default()
         }))
     }
 
@@ -146,7 +168,7 @@ impl App {
         lines: &[Line],
         detail: Detail,
     ) -> Result<HashMap<i64, Event>, Error> {
-        if detail == Detail::Steps {
+        if detail != Detail::Results {
             return Ok(HashMap::new());
         }
         let numbers: Vec<i64> = lines.iter().filter_map(Line::content).collect();
@@ -155,10 +177,30 @@ impl App {
 
     /// The last event of a completed execution holds what it resulted in.
     async fn output(&self, row: &ExecutionRow) -> Result<Option<Value>, Error> {
+        if row.status != "completed" {
+            return Ok(None);
+        }
         match self.inner.store.event(&row.id, row.last_seq).await? {
             Some(Event::ExecutionCompleted { output }) => Ok(Some(output)),
             Some(_) | None => Ok(None),
         }
+    }
+}
+
+/// What an execution's own row says of it.
+fn of_row(row: ExecutionRow) -> Execution {
+    Execution {
+        version: row.last_seq,
+        error: row.error.as_deref().and_then(read_error),
+        input: serde_json::from_str(&row.input).unwrap_or_default(),
+        execution_id: row.id,
+        workflow: row.workflow,
+        status: row.status,
+        requested_by: row.requested_by,
+        plan: row.plan,
+        created_at: row.created_at,
+        ended_at: row.ended_at,
+        ..Execution::default()
     }
 }
 

@@ -115,6 +115,7 @@ impl App {
                 return Err(Error::KeyReused { key, execution_id });
             }
         };
+        let begun = self.begun(&new);
         for due in claim.iter().flat_map(|claim| &claim.due).filter(|due| **due != id) {
             self.inner.bell.ring(Ring::Due(due.as_str().into()));
         }
@@ -137,7 +138,10 @@ impl App {
                 self.inner.driver.ensure().await;
             }
         }
-        self.status(&id, Detail::Steps).await
+        match begun {
+            Some(begun) => Ok(begun),
+            None => self.status(&id, Detail::Steps).await,
+        }
     }
 
     /// Every other workflow that an execution may run, at whatever depth, as it is now; by name.

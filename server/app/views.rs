@@ -281,9 +281,11 @@ pub struct WorkflowView {
     pub drift: Option<WorkflowDrift>,
 }
 
-/// Whether results of steps are wanted with a status.
+/// How much of an execution is wanted with its status.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Detail {
+    /// What became of the whole, and nothing of its steps and what they spent and left.
+    Outcome,
     /// Steps without their results.
     #[default]
     Steps,

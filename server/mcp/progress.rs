@@ -49,6 +49,11 @@ impl Progress {
         }
     }
 
+    /// Whether anybody wants to hear of it.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Takes for granted that the client knows all this.
     pub(crate) fn assume(&mut self, execution: &Execution) {
         self.known.learn(execution);

@@ -45,10 +45,16 @@ pub(crate) async fn until_settled(
             return Ok(execution);
         }
         let known = execution.version.max(wait.since);
-        let changed =
-            mcp.app().changed(&execution.execution_id, known, left.min(HEARTBEAT), wait.detail);
+        let (app, id) = (mcp.app(), execution.execution_id.as_str());
+        let newer = async {
+            if progress.is_wanted() {
+                app.changed(id, known, left.min(HEARTBEAT), wait.detail).await
+            } else {
+                app.settled(id, wait.since, left, wait.detail).await
+            }
+        };
         let newer = tokio::select! {
-            newer = changed => newer?,
+            newer = newer => newer?,
             () = progress.hung_up() => return Ok(execution),
             () = mcp.closing().cancelled() => return Ok(execution),
         };

@@ -7,7 +7,7 @@ use std::{borrow::Cow, io, ops::ControlFlow, time::Duration};
 
 use futures::TryStreamExt;
 use sqlx::{
-    FromRow, PgPool, Postgres, Sqlite, SqlitePool,
+    FromRow, PgConnection, PgPool, Postgres, Sqlite, SqlitePool,
     postgres::{PgArguments, PgRow},
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
@@ -202,6 +202,16 @@ impl Tx {
             Tx::Postgres(tx) => bounded(tx.commit()).await,
         }
     }
+}
+
+/// One statement on a connection of one's own.
+pub(crate) async fn all_on<T: AnyRow>(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    args: &[Arg<'_>],
+) -> sqlx::Result<Vec<T>> {
+    let rows = bounded(postgres(Sql::Both(sql), args).fetch_all(connection)).await?;
+    rows.iter().map(T::from_row).collect()
 }
 
 async fn bounded<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {

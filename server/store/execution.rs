@@ -239,6 +239,12 @@ impl Start {
 }
 
 impl<'n> NewExecution<'n> {
+    /// The rows of the steps that have begun with it.
+    #[must_use]
+    pub fn step_rows(&self) -> Vec<StepRow> {
+        record::step_rows(0, &self.record(""))
+    }
+
     fn record(&self, workspace: &'n str) -> Record<'n> {
         Record {
             workspace,

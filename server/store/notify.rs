@@ -36,7 +36,9 @@ impl Store {
         let Db::Postgres(_) = &self.db else { return Ok(()) };
         let payloads: Vec<String> =
             rings.iter().map(|ring| format!("{ring} {}", self.workspace)).collect();
-        let sql = "SELECT COUNT(pg_notify('windlass', payload)) FROM json_array_elements_text($1::json) AS payload";
+        // What is only a hint needs no sync of the disk.
+        let sql = "SELECT COUNT(pg_notify('windlass', payload)) FROM json_array_elements_text($1::json) AS payload,
+                   set_config('synchronous_commit', 'off', true) AS setting";
         let payloads = serde_json::json!(payloads).to_string();
         let _: Option<(i64,)> = self.db.optional(sql, args![payloads]).await?;
         Ok(())

@@ -9,7 +9,7 @@ use serde_json::json;
 use windlass_engine::{Event, Resolution, State, StepError, StepStatus, Workflow};
 
 use super::{
-    INLINE_LIMIT, Result,
+    INLINE_LIMIT, Result, StepRow,
     db::{Arg, Sql, Tx, args, row},
     event_data, request,
     rows::{self, Columns, Row, Type},
@@ -244,6 +244,22 @@ impl Lines {
             ]
         })
     }
+}
+
+/// The rows of the steps that a turn is about, as they are read.
+pub(super) fn step_rows(last_seq: i64, record: &Record<'_>) -> Vec<StepRow> {
+    let row = |line: StepLine| StepRow {
+        step: line.step,
+        tool: line.tool,
+        status: line.status.to_owned(),
+        attempts: line.attempts,
+        started_at: line.started_at,
+        ended_at: line.ended_at,
+        error: line.error,
+        output_seq: line.found.output,
+        params_seq: line.found.params,
+    };
+    steps(last_seq, record).into_iter().map(row).collect()
 }
 
 fn steps(last_seq: i64, record: &Record<'_>) -> Vec<StepLine> {

@@ -9,11 +9,7 @@ use std::{
 };
 
 use futures::FutureExt;
-use tokio::{
-    sync::{broadcast, watch},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use windlass_engine::{
     Call, Child, Event, INTERRUPTED, Look, OnUncertain, State, StepError, ToolName,
@@ -26,7 +22,7 @@ use super::{
     looks,
 };
 use crate::{
-    bell::Ring,
+    bell::{Ear, Ring},
     children::{self, Family},
     clock::Moment,
     driver::HandOver,
@@ -69,7 +65,7 @@ pub(super) struct Drive {
     held_at: watch::Sender<Moment>,
     _held: Held,
     renewals: watch::Receiver<Renewal>,
-    rings: broadcast::Receiver<Ring>,
+    rings: Ear,
 }
 
 /// What a turn writes.
@@ -184,6 +180,7 @@ impl Drive {
         (state, family): (State, Family),
         signals_done: i64,
     ) -> Drive {
+        let due = Ring::Due(claim.execution_id.as_str().into());
         Drive {
             shared: Arc::clone(shared),
             is_held_up: state.is_held_up(),
@@ -203,7 +200,7 @@ impl Drive {
             held_at: watch::Sender::new(held_at),
             _held: held,
             renewals: shared.leases.listen(),
-            rings: shared.bell.listen(),
+            rings: shared.bell.listen_for(due),
         }
     }
 
@@ -320,6 +317,9 @@ impl Drive {
         }
         let id: Arc<str> = self.claim.execution_id.as_str().into();
         self.shared.bell.ring(Ring::Moved(Arc::clone(&id)));
+        if release || self.state.status.is_final() {
+            self.shared.bell.ring(Ring::Settled(Arc::clone(&id)));
+        }
         if release {
             self.shared.wake(self.wake_at);
         }
@@ -414,11 +414,7 @@ impl Drive {
                     self.note(ended);
                 }
             }
-            ring = self.rings.recv() => {
-                if self.is_for_us(&ring) {
-                    self.listen().await?;
-                }
-            }
+            () = self.rings.rung() => self.listen().await?,
             changed = self.renewals.changed() => {
                 if changed.is_ok() {
                     self.check_lease().await?;
@@ -428,14 +424,6 @@ impl Drive {
             () = stop.cancelled() => return Ok(true),
         }
         Ok(false)
-    }
-
-    fn is_for_us(&self, ring: &Result<Ring, broadcast::error::RecvError>) -> bool {
-        match ring {
-            Ok(Ring::Due(id)) => **id == *self.claim.execution_id,
-            Ok(Ring::Moved(_)) => false,
-            Err(_) => true,
-        }
     }
 
     /// Reads the signals that came in.
