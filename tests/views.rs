@@ -346,7 +346,7 @@ fn in_the_view(status: &str, execution: &Value) -> &'static str {
 }
 
 fn said_by_status(door: &mut Client, id: &str) -> Value {
-    let fields = json!(["steps", "results", "input", "output"]);
+    let fields = json!(["steps", "results", "input", "output", "error"]);
     door.call_ok("workflow.status", json!({ "execution_id": id, "fields": fields }))
 }
 

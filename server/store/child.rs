@@ -53,7 +53,7 @@ pub struct ChildRow {
 const INSERT: &str = "INSERT INTO executions
         (id, workspace, workflow, revision, status, input, requested_by, on_behalf_of, client_name, client_version,
          tool_servers, min_engine, wake_at, last_seq, created_at, updated_at, parent_id, parent_step, root_id, depth, links,
-         priority)
+         priority, traceparent)
     SELECT CAST($1 AS TEXT), p.workspace, CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT),
         p.requested_by, p.on_behalf_of, p.client_name, p.client_version, p.tool_servers, CAST($6 AS BIGINT),
         CAST($7 AS BIGINT), CAST($8 AS BIGINT), CAST($7 AS BIGINT), CAST($7 AS BIGINT), p.id, CAST($9 AS TEXT),
