@@ -321,6 +321,24 @@ fn a_trace_in_the_header_counts_and_without_a_caller_there_is_a_new_one() {
 }
 
 #[test]
+fn an_execution_below_another_one_is_in_its_trace() {
+    let collector = Collector::start();
+    let project = collector.watch(with_fake(Project::new()));
+    project.write(
+        "workflows/above.yaml",
+        "name: above\nsteps:\n  - { name: below, workflow: traced }\n",
+    );
+    let mut command = project.command(&["run", "above", "--json"]);
+    command.env("TRACEPARENT", CALLER);
+    crate::harness::run(&mut command, 3 * SOON).expect(0);
+    let (above, below) = (collector.span("workflow above"), collector.span("workflow traced"));
+    let call = collector.span("tools/call fake.echo");
+    assert!([&above, &below, &call].iter().all(|span| span["traceId"] == TRACE));
+    assert_eq!(below["parentSpanId"], above["spanId"]);
+    assert_eq!(call["parentSpanId"], below["spanId"]);
+}
+
+#[test]
 fn without_a_collector_the_callers_trace_still_reaches_the_tool() {
     let project = with_fake(Project::new());
     let mut door = project.client(&["serve"]);

@@ -20,7 +20,7 @@ use self::real::Real;
 use super::*;
 
 /// How many schedules by chance are replayed, and the seed of the first.
-const SCHEDULES: u64 = 200;
+const SCHEDULES: u64 = 60;
 const SEED: u64 = 20_261_121;
 
 const NONE: Budget = Budget {
