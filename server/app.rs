@@ -3,10 +3,12 @@
 mod answers;
 mod catalogue;
 mod checks;
+mod control;
 mod differences;
 mod drifts;
 mod error;
 mod fixes;
+mod fork;
 mod left;
 mod look;
 mod plan;
@@ -29,10 +31,12 @@ use windlass_engine::{
 use self::catalogue::Catalogue;
 pub use self::{
     checks::{Validation, validate},
+    control::{CheckpointList, CheckpointView, MAX_CHECKPOINTS},
     differences::Change,
     drifts::{Look, ToolDrift, WorkflowDrift},
     error::Error,
     fixes::fix,
+    fork::ForkRequest,
     left::{ArtifactView, SpentView, SumsBy, UsageView},
     plan::{
         Asked, Basis, Blocked, Handler, Locked, MAX_PLAN_LIFETIME_MS, MayRun, Plan, PlanRequest,
@@ -52,7 +56,7 @@ use crate::{
     bell::{Bell, Ring},
     config::Config,
     driver::Driver,
-    fault,
+    fault, metrics,
     pins::Pins,
     revisions::Revisions,
     store::{ExecutionRow, Signal, Store},
@@ -260,7 +264,7 @@ impl App {
         }
     }
 
-    /// Settles an uncertain step by hand.
+    /// Settles an uncertain step by hand, or supplies the result of one that failed: the execution goes on then.
     ///
     /// # Errors
     /// When the step is not waiting for that, or the result does not fit the tool's output schema.
@@ -272,6 +276,9 @@ impl App {
         resolution: Resolution,
     ) -> Result<Execution, Error> {
         let row = self.row(execution_id).await?;
+        if row.status == "failed" {
+            return self.resolve_failed(caller, &row, step, resolution).await;
+        }
         let workflow = self.inner.revisions.get(&self.inner.store, &row.revision).await?;
         if workflow.step_at(step).is_none() {
             return Err(Error::UnknownStep {
@@ -322,6 +329,19 @@ impl App {
             Ok(Some(warning)) => Err(warning),
             Err(err) => Err(err.to_string()),
         }
+    }
+
+    /// What this process did and how its workspace stands, in Prometheus' text format.
+    pub async fn metrics(&self) -> String {
+        let standing = self.inner.store.standing().await;
+        let (due, oldest_due_ms, parked) = standing.as_ref().copied().unwrap_or_default();
+        metrics::text(&metrics::Standing {
+            due,
+            oldest_due_ms,
+            parked,
+            database_up: standing.is_ok(),
+            broken: self.inner.tool_servers.broken(),
+        })
     }
 
     /// What to tell callers when nobody drives executions.
@@ -393,6 +413,26 @@ impl App {
         Err(Error::Refused(format!(
             "step {step} is {status}; only an uncertain step can be resolved ({others})"
         )))
+    }
+
+    /// The result of a call, or those of the instances of a list.
+    async fn check_results(
+        &self,
+        workflow: &Workflow,
+        step: &str,
+        tool: &ToolName,
+        output: &Value,
+    ) -> Result<(), Error> {
+        let is_list = workflow.step_at(step).is_some_and(|step| step.for_each.is_some());
+        match output {
+            Value::Array(results) if is_list && !step.ends_with(']') => {
+                for result in results {
+                    self.check_result(tool, result).await?;
+                }
+                Ok(())
+            }
+            output => self.check_result(tool, output).await,
+        }
     }
 
     async fn check_result(&self, tool: &ToolName, output: &Value) -> Result<(), Error> {

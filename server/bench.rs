@@ -426,7 +426,7 @@ async fn settled(app: &App, execution: Execution) -> anyhow::Result<Execution> {
             bail!("execution {} has not ended within {seconds} s", execution.execution_id);
         }
         let Execution { execution_id, version, .. } = execution;
-        execution = app.changed(&execution_id, version, left, Detail::Steps).await?;
+        execution = app.settled(&execution_id, version, left, Detail::Outcome).await?;
     }
     Ok(execution)
 }

@@ -23,6 +23,8 @@ pub struct Family {
     pub links: BTreeMap<String, String>,
     /// How many executions are above this one.
     pub depth: i64,
+    /// The trace that all of them belong to, as W3C's `traceparent`.
+    pub traceparent: Option<String>,
 }
 
 /// Makes ready what a turn wants to begin. What cannot begin has the reason, for the step to fail with.
@@ -41,6 +43,7 @@ pub async fn prepare(
         prepared.push(NewChild {
             step: child.step.clone(),
             execution_id: child.execution_id.clone(),
+            goes_on: child.goes_on,
             beginning: begin(store, revisions, family, child, at).await?,
         });
     }

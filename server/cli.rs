@@ -7,6 +7,7 @@ mod artifacts;
 mod ask;
 mod bench;
 mod cancel;
+mod control;
 mod demo;
 mod diff;
 mod enable;
@@ -74,6 +75,8 @@ pub(crate) fn caller() -> Caller {
         client_name: Some("windlass".to_owned()),
         client_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         at_terminal: true,
+        // As programs hand their trace to those that they start.
+        traceparent: std::env::var("TRACEPARENT").ok(),
     }
 }
 
@@ -110,7 +113,13 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Command::List(arguments) => list::run(&session, &arguments).await,
         Command::Status(arguments) => status::run(&session, &arguments).await,
         Command::Cancel(arguments) => cancel::run(&session, arguments).await,
+        Command::Pause(arguments) => control::pause(&session, arguments).await,
+        Command::Resume(arguments) => control::resume(&session, &arguments).await,
+        Command::Retry(arguments) => control::retry(&session, arguments).await,
         Command::Resolve(arguments) => resolve::run(&session, arguments).await,
+        Command::Skip(arguments) => control::skip(&session, arguments).await,
+        Command::Fork(arguments) => control::fork(&session, arguments).await,
+        Command::Checkpoints(arguments) => control::checkpoints(&session, &arguments).await,
         Command::Requests => requests::run(&session).await,
         Command::Answer(arguments) => answer::run(&session, arguments).await,
         Command::Approve(arguments) => answer::decide(&session, arguments, true).await,

@@ -116,6 +116,8 @@ pub struct HttpSettings {
     pub authoring: bool,
     /// How long a process that was told to end still takes requests while `readyz` says so, in milliseconds.
     pub linger_ms: u64,
+    /// Whether `/metrics` tells Prometheus what this process does.
+    pub metrics: bool,
 }
 
 /// Questions to persons.
@@ -315,6 +317,7 @@ impl Default for HttpSettings {
             allowed_origins: Vec::new(),
             authoring: false,
             linger_ms: 0,
+            metrics: true,
         }
     }
 }

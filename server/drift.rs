@@ -83,6 +83,20 @@ impl ToolSnapshot {
     }
 }
 
+impl ToolSnapshot {
+    /// Whether it is the tool as it is now.
+    #[must_use]
+    pub fn is(&self, tool: &ToolInfo) -> bool {
+        let ToolSnapshot { name, description, input_schema, output_schema, .. } = self;
+        *name == tool.name
+            && *description == tool.description
+            && *input_schema == tool.input_schema
+            && *output_schema == tool.output_schema
+            && self.annotations == tool.annotations
+            && self.retry_class == tool.retry_class
+    }
+}
+
 impl From<&ToolInfo> for ToolSnapshot {
     fn from(tool: &ToolInfo) -> ToolSnapshot {
         ToolSnapshot {

@@ -1,8 +1,8 @@
 //! Puts a process together: database, tool servers, application, worker.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -12,15 +12,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    bell::Bell,
+    bell::{Bell, Ring},
     config::Config,
     driver::{Driver, LetterBox, Own},
     keyring::Keyring,
     link::{Link, Place, Post},
+    metrics,
     revisions::Revisions,
     secrets::Secrets,
     store::Store,
     tool_servers::{self, ToolServers},
+    trace,
     worker::{Outgoing, Worker},
 };
 
@@ -31,6 +33,9 @@ const COALESCE: Duration = Duration::from_millis(5);
 
 /// How long nobody is notified after a notification: each of them is a transaction.
 const REST: Duration = Duration::from_millis(20);
+
+/// How many of its own rings a process waits to hear back, to pass them by.
+const ECHOES: usize = 4_096;
 
 /// How long the database's connections may take to close.
 const CLOSE: Duration = Duration::from_secs(3);
@@ -157,6 +162,7 @@ impl Parts {
     }
 
     async fn with(config: &Config, store: Store) -> anyhow::Result<Parts> {
+        metrics::start();
         let tool_servers = tool_servers::configured(config, &store).await?;
         Ok(Parts {
             store,
@@ -250,13 +256,14 @@ impl Parts {
         if !self.config.is_postgres() {
             return;
         }
+        let (parts, echoes) = (self.clone(), Arc::new(Echoes::default()));
+        let (told, heard) = (Arc::clone(&echoes), echoes);
+        keep(&self.carriers, tokio::spawn(async move { parts.tell(&told).await }));
         let parts = self.clone();
-        keep(&self.carriers, tokio::spawn(async move { parts.tell().await }));
-        let parts = self.clone();
-        keep(&self.carriers, tokio::spawn(async move { parts.hear().await }));
+        keep(&self.carriers, tokio::spawn(async move { parts.hear(&heard).await }));
     }
 
-    async fn tell(&self) {
+    async fn tell(&self, echoes: &Echoes) {
         let mut own = self.bell.own();
         loop {
             let mut rings = match own.recv().await {
@@ -269,6 +276,7 @@ impl Parts {
                 rings.insert(ring);
             }
             let rings: Vec<_> = rings.into_iter().collect();
+            echoes.expect(&rings);
             if let Err(err) = self.store.notify(&rings).await {
                 tracing::debug!("other processes were not told: {err}");
             }
@@ -276,12 +284,15 @@ impl Parts {
         }
     }
 
-    async fn hear(&self) {
+    async fn hear(&self, echoes: &Echoes) {
         loop {
             match self.store.listen().await {
                 Ok(Some(mut notifications)) => {
+                    echoes.forget();
                     while let Ok(ring) = notifications.next().await {
-                        self.bell.heard(ring);
+                        if !echoes.take(&ring) {
+                            self.bell.heard(ring);
+                        }
                     }
                 }
                 Ok(None) => return,
@@ -303,8 +314,46 @@ impl Parts {
             carrier.abort();
         }
         self.tool_servers.shutdown().await;
+        trace::flush().await;
         // What is not closed in time ends with the process.
         _ = tokio::time::timeout(CLOSE, self.store.close()).await;
+    }
+}
+
+/// The rings that this process told others and has not heard back: Postgres tells them to whoever listens, also to the
+/// one who rang. Who heard them at once is not to be woken again.
+#[derive(Default)]
+struct Echoes(Mutex<HashMap<Ring, u32>>);
+
+impl Echoes {
+    fn expect(&self, rings: &[Ring]) {
+        let mut expected = self.lock();
+        // Nobody listens: what was told long ago is heard no more.
+        if ECHOES < expected.len() {
+            expected.clear();
+        }
+        for ring in rings {
+            *expected.entry(ring.clone()).or_default() += 1;
+        }
+    }
+
+    /// Whether it is one of our own.
+    fn take(&self, ring: &Ring) -> bool {
+        let mut expected = self.lock();
+        let Some(count) = expected.get_mut(ring) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            expected.remove(ring);
+        }
+        true
+    }
+
+    fn forget(&self) {
+        self.lock().clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Ring, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -314,4 +363,19 @@ fn keep(tasks: &Tasks, task: JoinHandle<()>) {
 
 fn take(tasks: &Tasks) -> Vec<JoinHandle<()>> {
     std::mem::take(&mut *tasks.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_is_passed_by_as_often_as_it_was_told() {
+        let (echoes, ring) = (Echoes::default(), Ring::Due("exec_1".into()));
+        echoes.expect(&[ring.clone(), Ring::Moved("exec_1".into())]);
+        assert!(echoes.take(&ring));
+        assert!(!echoes.take(&ring), "the second is somebody else's");
+        echoes.forget();
+        assert!(!echoes.take(&Ring::Moved("exec_1".into())));
+    }
 }

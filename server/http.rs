@@ -58,6 +58,8 @@ pub struct Options {
     pub allowed_origins: Vec<String>,
     /// How long requests are still taken once a shutdown has begun, so that a load balancer can see it.
     pub linger: Duration,
+    /// Whether `/metrics` is served.
+    pub metrics: bool,
     /// What can be set about the MCP server behind it.
     pub mcp: mcp::Options,
 }
@@ -129,12 +131,25 @@ fn router(
     let hosts = hosts(&options.allowed_hosts, address.ip());
     let handler = Mcp::new(app.clone(), options.mcp.clone(), closing.clone());
     let service = service(handler, &hosts, &options.allowed_origins, address, sessions, kept);
-    let mcp = guarded(service, kept, options.token.as_deref());
+    let token = options.token.as_deref();
+    let mut mcp = guarded(service, kept, token);
+    if options.metrics {
+        mcp = mcp.merge(metrics(app.clone(), Hosts::new(hosts.clone()), token));
+    }
     let ready = Router::new()
         .route("/readyz", get(health::ready))
         .route_layer(middleware::from_fn_with_state(Hosts::new(hosts), guard::hosts))
         .with_state(Health { app, draining: shutdown.clone() });
     Router::new().route("/healthz", get(health::alive)).merge(ready).merge(mcp)
+}
+
+/// What Prometheus asks for.
+fn metrics(app: App, hosts: Hosts, token: Option<&str>) -> Router {
+    let metrics = Router::new()
+        .route("/metrics", get(health::metrics))
+        .route_layer(middleware::from_fn_with_state(hosts, guard::hosts))
+        .with_state(app);
+    behind(metrics, token)
 }
 
 /// The MCP server behind what every request to it has to pass.
@@ -145,11 +160,16 @@ fn guarded<H: ServerHandler + Clone>(
 ) -> Router {
     let mcp = Router::new().nest_service("/mcp", service);
     let mcp = mcp.route_layer(middleware::from_fn_with_state(Arc::clone(kept), sessions::within));
+    behind(mcp, token)
+}
+
+/// For nobody who does not show the token, where there is one.
+fn behind(routes: Router, token: Option<&str>) -> Router {
     match token {
         Some(token) => {
-            mcp.route_layer(middleware::from_fn_with_state(Token::new(token), guard::token))
+            routes.route_layer(middleware::from_fn_with_state(Token::new(token), guard::token))
         }
-        None => mcp,
+        None => routes,
     }
 }
 
@@ -219,6 +239,7 @@ mod tests {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             linger: Duration::ZERO,
+            metrics: true,
             mcp: mcp::Options {
                 tool_names: ToolNames::Dotted,
                 caller,

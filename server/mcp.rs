@@ -6,6 +6,7 @@ mod arguments;
 mod authoring;
 mod call;
 mod conformance;
+mod controlling;
 mod handler;
 mod malformed;
 mod names;
@@ -145,6 +146,7 @@ impl Mcp {
             caller.client_name = Some(client.name);
             caller.client_version = Some(client.version);
         }
+        caller.traceparent = traceparent(context);
         caller
     }
 
@@ -179,6 +181,15 @@ impl Mcp {
         let known = known.join(", ");
         ErrorData::invalid_params(format!("Unknown tool {name:?}{meant}; there are {known}"), None)
     }
+}
+
+/// The trace of the caller: in the request itself, or else in the header.
+fn traceparent(context: &RequestContext<RoleServer>) -> Option<String> {
+    if let Some(said) = context.meta.get("traceparent").and_then(serde_json::Value::as_str) {
+        return Some(said.to_owned());
+    }
+    let parts = context.extensions.get::<http::request::Parts>()?;
+    Some(parts.headers.get("traceparent")?.to_str().ok()?.to_owned())
 }
 
 fn principal(context: &RequestContext<RoleServer>) -> Option<&Principal> {

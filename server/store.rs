@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod bench;
+mod checkpoints;
 mod child;
 pub(crate) mod db;
 mod execution;
@@ -17,6 +18,7 @@ mod open;
 mod plans;
 mod presence;
 mod record;
+mod reopen;
 pub mod request;
 mod rows;
 mod sessions;
@@ -40,6 +42,7 @@ use windlass_engine::{Answer, Event, Resolution, StepError};
 pub use self::{
     artifacts::ArtifactRow,
     bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates, statements_sent},
+    checkpoints::Checkpoint,
     child::{Beginning, ChildRow, NewChild},
     execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
     lease::{Claim, Loaded},
@@ -47,6 +50,7 @@ pub use self::{
     notify::Notifications,
     plans::PlanRow,
     presence::{Missing, Presence, Seen},
+    reopen::Reopening,
     request::{Answered, RequestRow, Said},
     sessions::SessionRow,
     turn::{Commit, Committed, is_for_event, is_for_lock},
@@ -63,11 +67,14 @@ use crate::{
     config::Synchronous,
 };
 
+/// How many executions are counted where only "many" matters.
+pub const MOST_COUNTED: i64 = 10_000;
+
 /// Events whose JSON is longer have a row of their own, so that reading a history's outline stays cheap. In bytes.
 const INLINE_LIMIT: usize = 64 * 1024;
 
 /// The newest engine this release can drive; executions that need a newer one are left alone.
-pub const ENGINE: i64 = 3;
+pub const ENGINE: i64 = 4;
 
 /// A handle on the database; cheap to clone.
 #[derive(Clone)]
@@ -94,7 +101,41 @@ pub enum Signal {
         /// Why.
         reason: Option<String>,
     },
-    /// Settle an uncertain step.
+    /// Start nothing new.
+    Pause {
+        /// Who says so.
+        by: String,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Go on after a pause.
+    Resume {
+        /// Who says so.
+        by: String,
+    },
+    /// Go on although it failed.
+    Retry {
+        /// Who says so.
+        by: String,
+        /// What it is given from now on, where that changes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Value>,
+        /// The executions that its steps were and that failed: they go on, too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        children: Vec<String>,
+    },
+    /// Do not do a step.
+    Skip {
+        /// The step.
+        step: String,
+        /// Who says so.
+        by: String,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Settle an uncertain step, or one that failed.
     Resolve {
         /// The step.
         step: String,
@@ -161,6 +202,31 @@ pub enum Signal {
         /// How it ended.
         outcome: ChildOutcome,
     },
+}
+
+impl Signal {
+    /// The oldest engine that understands it.
+    fn min_engine(&self) -> i64 {
+        match self {
+            Signal::Pause { .. }
+            | Signal::Resume { .. }
+            | Signal::Retry { .. }
+            | Signal::Skip { .. } => ENGINE,
+            Signal::Cancel { .. }
+            | Signal::Resolve { .. }
+            | Signal::Answer { .. }
+            | Signal::Event { .. }
+            | Signal::LockGranted { .. }
+            | Signal::LockRefused { .. }
+            | Signal::ChildHeldUp { .. }
+            | Signal::ChildEnded { .. } => 0,
+        }
+    }
+}
+
+/// The oldest engine that can read these events.
+fn min_engine(events: &[Event]) -> i64 {
+    events.iter().map(Event::min_engine).max().unwrap_or_default()
 }
 
 /// How an execution ended that a step of another one is.
@@ -328,7 +394,7 @@ impl Store {
     pub async fn open_with(url: &str, workspace: &str, synchronous: Synchronous) -> Result<Store> {
         let db = open::open(url, synchronous).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let writer = Writer::new(db.clone());
+        let writer = Writer::new(&db, url)?;
         let store = Store { db, workspace, offset, only_looks: false, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
@@ -341,7 +407,7 @@ impl Store {
     pub async fn open_to_look(url: &str, workspace: &str) -> Result<Store> {
         let db = open::open_to_look(url).await?;
         let (workspace, offset) = (workspace.into(), Arc::default());
-        let writer = Writer::new(db.clone());
+        let writer = Writer::new(&db, url)?;
         let store = Store { db, workspace, offset, only_looks: true, writer, direct: None };
         store.measure_clock().await?;
         Ok(store)
@@ -392,6 +458,27 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// How many executions of the workspace are due and not driven, for how long the oldest of them has been, in
+    /// milliseconds, and how many wait for somebody. Counts no further than [`MOST_COUNTED`], so that it always costs
+    /// about the same.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn standing(&self) -> Result<(i64, i64, i64)> {
+        const STANDING: &str = "SELECT
+                (SELECT COUNT(*) FROM (SELECT 1 FROM executions
+                     WHERE workspace = $1 AND wake_at <= $2 AND lease_until <= $2 LIMIT $3) AS due),
+                (SELECT wake_at FROM executions WHERE workspace = $1 AND wake_at <= $2 AND lease_until <= $2
+                     ORDER BY wake_at LIMIT 1),
+                (SELECT COUNT(*) FROM (SELECT 1 FROM executions
+                     WHERE workspace = $1 AND waiting_for IS NOT NULL LIMIT $3) AS parked)";
+        let now = self.now();
+        let args = args![&*self.workspace, now, MOST_COUNTED];
+        let row: Option<(i64, Option<i64>, i64)> = self.db.optional(STANDING, args).await?;
+        let (due, oldest, parked) = row.unwrap_or_default();
+        Ok((due, oldest.map_or(0, |oldest| now - oldest), parked))
     }
 
     /// Whether the database answers.
@@ -464,6 +551,7 @@ impl Store {
 
     /// Closes every connection.
     pub async fn close(&self) {
+        self.writer.close().await;
         self.db.close().await;
     }
 }

@@ -37,7 +37,7 @@ use windlass_tools::contract::{self, Aliases, Host};
 
 use server::Server;
 
-use crate::limits::Limits;
+use crate::{limits::Limits, metrics};
 
 pub use alone::{OverStdio, SHIPPED, Visit, visit};
 pub use built_in::BuiltIn;
@@ -132,6 +132,8 @@ pub struct Call {
     pub may_send: Option<MaySend>,
     /// Asked when the tool is known and before it is called.
     pub inspect: Option<Inspect>,
+    /// The place of this call in a trace, as W3C's `traceparent`; travels in `_meta`.
+    pub traceparent: Option<String>,
 }
 
 /// What became of a call.
@@ -149,6 +151,22 @@ pub enum Outcome {
         failure: Failure,
         /// Whether calling again with the same key is harmless (read-only, idempotent or keyed).
         repeatable: bool,
+    },
+}
+
+/// Whether a tool server is called. One that could not be reached is left alone for a while, longer after each further
+/// failure; calls fail at once meanwhile, and say when it is tried again. The first call after that is the probe.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Breaker {
+    /// It is called.
+    Closed,
+    /// It could not be reached, and the next call finds out whether it can be, or is just doing so.
+    HalfOpen,
+    /// It could not be reached and is left alone.
+    Open {
+        /// For so long, in milliseconds.
+        retry_after_ms: u64,
     },
 }
 
@@ -388,6 +406,13 @@ impl ToolServers {
         Some(changed.map(|(name, _)| name).collect())
     }
 
+    /// Whether each tool server is called, by its name. Asks nobody.
+    #[must_use]
+    pub fn breakers(&self) -> BTreeMap<String, Breaker> {
+        let servers = self.inner.servers.iter();
+        servers.map(|(name, server)| (name.clone(), server.breaker())).collect()
+    }
+
     /// Every tool of one server; connects if need be.
     ///
     /// # Errors
@@ -430,9 +455,17 @@ impl ToolServers {
         match self.server(&call.tool.server) {
             Ok(server) => server.call(&call, progress, keep).await,
             Err(error) => {
+                metrics::called(None, None, "failed", Duration::ZERO);
                 Outcome::Failed(Failure::new("unknown_tool", error.to_string(), Some(false)))
             }
         }
+    }
+
+    /// Each tool server, and whether calls to it are refused for now because it could not be reached.
+    #[must_use]
+    pub fn broken(&self) -> Vec<(String, bool)> {
+        let servers = self.inner.servers.iter();
+        servers.map(|(name, server)| (name.clone(), server.is_broken())).collect()
     }
 
     /// Closes every connection and ends every child process, within a bound.

@@ -4,6 +4,7 @@ mod drive;
 mod hear;
 mod leases;
 mod looks;
+mod observed;
 mod outgoing;
 mod permits;
 mod presence;

@@ -86,7 +86,7 @@ impl Scene {
 
     /// Moves the clock past every lease, where waiting for it is not what is tested.
     pub(crate) fn let_leases_run_out(&self) {
-        let sql = "UPDATE executions SET lease_until = 0, 
+        let sql = "UPDATE executions SET lease_until = 0,
             wake_at = CASE WHEN lease_owner IS NULL THEN wake_at ELSE 0 END";
         block_on(async {
             if self.database.starts_with("sqlite:") {

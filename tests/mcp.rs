@@ -513,8 +513,11 @@ fn control_says_which_arguments_go_together() {
     let mut client = legacy(&project);
     for (arguments, wanted) in [
         (json!({}), "\"action\" is missing"),
-        (json!({ "action": "pause" }), "one of cancel, resolve"),
-        (json!({ "action": "cancel", "step": "a" }), "goes with action=\"resolve\" only"),
+        (json!({ "action": "stop" }), "one of cancel, pause, resume, retry"),
+        (
+            json!({ "action": "cancel", "step": "a" }),
+            "goes with action=\"resolve\" or \"skip\" or \"fork\" only",
+        ),
         (json!({ "action": "resolve" }), "\"step\" is missing"),
         (json!({ "action": "resolve", "step": "a" }), "\"outcome\" is missing"),
         (json!({ "action": "resolve", "step": "a", "outcome": "completed" }), "needs \"result\""),

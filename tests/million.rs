@@ -150,8 +150,9 @@ fn postgres_goes_along_an_index_among_a_million_executions() {
         let store = Store::open(&url, "bench").await.unwrap();
         let before = fs::read_to_string(cluster.folder().join("log")).unwrap().len();
         ask_everything(&store, &pattern).await;
-        let presence = store.appear("worker").await.unwrap();
+        let presence = store.presence("worker").await.unwrap();
         let mut presence = presence.expect("Postgres has locks");
+        presence.appear().await.unwrap();
         for _ in 0..7 {
             presence.look().await.unwrap();
         }

@@ -72,6 +72,7 @@ impl Way {
             cancel: CancellationToken::new(),
             may_send: None,
             inspect: None,
+            traceparent: None,
         };
         self.outgoing.call("exec_a", call, slots, &|_| {}).await
     }

@@ -98,12 +98,12 @@ struct Wish {
     servers: &'static str,
     at: Option<i64>,
     priority: Priority,
+    workflow: fn() -> Workflow,
 }
 
 fn wish(id: &str) -> Wish {
-    let id = id.to_owned();
-    let priority = Priority::Normal;
-    Wish { id, by: "ada", key: None, hash: "h", worker: None, servers: SERVERS, at: None, priority }
+    let (id, by, servers, priority) = (id.to_owned(), "ada", SERVERS, Priority::Normal);
+    Wish { id, by, key: None, hash: "h", worker: None, servers, at: None, priority, workflow }
 }
 
 fn workflow() -> Workflow {
@@ -116,7 +116,7 @@ fn input() -> Value {
 }
 
 async fn create(store: &Store, wish: &Wish) -> Result<Created, Error> {
-    let workflow = workflow();
+    let workflow = (wish.workflow)();
     let at = wish.at.unwrap_or_else(|| store.now());
     let mut state = State::new(&workflow, &wish.id, wish.by);
     let events = [Event::ExecutionStarted { input: input() }];
@@ -141,6 +141,7 @@ async fn create(store: &Store, wish: &Wish) -> Result<Created, Error> {
         at,
         worker: wish.worker,
         priority: wish.priority.rank(),
+        traceparent: None,
     };
     store.create(&new).await
 }
@@ -268,6 +269,8 @@ macro_rules! on_both {
 
 mod language;
 mod limits;
+mod presence;
+mod replay;
 mod turns;
 mod workers;
 

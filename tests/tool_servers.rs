@@ -17,7 +17,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use windlass::tool_servers::{Era, Error, Outcome, RetryClass, Settings, ToolServers};
+use windlass::tool_servers::{Breaker, Era, Error, Outcome, RetryClass, Settings, ToolServers};
 
 use harness::{
     Eras, Fake, call, failure, one_server, settings, silent, succeeded, tool, uncertain, until,
@@ -464,7 +464,9 @@ async fn a_failed_connect_is_remembered_and_tried_again_later() {
     let entry = json!({ "command": late.to_str().unwrap(), "args": ["normal"] });
     let servers = one_server(entry, settings);
     let echo = || call("fake.echo", json!({ "text": "x" }));
+    assert_eq!(servers.breakers()["fake"], Breaker::Closed);
     failure(servers.call(echo(), silent()).await);
+    assert!(matches!(servers.breakers()["fake"], Breaker::Open { retry_after_ms: 1..=701 }));
     std::os::unix::fs::symlink(harness::fake_tool_server(), &late).unwrap();
     let begun = Instant::now();
     let refused = failure(servers.call(echo(), silent()).await);
@@ -473,7 +475,9 @@ async fn a_failed_connect_is_remembered_and_tried_again_later() {
     assert!((1..=701).contains(&wait), "{wait}");
     assert!(refused.message.contains("tried again in"), "{}", refused.message);
     tokio::time::sleep(Duration::from_millis(wait)).await;
+    assert_eq!(servers.breakers()["fake"], Breaker::HalfOpen);
     succeeded(servers.call(echo(), silent()).await);
+    assert_eq!(servers.breakers()["fake"], Breaker::Closed);
     assert!(Duration::from_millis(wait) <= begun.elapsed());
     servers.shutdown().await;
 }

@@ -118,6 +118,8 @@ pub struct State {
     pub(crate) due: BTreeSet<usize>,
     /// Frames that go no further and have not ended.
     pub(crate) stopping: BTreeSet<usize>,
+    /// The steps that wait for one that is done again although what they need directly has completed.
+    later: BTreeMap<usize, Vec<usize>>,
     /// The locks of steps that are under way again, and that were given back.
     pub(crate) locks_to_take: BTreeMap<usize, String>,
     paused: Option<control::Pause>,
@@ -235,6 +237,7 @@ impl State {
             mailbox: VecDeque::new(),
             due: BTreeSet::new(),
             stopping: BTreeSet::new(),
+            later: BTreeMap::new(),
             locks_to_take: BTreeMap::new(),
             paused: None,
             paused_ms: 0,

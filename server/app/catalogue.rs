@@ -65,9 +65,18 @@ impl Catalogue {
             entries.insert(entry.name.clone(), entry);
         }
         for entry in shipped() {
-            entries.entry(entry.name.clone()).or_insert(entry);
+            entries.entry(entry.name.clone()).or_insert_with(|| entry.clone());
         }
         entries
+    }
+
+    /// The workflow of a name, as [`Catalogue::entries`] has it: whoever starts one has no need of the others.
+    pub(super) fn entry(&self, name: &str) -> Option<Entry> {
+        let paths = self.paths();
+        let mut known = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = paths.iter().filter_map(|path| read_file(&mut known, path));
+        let file = files.find(|entry| entry.name == name);
+        file.or_else(|| shipped().iter().find(|entry| entry.name == name).cloned())
     }
 
     /// Whether a document may not be in the database yet.
@@ -80,10 +89,15 @@ impl Catalogue {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(hash.to_owned());
     }
 
-    fn files(&self) -> Vec<Entry> {
+    fn paths(&self) -> Vec<PathBuf> {
         let mut paths: Vec<PathBuf> =
             self.folders.iter().flat_map(|folder| documents(folder)).collect();
         paths.sort();
+        paths
+    }
+
+    fn files(&self) -> Vec<Entry> {
+        let paths = self.paths();
         let mut known = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|path, _| paths.contains(path));
         paths.iter().filter_map(|path| read_file(&mut known, path)).collect()
@@ -135,7 +149,7 @@ fn stem(path: &Path) -> String {
     path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn shipped() -> Vec<Entry> {
+fn shipped() -> &'static [Entry] {
     static READ: std::sync::LazyLock<Vec<Entry>> = std::sync::LazyLock::new(|| {
         let read = |(file, text): &(&str, &str)| {
             let entry = read(text, "built-in", &stem(Path::new(file)));
@@ -143,7 +157,7 @@ fn shipped() -> Vec<Entry> {
         };
         SHIPPED.iter().map(read).collect()
     });
-    READ.clone()
+    &READ
 }
 
 /// Reads a document, whichever dialect it is in. The file's name stands in where the document has none.

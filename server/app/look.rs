@@ -381,6 +381,7 @@ fn told(event: Event) -> (Option<Value>, Option<Value>) {
         | Event::StepResolved { resolution: Settled::Completed { output }, .. } => {
             (Some(output), None)
         }
+        Event::StepReused { output, .. } => (Some(output), None),
         Event::StepCompleted { output, .. } | Event::StepVerified { output, .. } => (output, None),
         Event::AttemptStarted { params, .. } => (None, params),
         Event::RequestOpened { request, .. } => (None, request.params),

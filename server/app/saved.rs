@@ -395,14 +395,19 @@ impl App {
     /// The workflow of that name: the project's file, the saved one, or the one that ships.
     pub(super) async fn find(&self, name: &str) -> Result<Entry, Error> {
         let row = self.inner.store.workflow(name).await?;
-        let mut entries = self.inner.catalogue.entries();
+        let known = self.inner.catalogue.entry(name);
+        let mut entries: BTreeMap<String, Entry> =
+            known.into_iter().map(|entry| (name.to_owned(), entry)).collect();
         if let Some(row) = row {
             self.put(&mut entries, row).await?;
         }
         if let Some(entry) = entries.remove(name) {
             return Ok(entry);
         }
-        let entries = self.entries().await?;
+        let mut entries = self.entries().await?;
+        if let Some(entry) = entries.remove(name) {
+            return Ok(entry);
+        }
         let hint = hint(name, entries.keys().map(String::as_str));
         Err(Error::UnknownWorkflow { name: name.to_owned(), hint })
     }

@@ -6,26 +6,64 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use windlass_engine::{Event, State, Turn, Workflow, advance};
 
-use super::{App, Caller, Detail, Error, Execution, Inner, RunRequest, catalogue::Entry};
+use super::{
+    App, Caller, Detail, Error, Execution, Inner, RunRequest, catalogue::Entry, fork::Fork,
+};
 use crate::{
     bell::Ring,
     children::{self, Family},
     clock::Moment,
     driver::{HandOver, Place},
-    fault,
+    fault, metrics,
     store::{Created, NewExecution},
+    trace::{self, Context, Kind, Span},
 };
 
 /// Keys are for machines to make; this is more than any needs. In bytes.
 const KEY_LIMIT: usize = 255;
 
 impl App {
-    /// Starts an execution of a document that was read.
+    /// Starts an execution of a document that was read, in the trace of its caller.
     pub(super) async fn start(
         &self,
         caller: &Caller,
         entry: &Entry,
         request: RunRequest,
+    ) -> Result<Execution, Error> {
+        self.start_from(caller, entry, request, Fork::default()).await
+    }
+
+    /// The same, with what it takes over from another execution.
+    pub(super) async fn start_from(
+        &self,
+        caller: &Caller,
+        entry: &Entry,
+        request: RunRequest,
+        fork: Fork,
+    ) -> Result<Execution, Error> {
+        let above = caller.traceparent.as_deref().and_then(Context::read);
+        let span = trace::begin("workflow.run", Kind::Server, above);
+        let place = span.as_ref().map(Span::context).or(above);
+        let started = self.start_at(caller, entry, request, (fork, place)).await;
+        if let Some(span) = span {
+            let span = span.with("windlass.workflow.name", entry.name.as_str());
+            match &started {
+                Ok(execution) => {
+                    let id = execution.execution_id.as_str();
+                    span.with("windlass.execution.id", id).end(None);
+                }
+                Err(_) => span.end(Some("refused")),
+            }
+        }
+        started
+    }
+
+    async fn start_at(
+        &self,
+        caller: &Caller,
+        entry: &Entry,
+        request: RunRequest,
+        (fork, in_trace): (Fork, Option<Context>),
     ) -> Result<Execution, Error> {
         let workflow = runnable(entry)?;
         check_key(request.idempotency_key.as_deref())?;
@@ -34,7 +72,10 @@ impl App {
             Some(held) => held.input(request.input),
             None => Value::Object(request.input),
         };
-        let request_hash = request_hash(&workflow.name, &given);
+        let mut request_hash = request_hash(&workflow.name, &given);
+        if let Some(origin) = &fork.origin {
+            request_hash = windlass_engine::content_hash(&json!([request_hash, origin]));
+        }
         let input = workflow.input.accept(given).map_err(|problems| Error::InvalidInput {
             workflow: workflow.name.clone(),
             problems,
@@ -50,7 +91,8 @@ impl App {
             all.map(|workflow| (workflow.name.clone(), workflow.hash.clone())).collect();
         let id = random_id("exec_");
         let requested_by = caller.name.clone();
-        let family = Family { root_id: id.clone(), requested_by, links, depth: 0 };
+        let traceparent = in_trace.map(|place| place.to_string());
+        let family = Family { root_id: id.clone(), requested_by, links, depth: 0, traceparent };
         // Whoever drives it must live before the row does, or its first moments are nobody's.
         self.inner.driver.ensure().await;
 
@@ -58,7 +100,8 @@ impl App {
         let at = self.inner.store.now();
         let mut state = State::new(&workflow, &id, &caller.name);
         state.limit(self.inner.tool_servers.limits().of(&workflow));
-        let happened = vec![Event::ExecutionStarted { input }];
+        let mut happened = vec![Event::ExecutionStarted { input }];
+        happened.extend(fork.reused);
         let place = self.inner.driver.place();
         let worker = place.as_ref().map(Place::worker);
         let turn = first_turn(&workflow, &mut state, &id, happened, at, worker.is_some())?;
@@ -89,12 +132,19 @@ impl App {
             at,
             worker,
             priority: request.priority.unwrap_or(workflow.config.priority).rank(),
+            traceparent: family.traceparent.as_deref(),
         };
         fault::point("before_create");
         let created = self.inner.store.create(&new).await?;
         fault::point("after_create");
         let claim = match created {
-            Created::New(claim) => claim,
+            Created::New(claim) => {
+                metrics::executions_started(1 + children.len());
+                if state.status.is_final() {
+                    trace::execution_ended(&family, &id, &workflow, &state);
+                }
+                claim
+            }
             Created::Known(id) => {
                 self.inner.driver.adopt(&id);
                 return self.status(&id, Detail::Steps).await;

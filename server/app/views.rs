@@ -31,6 +31,8 @@ pub struct Caller {
     /// Whether the caller types at the terminal of the machine. Only the command line says so: what a client calls
     /// itself is no proof of anything.
     pub at_terminal: bool,
+    /// The trace that the request belongs to, as W3C's `traceparent`, if it says so.
+    pub traceparent: Option<String>,
 }
 
 /// What to run.
@@ -240,6 +242,9 @@ pub struct StepView {
     /// Who settled it by hand, or answered what it asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled_by: Option<String>,
+    /// The execution that did it, where that is another one: its result was taken over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reused_from: Option<String>,
     /// The execution that it is, where it runs a workflow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<String>,

@@ -68,8 +68,20 @@ pub(super) enum Command {
     Status(Status),
     /// Ask for an execution to be cancelled
     Cancel(Cancel),
-    /// Settle an uncertain step by hand
+    /// Have an execution start nothing new; what is out comes home, and is kept
+    Pause(Pause),
+    /// Have a paused execution go on
+    Resume(Resume),
+    /// Have a failed execution go on from where it failed; what completed is kept
+    Retry(Retry),
+    /// Settle an uncertain step by hand, or give the result of a failed one, from which the execution goes on
     Resolve(Resolve),
+    /// Have a failed, an uncertain or a coming step not be done; a failed execution goes on
+    Skip(Skip),
+    /// Start a new execution from a step of another one, with the results of the steps before it
+    Fork(Fork),
+    /// Show each committed turn of an execution, the newest first
+    Checkpoints(Checkpoints),
     /// Show what persons are asked, and how to answer
     Requests,
     /// Answer a request: allow it, refuse it, or give the values it asks for
@@ -366,6 +378,74 @@ pub(super) struct Cancel {
     /// Why; recorded with the execution
     #[arg(long)]
     pub(super) reason: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Pause {
+    /// The execution, as in exec_…; those below it pause with it
+    pub(super) id: String,
+    /// Why; recorded with the execution
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Resume {
+    /// The execution, as in exec_…
+    pub(super) id: String,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Retry {
+    /// The execution, as in exec_…
+    pub(super) id: String,
+    /// Inputs to change; the others stay as they are
+    #[arg(value_name = "KEY=VALUE")]
+    pub(super) pairs: Vec<String>,
+    /// The inputs to change as a JSON object: text, @FILE, or - for standard input; key=value pairs are put over it
+    #[arg(long, value_name = "JSON")]
+    pub(super) input: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Skip {
+    /// The execution, as in exec_…
+    pub(super) id: String,
+    /// The step
+    pub(super) step: String,
+    /// Why; recorded with the execution
+    #[arg(long)]
+    pub(super) reason: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Fork {
+    /// The execution, as in exec_…; it may have ended or not, and stays as it is
+    pub(super) id: String,
+    /// The first step that is done again: one of the workflow's own list
+    #[arg(long, value_name = "STEP")]
+    pub(super) from: String,
+    /// Inputs to change; the others are those of the execution
+    #[arg(value_name = "KEY=VALUE")]
+    pub(super) pairs: Vec<String>,
+    /// The inputs to change as a JSON object: text, @FILE, or - for standard input; key=value pairs are put over it
+    #[arg(long, value_name = "JSON")]
+    pub(super) input: Option<String>,
+    /// Run the current revision of the workflow, if the steps before are the same in it
+    #[arg(long)]
+    pub(super) latest: bool,
+    /// The same key twice is one execution
+    #[arg(long, value_name = "KEY")]
+    pub(super) idempotency_key: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Checkpoints {
+    /// The execution, as in exec_…
+    pub(super) id: String,
+    /// How many
+    #[arg(long, value_name = "COUNT", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) limit: u32,
 }
 
 #[derive(Args, Debug)]

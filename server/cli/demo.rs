@@ -197,6 +197,7 @@ fn call() -> Call {
         cancel: CancellationToken::new(),
         may_send: None,
         inspect: None,
+        traceparent: None,
     }
 }
 

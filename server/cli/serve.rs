@@ -40,6 +40,7 @@ fn caller_of(arguments: &Serve) -> crate::app::Caller {
         client_name: None,
         client_version: None,
         at_terminal: false,
+        traceparent: None,
         ..caller()
     }
 }
@@ -67,6 +68,7 @@ async fn over_http(
         allowed_hosts: config.http.allowed_hosts.clone(),
         allowed_origins: config.http.allowed_origins.clone(),
         linger: Duration::from_millis(config.http.linger_ms),
+        metrics: config.http.metrics,
         mcp,
     };
     let host = Host::start(config, Drive::InProcess).await?;

@@ -101,6 +101,16 @@ pub(super) fn explain(execution: &Execution) {
         let step = error.step.as_ref().map(|step| format!("step {step}: ")).unwrap_or_default();
         terminal::tell(&format!("{} {step}{} ({})", red("error:"), error.message, error.code));
     }
+    if execution.status == "failed" {
+        let id = &execution.execution_id;
+        let step = execution.error.as_ref().and_then(|error| error.step.as_deref());
+        let without = step.map(|step| format!(", `windlass skip {id} {step}` without that step"));
+        let help = format!(
+            "`windlass retry {id}` goes on from where it failed{}, `windlass fork {id} --from STEP` starts a new one there",
+            without.unwrap_or_default()
+        );
+        terminal::tell(&format!("{} {help}", terminal::bold("help:")));
+    }
     // The requests say it better.
     let waiting_for = execution.waiting_for.iter().filter(|_| execution.requests.is_empty());
     waiting_for.for_each(|it| terminal::tell(&format!("{} {it}", yellow("waiting:"))));

@@ -89,6 +89,12 @@ pub(super) fn said(step: &StepView, now: i64) -> String {
     if let Some(id) = &step.execution_id {
         said += &format!("  {}", dim(id));
     }
+    if let Some(other) = &step.reused_from {
+        said += &format!("  {}", dim(&format!("reused from {other}")));
+    }
+    if let Some(by) = &step.settled_by.as_ref().filter(|_| step.status == "skipped") {
+        return format!("{said}  {}", dim(&format!("skipped by {by}")));
+    }
     if let Some(by) = &step.settled_by {
         // Whoever is asked answers; whoever says what became of a call settles it.
         let how = if is_question(step) { "answered" } else { "settled" };

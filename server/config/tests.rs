@@ -128,6 +128,7 @@ fn every_setting_has_a_variable_of_its_own() {
             allowed_origins: vec!["https://example.com".into()],
             authoring: true,
             linger_ms: 6,
+            metrics: false,
         },
         approvals: ApprovalSettings { agents_may_answer: true },
         worker: WorkerSettings { max_executions: 3, call_timeout_ms: 4, idle_ms: 5 },

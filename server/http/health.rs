@@ -1,6 +1,11 @@
 //! Whether this process lives, and whether it can do its work.
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::IntoResponse,
+};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +22,11 @@ pub(super) struct Health {
     pub(super) app: App,
     /// Cancelled when this process was told to end.
     pub(super) draining: CancellationToken,
+}
+
+/// What this process did and does, for Prometheus.
+pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics().await)
 }
 
 /// Says why not, when the database or a worker is missing, or this process is about to end.

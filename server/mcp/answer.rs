@@ -355,11 +355,16 @@ fn next(names: ToolNames, execution: &Execution) -> String {
             "Done. For what each step returned, call {status} with execution_id={execution_id:?} and fields=[\"results\"]."
         ),
         "failed" => format!(
-            "Call {status} with execution_id={execution_id:?} to see its steps; when the cause is put right, call {run} again \
-             (with a new idempotency_key, if you gave one)."
+            "Call {status} with execution_id={execution_id:?} to see its steps; when the cause is put right, call {control} \
+             with action=\"retry\", which keeps what completed (action=\"skip\" or \"resolve\" goes on without the failed step, \
+             \"fork\" starts a new execution from a step)."
         ),
-        "cancelled" => format!("It was cancelled; call {run} to start anew."),
-        "paused" => format!("It stays paused until somebody resumes it; {control} can cancel it."),
+        "cancelled" => format!(
+            "It was cancelled, for good; call {run} to start anew, or {control} with action=\"fork\" to begin at a step."
+        ),
+        "paused" => format!(
+            "It stays paused until somebody resumes it: {control} with execution_id={execution_id:?} and action=\"resume\"."
+        ),
         _ => match (somebody(names, execution), &execution.waiting_for) {
             (Some(what), _) => format!("{what}. Once that is settled, {wait}."),
             (None, Some(_)) => {
@@ -577,8 +582,9 @@ pub(crate) mod tests {
         assert_eq!(
             text(&result),
             "Execution exec_1 of fix failed at step create_branch (not_found): no branch main; create it first. Call \
-             workflow.status with execution_id=\"exec_1\" to see its steps; when the cause is put right, call workflow.run \
-             again (with a new idempotency_key, if you gave one)."
+             workflow.status with execution_id=\"exec_1\" to see its steps; when the cause is put right, call \
+             workflow.control with action=\"retry\", which keeps what completed (action=\"skip\" or \"resolve\" goes on \
+             without the failed step, \"fork\" starts a new execution from a step)."
         );
         assert_eq!(structured(&result)["error"]["code"], "not_found");
     }

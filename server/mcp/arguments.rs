@@ -259,7 +259,7 @@ mod tests {
             read(&control, json!({ "action": "cancle", "execution_id": 7, "step": " " }));
         let text = refusal(arguments.one_of("action", &tools::ACTIONS));
         assert!(
-            text.contains("must be one of cancel, resolve, signal; did you mean \"cancel\"?"),
+            text.contains("must be one of cancel, pause, resume, retry, resolve, skip, fork, signal, checkpoints; did you mean \"cancel\"?"),
             "{text}"
         );
         let text = refusal(arguments.required_text("execution_id"));

@@ -8,8 +8,6 @@ use rmcp::{
     service::RequestContext,
 };
 
-use serde_json::Value;
-
 use super::{
     Mcp,
     answer::{self, Projection},
@@ -19,7 +17,7 @@ use super::{
     tools,
     wait::{self, Wait},
 };
-use crate::app::{Caller, Detail, Execution, Look, Priority, Resolution, RunRequest};
+use crate::app::{Caller, Detail, Execution, Look, Priority, RunRequest};
 
 /// How many executions a list has.
 const LISTED_EXECUTIONS: u32 = 20;
@@ -114,22 +112,6 @@ impl Call<'_> {
         Ok(answer::executions(self.mcp.names(), &list, &requests))
     }
 
-    async fn control(&self, mut arguments: Arguments<'_>) -> Result<CallToolResult, Refusal> {
-        let execution_id = arguments.required_text("execution_id")?;
-        let app = self.mcp.app();
-        let execution = match Control::read(&mut arguments)? {
-            Control::Cancel { reason } => app.cancel(&self.caller, &execution_id, reason).await,
-            Control::Resolve { step, resolution } => {
-                app.resolve(&self.caller, &execution_id, &step, resolution).await
-            }
-            Control::Signal { event, data } => {
-                app.send_event(&self.caller, &execution_id, &event, data).await
-            }
-        };
-        let projection = Projection { fields: vec!["output", "error", "steps"], step: None };
-        answer::status(self.mcp.names(), &self.granted(execution)?, &projection)
-    }
-
     async fn wait(
         &self,
         mut progress: Progress,
@@ -175,77 +157,6 @@ impl StatusRequest {
     /// Without a version, whoever finds it settled is answered at once.
     fn since(&self, execution: &Execution) -> i64 {
         self.since.unwrap_or(execution.version - 1)
-    }
-}
-
-/// What is to be done to an execution.
-#[derive(Debug, PartialEq)]
-enum Control {
-    Cancel { reason: Option<String> },
-    Resolve { step: String, resolution: Resolution },
-    Signal { event: String, data: Value },
-}
-
-impl Control {
-    fn read(arguments: &mut Arguments<'_>) -> Result<Control, Refusal> {
-        let action = arguments.one_of("action", &tools::ACTIONS)?;
-        let others: &[&str] = match action {
-            Some("cancel") => &["step", "outcome", "result", "event", "data"],
-            Some("resolve") => &["event", "data"],
-            Some("signal") => &["step", "outcome", "result", "reason"],
-            _ => &[],
-        };
-        if let Some(name) = others.iter().find(|name| arguments.has(name)) {
-            let owner = match *name {
-                "event" | "data" => "\"signal\"",
-                "reason" => "\"cancel\" or \"resolve\"",
-                _ => "\"resolve\"",
-            };
-            return Err(arguments.refuse(format!("{name:?} goes with action={owner} only")));
-        }
-        match action {
-            Some("cancel") => Ok(Control::Cancel { reason: arguments.text("reason")? }),
-            Some("resolve") => Control::resolve(arguments),
-            Some("signal") => Ok(Control::Signal {
-                event: arguments.required_text("event")?,
-                data: arguments.value("data").unwrap_or(Value::Null),
-            }),
-            _ => Err(arguments.refuse(format!(
-                "the argument \"action\" is missing; it is one of {}",
-                tools::ACTIONS.join(", ")
-            ))),
-        }
-    }
-
-    fn resolve(arguments: &mut Arguments<'_>) -> Result<Control, Refusal> {
-        let step = arguments.required_text("step")?;
-        let outcome = arguments.one_of("outcome", &tools::OUTCOMES)?;
-        let result = arguments.value("result");
-        let reason = arguments.text("reason")?;
-        resolution(outcome, result, reason)
-            .map(|resolution| Control::Resolve { step, resolution })
-            .map_err(|wrong| arguments.refuse(wrong.to_owned()))
-    }
-}
-
-fn resolution(
-    outcome: Option<&str>,
-    result: Option<Value>,
-    reason: Option<String>,
-) -> Result<Resolution, &'static str> {
-    match (outcome, result) {
-        (Some("completed"), Some(result)) => Ok(Resolution::Completed(result)),
-        (Some("completed"), None) => {
-            Err("outcome=\"completed\" needs \"result\": what the tool would have returned")
-        }
-        (Some("retry"), None) => Ok(Resolution::Retry),
-        (Some("failed"), None) => {
-            Ok(Resolution::Failed(reason.unwrap_or_else(|| "settled as failed by hand".into())))
-        }
-        (Some(_), _) => Err("\"result\" goes with outcome=\"completed\" only"),
-        (None, _) => Err(
-            "the argument \"outcome\" is missing; it is completed (it happened), retry (it did not happen) or failed",
-        ),
     }
 }
 

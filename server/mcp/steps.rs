@@ -143,6 +143,9 @@ fn row(step: &StepView, now: i64) -> Map<String, Value> {
     if let Some(by) = &step.settled_by {
         row.insert("settled_by".into(), by.clone().into());
     }
+    if let Some(other) = &step.reused_from {
+        row.insert("reused_from".into(), other.clone().into());
+    }
     if let Some(usage) = &step.usage {
         row.insert("usage".into(), json!(usage));
     }

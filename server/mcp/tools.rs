@@ -9,7 +9,8 @@ use crate::{app::MAX_PLAN_LIFETIME_MS, config::ToolNames};
 /// What an answer of `workflow.status` can be narrowed to.
 pub(crate) const FIELDS: [&str; 5] = ["output", "steps", "results", "error", "input"];
 /// What `workflow.control` can do.
-pub(crate) const ACTIONS: [&str; 3] = ["cancel", "resolve", "signal"];
+pub(crate) const ACTIONS: [&str; 9] =
+    ["cancel", "pause", "resume", "retry", "resolve", "skip", "fork", "signal", "checkpoints"];
 /// What can be said to a request.
 pub(crate) const DECISIONS: [&str; 2] = ["approve", "reject"];
 /// What `workflow.manage` can do.
@@ -45,8 +46,8 @@ pub(crate) fn instructions(names: ToolNames) -> String {
          do not decide for them. {answer} gives the answer of a person other than who started it.\n\
          5. {plan} shows what {run} would write, and writes nothing. Show it where it matters; with its plan_id {run} does \
          that and nothing else.\n\
-         6. {status} without execution_id lists the newest executions and open requests. {control} cancels one, sends it \
-         an event, or settles an uncertain step, once you know what really happened.\n\
+         6. {status} without execution_id lists the newest executions and open requests. {control} pauses, \
+         cancels or retries one, sends it an event, or settles a step, once you know what really happened.\n\
          7. {validate} checks a workflow document and tells every problem with its repair.\n\
          Every answer has a field next with the advised call.",
         max = wait::MAX_SECONDS,
@@ -81,7 +82,8 @@ fn describe(tool: ToolId, names: ToolNames) -> Tool {
         ),
         ToolId::Control => (
             "Control an execution",
-            "Cancel it, resolve (settle by hand) an uncertain step, or signal an event that a step waits for."
+            "Pause, resume or cancel it; retry a failed one from where it failed; resolve (settle by hand) or skip a failed \
+             or uncertain step; fork a new one from a step; signal an event; list checkpoints."
                 .to_owned(),
         ),
         ToolId::Answer => (
@@ -151,7 +153,8 @@ fn input_schema(tool: ToolId) -> Value {
             json!({
                 "execution_id": { "type": "string" },
                 "action": { "type": "string", "enum": ACTIONS },
-                "step": { "type": "string", "description": "resolve: which step" },
+                "step": { "type": "string", "description": "resolve, skip: which; fork: the first to run again" },
+                "input": { "type": "object", "description": "retry, fork: values to change" },
                 "outcome": {
                     "type": "string",
                     "enum": OUTCOMES,
@@ -161,6 +164,9 @@ fn input_schema(tool: ToolId) -> Value {
                 "event": { "type": "string", "description": "signal: its name" },
                 "data": { "description": "signal: what it says" },
                 "reason": { "type": "string" },
+                "latest": { "type": "boolean", "description": "fork: the current revision" },
+                "idempotency_key": { "type": "string" },
+                "limit": { "type": "integer" },
             }),
             &["execution_id", "action"],
         ),

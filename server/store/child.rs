@@ -1,13 +1,14 @@
 //! Executions that steps of other executions are.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use windlass_engine::{Event, State, StepError, Workflow};
 
 use super::{
-    ChildOutcome, ENGINE, Result, Signal, Store,
+    ChildOutcome, Result, Signal, Store,
     db::{Sql, Tx, args},
     execution::parse,
+    min_engine,
     record::{self, Record},
 };
 
@@ -18,6 +19,8 @@ pub struct NewChild {
     pub step: String,
     /// `exec_…`; the same however often it is begun.
     pub execution_id: String,
+    /// Whether it failed before, and goes on.
+    pub goes_on: bool,
     /// How it begins, or why it does not.
     pub beginning: std::result::Result<Beginning, StepError>,
 }
@@ -50,11 +53,11 @@ pub struct ChildRow {
 const INSERT: &str = "INSERT INTO executions
         (id, workspace, workflow, revision, status, input, requested_by, on_behalf_of, client_name, client_version,
          tool_servers, min_engine, wake_at, last_seq, created_at, updated_at, parent_id, parent_step, root_id, depth, links,
-         priority)
+         priority, traceparent)
     SELECT CAST($1 AS TEXT), p.workspace, CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS TEXT),
         p.requested_by, p.on_behalf_of, p.client_name, p.client_version, p.tool_servers, CAST($6 AS BIGINT),
         CAST($7 AS BIGINT), CAST($8 AS BIGINT), CAST($7 AS BIGINT), CAST($7 AS BIGINT), p.id, CAST($9 AS TEXT),
-        COALESCE(p.root_id, p.id), p.depth + 1, p.links, p.priority
+        COALESCE(p.root_id, p.id), p.depth + 1, p.links, p.priority, p.traceparent
     FROM executions p WHERE p.id = $10
     ON CONFLICT (id) DO NOTHING";
 
@@ -86,7 +89,11 @@ impl Store {
 }
 
 /// What the parent hears at once: of children that do not begin, and of those that ended before it asked again.
-pub(super) async fn known(tx: &mut Tx, children: &[NewChild]) -> Result<Vec<Signal>> {
+pub(super) async fn known(
+    tx: &mut Tx,
+    children: &[NewChild],
+    reopened: &BTreeSet<String>,
+) -> Result<Vec<Signal>> {
     const KNOWN: Sql = Sql::Each {
         sqlite: "SELECT e.id, COALESCE(v.data, p.data) FROM executions e
             JOIN events v ON v.execution_id = e.id AND v.seq = e.last_seq
@@ -97,6 +104,8 @@ pub(super) async fn known(tx: &mut Tx, children: &[NewChild]) -> Result<Vec<Sign
             LEFT JOIN payloads p ON p.execution_id = v.execution_id AND p.seq = v.seq
             WHERE e.ended_at IS NOT NULL AND e.id IN (SELECT json_array_elements_text($1::json))",
     };
+    let children = children.iter().filter(|child| !reopened.contains(&child.execution_id));
+    let children: Vec<&NewChild> = children.collect();
     if children.is_empty() {
         return Ok(Vec::new());
     }
@@ -115,6 +124,43 @@ pub(super) async fn known(tx: &mut Tx, children: &[NewChild]) -> Result<Vec<Sign
         signals.extend(outcome.map(|outcome| Signal::ChildEnded { step, execution_id, outcome }));
     }
     Ok(signals)
+}
+
+/// Those that failed before and go on.
+pub(super) async fn to_reopen(tx: &mut Tx, children: &[NewChild]) -> Result<BTreeSet<String>> {
+    let mut failed = BTreeSet::new();
+    for child in children.iter().filter(|child| child.goes_on) {
+        let sql = "SELECT id FROM executions WHERE id = $1 AND status = 'failed'";
+        let row: Option<(String,)> = tx.optional(sql, args![&child.execution_id]).await?;
+        failed.extend(row.map(|(id,)| id));
+    }
+    Ok(failed)
+}
+
+/// What the executions below hear: that they pause, and go on, with this one.
+pub(super) async fn told(
+    tx: &mut Tx,
+    execution_id: &str,
+    events: &[Event],
+) -> Result<Vec<(String, Signal)>> {
+    let by = || format!("execution {execution_id}");
+    let signals = events.iter().filter_map(|event| match event {
+        Event::ExecutionPaused { reason, .. } => {
+            Some(Signal::Pause { by: by(), reason: reason.clone() })
+        }
+        Event::ExecutionResumed { .. } => Some(Signal::Resume { by: by() }),
+        _ => None,
+    });
+    let signals: Vec<Signal> = signals.collect();
+    if signals.is_empty() {
+        return Ok(Vec::new());
+    }
+    let below = "SELECT id FROM executions WHERE parent_id = $1 AND ended_at IS NULL ORDER BY id";
+    let below: Vec<(String,)> = tx.all(below, args![execution_id]).await?;
+    let told = below.into_iter().flat_map(|(id,)| {
+        signals.iter().map(move |signal| (id.clone(), signal.clone())).collect::<Vec<_>>()
+    });
+    Ok(told.collect())
 }
 
 /// Begins those that are not there yet; their ids.
@@ -137,7 +183,7 @@ pub(super) async fn begin(
             &workflow.hash,
             state.status.as_str(),
             state.input.to_string(),
-            ENGINE,
+            min_engine(events),
             (!ended).then_some(at),
             i64::try_from(events.len()).unwrap_or(i64::MAX),
             &child.step,

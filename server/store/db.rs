@@ -14,7 +14,7 @@ use std::{
 
 use futures::TryStreamExt;
 use sqlx::{
-    FromRow, PgPool, Postgres, Sqlite, SqlitePool,
+    FromRow, PgConnection, PgPool, Postgres, Sqlite, SqlitePool,
     postgres::{PgArguments, PgRow},
     query::Query,
     sqlite::{SqliteArguments, SqliteRow},
@@ -220,6 +220,16 @@ impl Tx {
             Tx::Postgres(tx) => bounded(tx.commit()).await,
         }
     }
+}
+
+/// One statement on a connection of one's own.
+pub(crate) async fn all_on<T: AnyRow>(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    args: &[Arg<'_>],
+) -> sqlx::Result<Vec<T>> {
+    let rows = bounded(postgres(Sql::Both(sql), args).fetch_all(connection)).await?;
+    rows.iter().map(T::from_row).collect()
 }
 
 /// Notes what this thread sends to SQLite from now on; what it has sent since the last call.

@@ -4,19 +4,22 @@ use std::{
     collections::{BTreeMap, HashMap},
     ops::ControlFlow,
     sync::{Arc, LazyLock},
+    time::Instant,
 };
 
 use windlass_engine::{Event, State, Workflow};
 
 use super::{
-    ENGINE, Error, NewChild, Result, Signal, Store,
+    Error, NewChild, Result, Signal, Store,
     db::{Arg, Sql, Tx, args, row},
     lease::{Claim, LEASE_MS},
+    min_engine,
     record::{self, Lines, Record, either, insert_into},
     rows::{self, Columns, Row, Type},
     turn::{Effects, Happened, error_text, is_plain, waiting_for},
     writer::Write,
 };
+use crate::metrics;
 
 /// How long an idempotency key is remembered, in milliseconds: 30 days.
 const KEY_LIFETIME_MS: i64 = 30 * 24 * 3_600_000;
@@ -61,6 +64,8 @@ pub struct NewExecution<'n> {
     pub worker: Option<&'n str>,
     /// [`windlass_engine::Priority::rank`]; what its steps are, has the same.
     pub priority: i64,
+    /// The trace it belongs to, as W3C's `traceparent`.
+    pub traceparent: Option<&'n str>,
 }
 
 /// What became of a request to create.
@@ -171,6 +176,7 @@ pub(super) const NEW_COLUMNS: &Columns = &[
     ("plan", Type::Text),
     ("waiting_for", Type::Text),
     ("priority", Type::Int),
+    ("traceparent", Type::Text),
 ];
 
 static INSERT: LazyLock<[String; 2]> = LazyLock::new(|| {
@@ -205,7 +211,7 @@ fn values<'n>(workspace: &'n str, new: &NewExecution<'n>, signals_in: i64) -> Ro
         new.client_name,
         new.client_version,
         new.tool_servers,
-        ENGINE,
+        min_engine(new.events),
         (!ended).then_some(if leased { new.at + LEASE_MS } else { new.at }),
         worker,
         if leased { new.at + LEASE_MS } else { 0 },
@@ -220,6 +226,7 @@ fn values<'n>(workspace: &'n str, new: &NewExecution<'n>, signals_in: i64) -> Ro
         new.plan,
         waiting_for(new.state),
         new.priority,
+        new.traceparent,
     ]
 }
 
@@ -314,6 +321,7 @@ impl Store {
     }
 
     async fn create_alone(&self, new: &NewExecution<'_>) -> Result<Created> {
+        let began = Instant::now();
         let mut tx = self.db.begin().await?;
         if let Some(known) = self.find_key(&mut tx, new).await? {
             return Ok(known);
@@ -335,6 +343,7 @@ impl Store {
         let due = effects.write(&mut tx, &self.workspace, &happened, own, new.at).await?;
         self.insert_key(&mut tx, new).await?;
         tx.commit().await?;
+        metrics::committed(1, began);
         let revisions = new.linked.iter().map(|(workflow, _)| &**workflow).chain([new.workflow]);
         self.writer.learn(revisions);
         Ok(created(new, due))
@@ -671,9 +680,12 @@ pub(super) async fn put_signals(
     signals: &[Signal],
 ) -> Result<bool> {
     let count = i64::try_from(signals.len()).unwrap_or(i64::MAX);
-    let sql = "UPDATE executions SET signals_in = signals_in + $4, wake_at = $1
+    let sql = "UPDATE executions SET signals_in = signals_in + $4, wake_at = $1,
+                   min_engine = CASE WHEN min_engine < $5 THEN $5 ELSE min_engine END
                WHERE id = $2 AND workspace = $3 AND ended_at IS NULL RETURNING signals_in";
-    let row: Option<(i64,)> = tx.optional(sql, args![at, execution_id, workspace, count]).await?;
+    let engine = signals.iter().map(Signal::min_engine).max().unwrap_or_default();
+    let row: Option<(i64,)> =
+        tx.optional(sql, args![at, execution_id, workspace, count, engine]).await?;
     let Some((last,)) = row else { return Ok(false) };
     insert_signals(tx, execution_id, last - count, at, signals).await?;
     Ok(true)

@@ -47,6 +47,8 @@ pub struct Loaded {
     pub links: String,
     /// How many executions are above it.
     pub depth: i64,
+    /// The trace it belongs to, as W3C's `traceparent`.
+    pub traceparent: Option<String>,
     /// The topmost of those; itself where there is none.
     pub root_id: String,
     /// What was seen last of steps whose tools were not done.
@@ -67,6 +69,7 @@ struct LoadedRow {
     signals_done: i64,
     links: String,
     depth: i64,
+    traceparent: Option<String>,
     root_id: String,
 }
 
@@ -94,6 +97,21 @@ macro_rules! next {
             " AND wake_at < $3 AND tool_servers NOT IN (",
             $refused,
             ") ORDER BY wake_at LIMIT 1) AS soon"
+        )
+    };
+}
+
+/// Whether anything of a priority can be claimed. The order says which index leads to it: without one, a plan that is
+/// made for any time reads the whole table.
+macro_rules! found {
+    ($priority:literal, $refused:literal) => {
+        concat!(
+            "SELECT * FROM (SELECT CAST(1 AS BIGINT) AS due FROM executions
+                WHERE workspace = $1 AND priority = ",
+            $priority,
+            " AND wake_at <= $2 AND lease_until <= $2 AND min_engine <= $3 AND tool_servers NOT IN (",
+            $refused,
+            ") ORDER BY wake_at LIMIT 1) AS found"
         )
     };
 }
@@ -208,12 +226,22 @@ impl Store {
 
     async fn is_due(&self, now: i64, refused: &[String]) -> Result<bool> {
         const DUE: Sql = Sql::Each {
-            sqlite: "SELECT 1 AS due FROM executions
-                WHERE workspace = $1 AND priority IN (1, 0, -1) AND wake_at <= $2 AND lease_until <= $2 AND min_engine <= $3
-                  AND tool_servers NOT IN (SELECT value FROM json_each($4)) LIMIT 1",
-            postgres: "SELECT 1::BIGINT AS due FROM executions
-                WHERE workspace = $1 AND priority IN (1, 0, -1) AND wake_at <= $2 AND lease_until <= $2 AND min_engine <= $3
-                  AND tool_servers NOT IN (SELECT json_array_elements_text($4::json)) LIMIT 1",
+            sqlite: concat!(
+                found!("1", "SELECT value FROM json_each($4)"),
+                " UNION ALL ",
+                found!("0", "SELECT value FROM json_each($4)"),
+                " UNION ALL ",
+                found!("-1", "SELECT value FROM json_each($4)"),
+                " LIMIT 1"
+            ),
+            postgres: concat!(
+                found!("1", "SELECT json_array_elements_text($4::json)"),
+                " UNION ALL ",
+                found!("0", "SELECT json_array_elements_text($4::json)"),
+                " UNION ALL ",
+                found!("-1", "SELECT json_array_elements_text($4::json)"),
+                " LIMIT 1"
+            ),
         };
         let refused = serde_json::json!(refused).to_string();
         let row: Option<(i64,)> =
@@ -300,7 +328,7 @@ impl Store {
     pub async fn load(&self, claim: &Claim) -> Result<Loaded> {
         let id = &claim.execution_id;
         let sql = "SELECT r.document, e.revision, e.requested_by, e.tool_servers, e.signals_done, e.links,
-                       e.depth, COALESCE(e.root_id, e.id) AS root_id
+                       e.depth, e.traceparent, COALESCE(e.root_id, e.id) AS root_id
                    FROM executions e JOIN revisions r ON r.workspace = e.workspace AND r.hash = e.revision
                    WHERE e.id = $1 AND e.lease_epoch = $2";
         let row: Option<LoadedRow> = self.db.optional(sql, args![id, claim.epoch]).await?;
@@ -312,6 +340,7 @@ impl Store {
             tool_servers: row.tool_servers,
             links: row.links,
             depth: row.depth,
+            traceparent: row.traceparent,
             root_id: row.root_id,
             looks: self.looks(id).await?,
             signals: self.signals(id, row.signals_done).await?,

@@ -133,16 +133,13 @@ impl Store {
         let mut granted =
             PermitsGranted { due: due.into_iter().collect(), ..PermitsGranted::default() };
         let own: Vec<OwnPlace> = tx.all(OWN, args![id]).await?;
-        for place in own {
-            if place.epoch == Some(claim.epoch) {
-                granted.steps.insert(place.step);
-            } else if let Some(limits) = wanted.limits.server(&place.server) {
-                let at = asker.look_at(&mut tx, &place, limits).await?;
-                granted.look_at = [granted.look_at, Some(at)].into_iter().flatten().min();
-            }
-        }
+        let (granted_to, refused): (Vec<_>, Vec<_>) =
+            own.into_iter().partition(|place| place.epoch == Some(claim.epoch));
+        granted.look_at = asker.next_look(&mut tx, refused, wanted.limits).await?;
         tx.commit().await?;
-        granted.steps.retain(|step| wanted.wanted.iter().any(|(path, _)| path == step));
+        let steps = granted_to.into_iter().map(|place| place.step);
+        let is_new = |step: &String| wanted.wanted.iter().any(|(path, _)| path == step);
+        granted.steps.extend(steps.filter(is_new));
         Ok(granted)
     }
 
@@ -313,6 +310,30 @@ impl Asker<'_> {
         tx.execute(sql, args![self.now, epoch, self.workspace, server, at]).await?;
         tracing::debug!(execution.id = %place.execution_id, step = %place.step, "a call of {server} may begin");
         Ok(())
+    }
+
+    /// When to ask again for those of the places that were not served. The first of each queue is the first to be.
+    async fn next_look(
+        &self,
+        tx: &mut Tx,
+        refused: Vec<OwnPlace>,
+        limits: &Limits,
+    ) -> Result<Option<i64>> {
+        let mut first: BTreeMap<(&str, &str), &OwnPlace> = BTreeMap::new();
+        for own in &refused {
+            let known = first.entry((&own.server, &own.tool)).or_insert(own);
+            if own.place < known.place {
+                *known = own;
+            }
+        }
+        let mut next = None;
+        for own in first.into_values() {
+            if let Some(limits) = limits.server(&own.server) {
+                let at = self.look_at(tx, own, limits).await?;
+                next = [next, Some(at)].into_iter().flatten().min();
+            }
+        }
+        Ok(next)
     }
 
     /// When to ask again for a place that was not served.

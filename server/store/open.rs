@@ -26,6 +26,9 @@ const BUSY: Duration = Duration::from_secs(10);
 /// How long a caller waits for a free or new connection to Postgres.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// A connection that was not used for so long is asked whether it lives before it is used again.
+const RESTED: Duration = Duration::from_secs(1);
+
 /// Opens the database that the URL names: `sqlite:PATH` or `postgres://…`.
 ///
 /// How soon a commit is on the disk is said here for SQLite; a Postgres server has a setting of its own.
@@ -101,7 +104,11 @@ async fn open_sqlite(url: &str, synchronous: Synchronous) -> Result<Db> {
         crate::config::create_folder(folder)
             .map_err(|source| Error::Folder { path: folder.into(), source })?;
     }
-    let pool = |most| SqlitePoolOptions::new().max_connections(most).acquire_timeout(BUSY * 2);
+    let pool = |most| {
+        let pool = SqlitePoolOptions::new().max_connections(most).acquire_timeout(BUSY * 2);
+        // A file does not hang up.
+        pool.test_before_acquire(false)
+    };
     let write = patiently(|| {
         // A COMMIT that fails on a full disk has already rolled back; sqlx then believes that the
         // transaction goes on, and such a connection never begins another one.
@@ -166,6 +173,15 @@ async fn connect_postgres(url: &str) -> Result<PgPool> {
     }
     let options = PgConnectOptions::from_str(url)?.application_name("windlass");
     let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(CONNECT);
+    // To ask a connection that was just used whether it lives takes as long as what it is used for.
+    let pool = pool.test_before_acquire(false).before_acquire(|connection, about| {
+        Box::pin(async move {
+            if RESTED <= about.idle_for {
+                connection.ping().await?;
+            }
+            Ok(true)
+        })
+    });
     match pool.connect_with(options.clone()).await {
         // The pool was patient with a server that may be starting, and has forgotten why it had to be.
         Err(timed_out @ sqlx::Error::PoolTimedOut) => {
@@ -174,6 +190,29 @@ async fn connect_postgres(url: &str) -> Result<PgPool> {
         }
         connected => Ok(connected?),
     }
+}
+
+/// A connection that groups of turns are written over.
+pub(super) async fn connect_writer(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+    // The statement is the same for one turn and for many, and so is its plan: whatever is known of the tables, to
+    // make one for each turn takes longer than the turn.
+    const PLAN: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
+        SET enable_hashjoin = off; SET enable_mergejoin = off";
+    let connecting = async {
+        let mut connection = PgConnection::connect_with(options).await?;
+        sqlx::raw_sql(PLAN).execute(&mut connection).await?;
+        Ok(connection)
+    };
+    let late = |_| sqlx::Error::PoolTimedOut;
+    tokio::time::timeout(CONNECT, connecting).await.map_err(late)?
+}
+
+/// How a Postgres is connected to; nothing for SQLite.
+pub(super) fn postgres_options(url: &str) -> Result<Option<PgConnectOptions>> {
+    if url.starts_with("sqlite:") {
+        return Ok(None);
+    }
+    Ok(Some(PgConnectOptions::from_str(url)?.application_name("windlass")))
 }
 
 const NEWEST: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";

@@ -58,17 +58,22 @@ const LOOK: &str = "WITH held AS MATERIALIZED (
     UNION ALL
     SELECT w.id, w.lock_key FROM workers w
     WHERE w.workspace = $1 AND w.lock_key IS NOT NULL AND w.lock_key NOT IN (SELECT key FROM held)
-    UNION ALL
-    SELECT 'due', 0 WHERE EXISTS (
-        SELECT 1 FROM executions WHERE workspace = $1 AND priority IN (-1, 0, 1) AND wake_at <= $4 AND lease_until <= $4
-          AND min_engine <= $5)";
+    UNION ALL SELECT * FROM (SELECT 'due', 0::BIGINT FROM executions
+        WHERE workspace = $1 AND priority = 1 AND wake_at <= $4 AND lease_until <= $4 AND min_engine <= $5
+        ORDER BY wake_at LIMIT 1) AS high
+    UNION ALL SELECT * FROM (SELECT 'due', 0::BIGINT FROM executions
+        WHERE workspace = $1 AND priority = 0 AND wake_at <= $4 AND lease_until <= $4 AND min_engine <= $5
+        ORDER BY wake_at LIMIT 1) AS normal
+    UNION ALL SELECT * FROM (SELECT 'due', 0::BIGINT FROM executions
+        WHERE workspace = $1 AND priority = -1 AND wake_at <= $4 AND lease_until <= $4 AND min_engine <= $5
+        ORDER BY wake_at LIMIT 1) AS low";
 
 impl Store {
-    /// Takes a lock for a worker and says so in its row; `None` on SQLite, which knows no such locks.
+    /// Takes a lock for a worker, which nobody knows of yet; `None` on SQLite, which knows no such locks.
     ///
     /// # Errors
     /// When no connection can be made.
-    pub async fn appear(&self, worker: &str) -> Result<Option<Presence>> {
+    pub async fn presence(&self, worker: &str) -> Result<Option<Presence>> {
         let Some(options) = self.direct_options()? else { return Ok(None) };
         let appearing = async {
             // One connection, which is only ever replaced as a whole: with it goes the lock.
@@ -85,10 +90,6 @@ impl Store {
             if !is_locked {
                 return Err(sqlx::Error::WorkerCrashed);
             }
-            let row = "INSERT INTO workers (id, workspace, started_at, seen_at, lock_key) VALUES ($1, $2, $3, $3, $4)
-                       ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key";
-            let row = sqlx::query(row).bind(worker).bind(&*self.workspace).bind(self.now());
-            row.bind(key).execute(&mut listener).await?;
             let (store, worker) = (self.clone(), worker.to_owned());
             Ok(Presence { listener, store, worker, key, backend })
         };
@@ -123,15 +124,14 @@ impl Store {
         if gone.is_empty() {
             return Ok(0);
         }
-        // While a lease is held, `wake_at` is its end at the latest: the index on that leads to what the worker drove. In
-        // the order in which everybody locks.
+        // What is driven is due when its lease ends; the index on that leads to it. In the order in which everybody locks.
         let sql = "UPDATE executions SET lease_until = 0, wake_at = $2 WHERE id IN (
-                SELECT id FROM executions
-                WHERE workspace = $1 AND priority IN (-1, 0, 1) AND wake_at <= $4 AND lease_owner = $3 AND $2 < lease_until
+                SELECT id FROM executions WHERE workspace = $1 AND priority IN (1, 0, -1) AND wake_at <= $4
+                    AND lease_owner = $3 AND $2 < lease_until
                 ORDER BY id FOR UPDATE)
             AND lease_owner = $3 RETURNING id";
         let now = self.now();
-        let args = args![&*self.workspace, now, &missing.worker, now + LEASE_MS];
+        let args = args![&*self.workspace, now, &missing.worker, now + 2 * LEASE_MS];
         let ended: Vec<(String,)> = tx.all(sql, args).await?;
         tx.commit().await?;
         Ok(ended.len())
@@ -150,6 +150,19 @@ impl Store {
 }
 
 impl Presence {
+    /// Names the lock in the worker's row: from here on others look for it. Waits for whoever takes over just now.
+    ///
+    /// # Errors
+    /// When it cannot be said whether the row names it.
+    pub async fn appear(&mut self) -> Result<()> {
+        let sql = "INSERT INTO workers (id, workspace, started_at, seen_at, lock_key) VALUES ($1, $2, $3, $3, $4)
+                   ON CONFLICT (id) DO UPDATE SET lock_key = excluded.lock_key";
+        let query = sqlx::query(sql).bind(&self.worker).bind(&*self.store.workspace);
+        let query = query.bind(self.store.now()).bind(self.key);
+        in_time(query.execute(&mut self.listener)).await?;
+        Ok(())
+    }
+
     /// Looks around, which shows that the lock holds.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::json;
-use windlass_engine::{Event, Resolution, State, StepError, Workflow};
+use windlass_engine::{Event, Resolution, State, StepError, StepStatus, Workflow};
 
 use super::{
     INLINE_LIMIT, Result, StepRow,
@@ -115,6 +115,9 @@ pub(super) fn either(texts: &'static LazyLock<[String; 2]>) -> Sql {
 /// Writes the events after `last_seq`, and what they are about.
 pub(super) async fn write(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Result<()> {
     let mut lines = Lines::of(last_seq, record)?;
+    if record.events.iter().any(|event| matches!(event, Event::ExecutionRetried { .. })) {
+        lines.begin_anew(tx, record).await?;
+    }
     let large = lines.take_large();
     write_lines(tx, &[&lines]).await?;
     for (seq, data) in large {
@@ -172,6 +175,26 @@ impl Lines {
             events,
             steps: steps(last_seq, record),
         })
+    }
+
+    /// What begins anew has no row until it has begun; what is under way again has no result.
+    async fn begin_anew(&mut self, tx: &mut Tx, record: &Record<'_>) -> Result<()> {
+        let sql = "SELECT step, status FROM steps WHERE execution_id = $1";
+        let known: Vec<(String, String)> = tx.all(sql, args![record.execution_id]).await?;
+        for (path, status) in known {
+            let Some(state) =
+                record.state.step(&path).filter(|step| step.status.as_str() != status)
+            else {
+                continue;
+            };
+            let sql = "DELETE FROM steps WHERE execution_id = $1 AND step = $2";
+            tx.execute(sql, args![record.execution_id, &path]).await?;
+            let is_written = self.steps.iter().any(|line| line.step == path);
+            if state.status != StepStatus::Pending && !is_written {
+                self.steps.extend(step_line(record, &path, Found::default()));
+            }
+        }
+        Ok(())
     }
 
     /// The execution that they are about.
@@ -247,20 +270,21 @@ fn steps(last_seq: i64, record: &Record<'_>) -> Vec<StepLine> {
         found.output = has_output(event).then_some(seq).or(found.output);
         found.params = has_params(event).then_some(seq).or(found.params);
     }
-    let lines = touched.into_iter().filter_map(|(path, found)| {
-        let (tool, state) = (label(record.workflow, path)?, record.state.step(path)?);
-        Some(StepLine {
-            step: path.to_owned(),
-            tool,
-            status: state.status.as_str(),
-            attempts: i64::from(state.attempts),
-            started_at: state.started_at,
-            ended_at: state.ended_at,
-            error: state.error.as_ref().map(error_text),
-            found,
-        })
-    });
-    lines.collect()
+    touched.into_iter().filter_map(|(path, found)| step_line(record, path, found)).collect()
+}
+
+fn step_line(record: &Record<'_>, path: &str, found: Found) -> Option<StepLine> {
+    let (tool, state) = (label(record.workflow, path)?, record.state.step(path)?);
+    Some(StepLine {
+        step: path.to_owned(),
+        tool,
+        status: state.status.as_str(),
+        attempts: i64::from(state.attempts),
+        started_at: state.started_at,
+        ended_at: state.ended_at,
+        error: state.error.as_ref().map(error_text),
+        found,
+    })
 }
 
 /// The events of a turn that hold what a step was given, and what it resulted in.
@@ -292,7 +316,7 @@ fn has_params(event: &Event) -> bool {
 
 fn has_output(event: &Event) -> bool {
     match event {
-        Event::AttemptSucceeded { .. } => true,
+        Event::AttemptSucceeded { .. } | Event::StepReused { .. } => true,
         Event::StepCompleted { output, .. } | Event::StepVerified { output, .. } => {
             output.is_some()
         }

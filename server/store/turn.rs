@@ -1,20 +1,26 @@
 //! The one write that matters: everything a turn decided, in one transaction, behind the fence.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
+    time::Instant,
+};
 
 use windlass_engine::{Event, Kind, Look, Request, RequestKind, State, Status, Step, Workflow};
 
 use super::{
-    ENGINE, Error, NewChild, Result, Signal, Store, child,
+    Error, NewChild, Result, Signal, Store, child,
     db::{Arg, Sql, Tx, args, row},
     execution::{insert_signals, put_signals},
     lease::{Claim, LEASE_MS},
     lock::Desk,
-    looks,
+    looks, min_engine,
     record::{self, Lines, Record, either},
+    reopen::{Reopening, reopen},
     rows::{self, Columns, Row, Type},
     writer::Write,
 };
+use crate::metrics;
 
 /// Everything one turn decided.
 pub struct Commit<'t> {
@@ -79,7 +85,7 @@ pub(super) const TURN_COLUMNS: &Columns = &[
 ///
 /// While the lease is held the row stays due as it is, so that whoever finds the lease run out goes on: a value that an
 /// index holds is not changed for nothing. Signals are compared in the row that is updated, so that none is missed.
-pub(super) fn update_from(source: &str) -> String {
+pub(super) fn update_from(source: &str, only_if: &str) -> String {
     format!(
         "UPDATE executions AS e SET
             status = r.status, error = r.error, waiting_for = r.waiting_for, last_seq = r.last_seq,
@@ -91,17 +97,21 @@ pub(super) fn update_from(source: &str) -> String {
             lease_until = CASE WHEN r.released = 1 THEN 0
                 WHEN e.lease_until < r.lease_until THEN r.lease_until ELSE e.lease_until END,
             updated_at = r.at, ended_at = CASE WHEN r.ended = 1 THEN r.at ELSE NULL END,
-            min_engine = r.min_engine
+            min_engine = CASE WHEN e.min_engine < r.min_engine THEN r.min_engine ELSE e.min_engine END
         FROM {source}
-        WHERE e.id = r.id AND e.lease_epoch = r.epoch AND e.last_seq = r.known_seq
-          AND (r.tells_parent = 1 OR r.ended = 0 OR e.parent_id IS NULL)
-        RETURNING e.id, e.signals_in"
+        WHERE {only_if} AND e.id = r.id AND e.lease_epoch = r.epoch AND e.last_seq = r.known_seq
+          AND (r.tells_parent = 1 OR r.ended = 0 OR e.parent_id IS NULL)"
     )
 }
 
+/// What comes back of the rows on Postgres.
+pub(super) const RETURNING: &str = "RETURNING e.id, e.signals_in";
+
 static UPDATE: LazyLock<[String; 2]> = LazyLock::new(|| {
     let (sqlite, postgres) = (rows::json_rows(TURN_COLUMNS), rows::arrays(TURN_COLUMNS, 1));
-    [update_from(&sqlite), update_from(&postgres)]
+    let (sqlite, postgres) = (update_from(&sqlite, "TRUE"), update_from(&postgres, "TRUE"));
+    // SQLite returns nothing but the table's own columns, and does not know it by its other name there.
+    [format!("{sqlite} RETURNING id, signals_in"), format!("{postgres} {RETURNING}")]
 });
 
 /// Writes turns to the rows of their executions; those that were still theirs, each with the number of its newest signal.
@@ -151,7 +161,11 @@ pub(super) fn is_plain(workflow: &Workflow, events: &[Event], ended: bool) -> bo
         return !locks && !workflow.steps.iter().any(asks);
     }
     let is_of_others = |event: &Event| match event {
-        Event::LockRequested { .. } | Event::LockReleased { .. } => true,
+        Event::LockRequested { .. }
+        | Event::LockReleased { .. }
+        | Event::ExecutionPaused { .. }
+        | Event::ExecutionResumed { .. }
+        | Event::ExecutionRetried { .. } => true,
         event => event.step().and_then(|path| workflow.step_at(path)).is_some_and(asks),
     };
     !events.iter().any(is_of_others)
@@ -200,6 +214,7 @@ impl Store {
     }
 
     async fn commit_alone(&self, claim: &Claim, commit: &Commit<'_>) -> Result<Committed> {
+        let began = Instant::now();
         let last_seq = claim.last_seq_after(commit.events);
         let happened = Happened {
             execution_id: &claim.execution_id,
@@ -221,6 +236,7 @@ impl Store {
         let workspace = &self.workspace;
         let due = effects.write(&mut tx, workspace, &happened, signals_in, commit.at).await?;
         tx.commit().await?;
+        metrics::committed(1, began);
         Ok(Committed { last_seq, signals_in, due })
     }
 }
@@ -242,6 +258,8 @@ pub(super) struct Effects {
     own: Vec<Signal>,
     /// In the order of their ids, in which everybody locks them.
     others: BTreeMap<String, Vec<Signal>>,
+    /// The executions below this one that failed and go on.
+    reopened: BTreeSet<String>,
 }
 
 impl Effects {
@@ -254,14 +272,21 @@ impl Effects {
     ) -> Result<Effects> {
         let Happened { execution_id, events, children, cancels, held_up, ended, .. } = *happened;
         let mut desk = Desk::open(tx, workspace, execution_id, events, ended).await?;
-        let mut effects =
-            Effects { own: Vec::new(), others: BTreeMap::new(), desk: Desk::default() };
+        let mut effects = Effects {
+            own: Vec::new(),
+            others: BTreeMap::new(),
+            reopened: child::to_reopen(tx, children).await?,
+            desk: Desk::default(),
+        };
         for (to, signal) in std::mem::take(&mut desk.signals) {
             effects.say(execution_id, to, signal);
         }
         effects.desk = desk;
-        for signal in child::known(tx, children).await? {
+        for signal in child::known(tx, children, &effects.reopened).await? {
             effects.say(execution_id, execution_id.to_owned(), signal);
+        }
+        for (child, signal) in child::told(tx, execution_id, events).await? {
+            effects.say(execution_id, child, signal);
         }
         for child in cancels {
             let by = format!("execution {execution_id}");
@@ -298,10 +323,11 @@ impl Effects {
              ORDER BY id FOR UPDATE",
         );
         let Tx::Postgres(_) = tx else { return Ok(()) };
-        if self.others.is_empty() {
+        if self.others.is_empty() && self.reopened.is_empty() {
             return Ok(());
         }
-        let ids: Vec<&str> = self.others.keys().map(String::as_str).chain([execution_id]).collect();
+        let others = self.others.keys().chain(&self.reopened).map(String::as_str);
+        let ids: Vec<&str> = others.chain([execution_id]).collect();
         let _: Vec<(String,)> = tx.all(LOCK, args![serde_json::json!(ids).to_string()]).await?;
         Ok(())
     }
@@ -325,6 +351,13 @@ impl Effects {
         insert_signals(tx, id, signals_in - self.own(), at, &self.own).await?;
         let (children, worker) = (happened.children, happened.worker);
         let mut due = child::begin(tx, workspace, id, children, at, worker).await?;
+        let by = format!("execution {id}");
+        for child in &self.reopened {
+            let reopening = Reopening { by: &by, input: None, more: None };
+            if reopen(tx, workspace, child, at, &reopening).await? {
+                due.push(child.clone());
+            }
+        }
         for (to, signals) in &self.others {
             if put_signals(tx, workspace, to, at, signals).await? {
                 due.push(to.clone());
@@ -393,7 +426,7 @@ fn values<'v>(
         commit.at,
         commit.wake_at,
         commit.release || ended,
-        ENGINE,
+        min_engine(commit.events),
         lease_until,
         effects.is_some(),
     ]
@@ -427,6 +460,12 @@ pub fn is_for_lock(said: &str) -> bool {
 
 /// What only somebody outside can move, in words that a caller may be shown.
 pub(super) fn waiting_for(state: &State) -> Option<String> {
+    if let Some((by, reason)) = state.paused_by() {
+        let reason = reason.map(|why| format!(" ({why})")).unwrap_or_default();
+        return Some(format!(
+            "{by} paused it{reason}; it goes on by workflow.control with action=resume (on the command line: windlass resume)"
+        ));
+    }
     if state.status != Status::Waiting {
         return None;
     }

@@ -10,15 +10,20 @@ mod sqlite;
 use std::{
     collections::{HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
 use windlass_engine::Workflow;
 
-use super::{Result, db::Db, execution::Start, record::Lines, turn::PlainTurn};
+use super::{Result, db::Db, execution::Start, open, record::Lines, turn::PlainTurn};
+use crate::{fault, metrics};
 
 /// How many turns share a transaction at most.
 const MOST_TURNS: usize = 256;
+
+/// How many groups may be under way at once on Postgres: while one waits for the disk, the next one is put together.
+const GROUPS: usize = 2;
 
 /// How large a transaction gets, about, in bytes.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
@@ -38,8 +43,14 @@ pub(super) struct Writer {
     inner: Arc<Inner>,
 }
 
+/// Where groups are written to.
+enum Place {
+    Sqlite(Db),
+    Postgres(postgres::Connections),
+}
+
 struct Inner {
-    db: Db,
+    place: Place,
     /// How many groups may be under way at once.
     most_groups: usize,
     queue: Mutex<Queue>,
@@ -79,15 +90,22 @@ impl Write {
 }
 
 impl Writer {
-    /// Writes to this database.
-    pub(super) fn new(db: Db) -> Writer {
-        let most_groups = match db {
+    /// Writes to the database that the URL names.
+    pub(super) fn new(db: &Db, url: &str) -> Result<Writer> {
+        let (place, most_groups) = match open::postgres_options(url)? {
             // It has one writer at a time.
-            Db::Sqlite { .. } => 1,
-            Db::Postgres(_) => 2,
+            None => (Place::Sqlite(db.clone()), 1),
+            Some(options) => (Place::Postgres(postgres::Connections::new(options)), GROUPS),
         };
         let (queue, revisions) = (Mutex::default(), Mutex::default());
-        Writer { inner: Arc::new(Inner { db, most_groups, queue, revisions }) }
+        Ok(Writer { inner: Arc::new(Inner { place, most_groups, queue, revisions }) })
+    }
+
+    /// Closes the connections.
+    pub(super) async fn close(&self) {
+        if let Place::Postgres(connections) = &self.inner.place {
+            connections.close().await;
+        }
     }
 
     /// Writes it, alone or with others that wait: the number of the execution's newest signal. `None` when it was not
@@ -135,8 +153,15 @@ impl Inner {
         loop {
             let (writes, answers): (Vec<Write>, Vec<oneshot::Sender<i64>>) =
                 group.into_iter().map(|waiting| (waiting.write, waiting.written)).unzip();
-            match self.write(&writes).await {
-                Ok(passed) => tell(&writes, answers, passed),
+            let began = Instant::now();
+            fault::point("group_begun");
+            let written = self.write(&writes).await;
+            fault::point("group_written");
+            match written {
+                Ok(passed) => {
+                    metrics::committed(writes.len(), began);
+                    tell(&writes, answers, passed);
+                }
                 Err(err) => tracing::debug!("{} turns are written one by one: {err}", writes.len()),
             }
             let mut queue = self.queue();
@@ -152,9 +177,9 @@ impl Inner {
     }
 
     async fn write(&self, writes: &[Write]) -> Result<Passed> {
-        match &self.db {
-            Db::Sqlite { .. } => sqlite::write(&self.db, writes).await,
-            Db::Postgres(_) => postgres::write(&self.db, writes).await,
+        match &self.place {
+            Place::Sqlite(db) => sqlite::write(db, writes).await,
+            Place::Postgres(connections) => connections.write(writes).await,
         }
     }
 }

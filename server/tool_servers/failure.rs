@@ -49,6 +49,16 @@ impl Failure {
 }
 
 impl Outcome {
+    /// What it is, in a word.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Outcome::Succeeded(_) => "succeeded",
+            Outcome::NotDone(_) => "not_done",
+            Outcome::Failed(_) => "failed",
+            Outcome::Uncertain { .. } => "uncertain",
+        }
+    }
+
     /// The call may or may not have happened.
     pub(super) fn uncertain(failure: Failure, entry: &Entry) -> Outcome {
         Outcome::Uncertain { failure, repeatable: entry.repeatable() }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_tools::contract::{ATTEMPT, FIRST_STARTED_AT, IDEMPOTENCY_KEY};
 
 use super::{
-    Call, Era, Error, Failure, Keep, Outcome, Settings, ToolInfo, ToolProgress,
+    Breaker, Call, Era, Error, Failure, Keep, Outcome, Settings, ToolInfo, ToolProgress,
     alias_map::{self, AliasMap},
     built_in::BuiltIn,
     catalogue::{Catalogue, Entry},
@@ -32,6 +32,10 @@ use super::{
     redact::Redactor,
     write_only,
 };
+use crate::metrics;
+
+/// Where a call stands in a trace, as OpenTelemetry has it in `_meta`.
+const TRACEPARENT: &str = "traceparent";
 
 /// Longer bounds are as good as none, and would not fit a clock.
 const FOREVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -153,6 +157,21 @@ impl Server {
         Some(connection.known()?.find(tool).map(|entry| entry.info.clone()))
     }
 
+    /// Whether it is called.
+    pub(super) fn breaker(&self) -> Breaker {
+        match &*self.link() {
+            Link::Open(_) => Breaker::Closed,
+            Link::Broken { until, .. } if Instant::now() < *until => {
+                Breaker::Open { retry_after_ms: left_ms(*until) }
+            }
+            Link::Broken { .. } => Breaker::HalfOpen,
+            Link::Closed { failures } | Link::Connecting { failures, .. } => match failures {
+                0 => Breaker::Closed,
+                _ => Breaker::HalfOpen,
+            },
+        }
+    }
+
     /// Calls a tool. Until it is sent, nothing has happened; from then on it may have.
     pub(super) async fn call(
         self: &Arc<Self>,
@@ -161,6 +180,8 @@ impl Server {
         keep: Keep<'_>,
     ) -> Outcome {
         let bound = self.bound.map_or(call.timeout, |bound| bound.min(call.timeout)).min(FOREVER);
+        let began = std::time::Instant::now();
+        let _out = metrics::call_out();
         let deadline = Instant::now() + bound;
         let outcome = tokio::select! {
             biased;
@@ -173,7 +194,21 @@ impl Server {
                 self.prepare_and_send(call, bound, deadline, progress, keep).await
             }
         };
+        // A document may name any tool; only one that is there is worth a line of its own.
+        let tool = Some(call.tool.tool.as_str()).filter(|tool| self.has(tool));
+        metrics::called(Some(&self.name), tool, outcome.word(), began.elapsed());
         outcome.told(|text| self.redactor.redact(text))
+    }
+
+    /// Whether the open connection, if there is one, knows a tool of that name.
+    fn has(&self, tool: &str) -> bool {
+        let Link::Open(connection) = &*self.link() else { return false };
+        connection.known().is_some_and(|catalogue| catalogue.find(tool).is_some())
+    }
+
+    /// Whether it could not be reached, and is not asked again for a while.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(&*self.link(), Link::Broken { until, .. } if Instant::now() < *until)
     }
 
     async fn prepare_and_send(
@@ -493,6 +528,9 @@ fn meta(call: &Call) -> Map<String, Value> {
     }
     meta.insert(ATTEMPT.to_owned(), call.attempt.into());
     meta.insert(FIRST_STARTED_AT.to_owned(), call.first_started_at.into());
+    if let Some(traceparent) = &call.traceparent {
+        meta.insert(TRACEPARENT.to_owned(), traceparent.as_str().into());
+    }
     meta
 }
 
@@ -505,10 +543,14 @@ fn invalid(call: &Call, problems: &[String]) -> Failure {
     Failure::new("invalid_argument", text, Some(false))
 }
 
+/// Rounded up: who waits so long must not come too early.
+fn left_ms(until: Instant) -> u64 {
+    let left = until.saturating_duration_since(Instant::now());
+    u64::try_from(left.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
 fn still_broken(failure: &Failure, until: Instant) -> Failure {
-    let wait = until.saturating_duration_since(Instant::now());
-    // Rounded up: who waits so long must not come too early.
-    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+    let wait_ms = left_ms(until);
     let message = format!("{}; it is tried again in {wait_ms} ms", failure.message);
     match failure.retryable {
         Some(false) => Failure { message, ..failure.clone() },

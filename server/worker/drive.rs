@@ -19,7 +19,7 @@ use windlass_engine::{
 use super::{
     DRAIN, SET_ASIDE_MS, Shared, hear,
     leases::{FRESH, Held, Renewal},
-    looks,
+    looks, observed,
     permits::{self, Permits},
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     children::{self, Family},
     clock::Moment,
     driver::HandOver,
-    fault, revisions,
+    fault, metrics, revisions,
     store::{self, Claim, Commit, Committed, Loaded, NewChild, Signal},
     tool_servers::{self, Failure, MaySend, Outcome, RetryClass},
 };
@@ -66,6 +66,7 @@ pub(super) struct Drive {
     /// When the lease was last known to hold; calls that wait for their turn look at it too.
     held_at: watch::Sender<Moment>,
     _held: Held,
+    _driven: metrics::UnderWay,
     renewals: watch::Receiver<Renewal>,
     rings: Ear,
 }
@@ -116,6 +117,7 @@ async fn set_aside(shared: &Shared, claim: &Claim, err: &Error) {
     let mut wake_at = shared.store.now() + SET_ASIDE_MS;
     match err {
         Error::Store(store::Error::Fenced(_)) => {
+            metrics::lease_lost();
             tracing::debug!(execution.id = %id, "another worker drives the execution now");
             return;
         }
@@ -167,6 +169,7 @@ impl Drive {
             root_id: loaded.root_id,
             links: serde_json::from_str(&loaded.links).unwrap_or_default(),
             depth: loaded.depth,
+            traceparent: loaded.traceparent,
             requested_by: loaded.requested_by,
         };
         let standing = (state, family);
@@ -179,6 +182,9 @@ impl Drive {
                 .filter_map(|step| drive.state.step(step)?.child.as_deref()),
         );
         drive.happened = drive.interrupted(!loaded.signals.is_empty()).await?;
+        if !drive.happened.is_empty() {
+            metrics::took_over();
+        }
         drive.hear(loaded.signals);
         Ok(drive)
     }
@@ -212,6 +218,7 @@ impl Drive {
             stopped: BTreeSet::new(),
             held_at: watch::Sender::new(held_at),
             _held: held,
+            _driven: metrics::driven(),
             renewals: shared.leases.listen(),
             rings: shared.bell.listen_for(due),
         }
@@ -329,6 +336,8 @@ impl Drive {
         let Committed { last_seq, signals_in, due } =
             patiently(&self.shared, || self.shared.store.commit(&self.claim, &commit)).await?;
         fault::point("after_commit");
+        let id = &self.claim.execution_id;
+        observed::turned(&self.family, id, &self.workflow, &self.state, events, children);
         self.claim.last_seq = last_seq;
         self.heard = false;
         self.is_held_up = is_held_up;
@@ -370,7 +379,9 @@ impl Drive {
                 continue;
             }
             let secrets = call.secrets.clone();
-            let call = self.address(call, cancel);
+            let mut call = self.address(call, cancel);
+            let id = &self.claim.execution_id;
+            let span = observed::sent(&self.family, id, &step, &mut call);
             let outgoing = self.shared.outgoing.clone();
             let root_id = self.family.root_id.clone();
             self.out.spawn(async move {
@@ -378,7 +389,9 @@ impl Drive {
                 let outgoing = outgoing.call(&root_id, call, &secrets, &|_| {});
                 let outcome = AssertUnwindSafe(outgoing).catch_unwind().await;
                 fault::point("after_call");
-                (step, outcome.unwrap_or_else(|_| panicked()))
+                let outcome = outcome.unwrap_or_else(|_| panicked());
+                observed::answered(span, &outcome);
+                (step, outcome)
             });
         }
         Ok(())
@@ -397,6 +410,7 @@ impl Drive {
             cancel,
             may_send: Some(self.lease_holds()),
             inspect: Some(self.shared.pins.inspect(&self.workflow, &call.tool)),
+            traceparent: None,
             tool: call.tool,
         }
     }
@@ -483,7 +497,8 @@ impl Drive {
         for (number, signal) in signals {
             self.signals_done = number;
             self.heard = true;
-            let event = hear::event(&self.state, &self.happened, signal);
+            let now = self.shared.store.now();
+            let event = hear::event(&self.workflow, &self.state, &self.happened, signal, now);
             self.happened.extend(event);
         }
     }

@@ -1,13 +1,46 @@
 //! What the words that an execution is left mean for it.
 
-use windlass_engine::{Event, State, StepError, StepStatus, is_too_deep};
+use windlass_engine::{Event, Resolution, State, StepError, StepStatus, Workflow, is_too_deep};
 
 use crate::store::{ChildOutcome, Signal};
 
 /// What happened according to a signal; `None` when it comes too late to mean anything. `happened` is what is known
 /// and not yet part of the state.
-pub(super) fn event(state: &State, happened: &[Event], signal: Signal) -> Option<Event> {
+pub(super) fn event(
+    workflow: &Workflow,
+    state: &State,
+    happened: &[Event],
+    signal: Signal,
+    now: i64,
+) -> Option<Event> {
+    let goes_on = happened.iter().any(|event| matches!(event, Event::ExecutionRetried { .. }));
+    if state.status.is_final() && !goes_on && !matches!(signal, Signal::Retry { .. }) {
+        // It was said before the execution ended, and comes too late.
+        return None;
+    }
+    // What follows from it is not asked of a state that does not know all that has happened.
+    let if_allowed = |event: Event| state.allows(workflow, happened, &event, now).then_some(event);
     match signal {
+        Signal::Pause { by, reason } => {
+            let paused = is_paused(state, happened);
+            (!paused).then_some(Event::ExecutionPaused { by, reason }).and_then(if_allowed)
+        }
+        Signal::Resume { by } => {
+            let paused = is_paused(state, happened);
+            paused.then_some(Event::ExecutionResumed { by }).and_then(if_allowed)
+        }
+        Signal::Retry { by, input, children } => {
+            if_allowed(Event::ExecutionRetried { by, input, children })
+        }
+        Signal::Skip { step, by, reason } => {
+            if_allowed(Event::StepSkipped { step, by: Some(by), reason })
+        }
+        // A step that failed, and that the execution goes on from.
+        Signal::Resolve { step, started_at: _, resolution, by }
+            if goes_on && matches!(resolution, Resolution::Completed { .. }) =>
+        {
+            if_allowed(Event::StepResolved { step, resolution, by })
+        }
         Signal::Cancel { by, reason } => Some(Event::CancelRequested { by, reason }),
         // Otherwise somebody else settled it first.
         Signal::Resolve { step, started_at, resolution, by } => {
@@ -38,6 +71,15 @@ pub(super) fn event(state: &State, happened: &[Event], signal: Signal) -> Option
                 .then(|| ended(step, &execution_id, outcome))
         }
     }
+}
+
+fn is_paused(state: &State, happened: &[Event]) -> bool {
+    let last = happened.iter().rev().find_map(|event| match event {
+        Event::ExecutionPaused { .. } => Some(true),
+        Event::ExecutionResumed { .. } | Event::CancelRequested { .. } => Some(false),
+        _ => None,
+    });
+    last.unwrap_or(state.is_paused())
 }
 
 fn may_resolve(state: &State, happened: &[Event], step: &str, started_at: Option<i64>) -> bool {

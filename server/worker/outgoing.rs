@@ -151,6 +151,9 @@ impl Minted {
     /// From now on the process's log hides them, too.
     fn remember(&self) {
         let texts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if texts.is_empty() {
+            return;
+        }
         secrets::remember_minted(texts.iter().map(|text| text.as_str()));
     }
 

@@ -39,6 +39,12 @@ const BLIND: Duration = Duration::from_secs(3);
 /// How long after a connection that could not be made another one is tried.
 const AGAIN: Duration = Duration::from_secs(2);
 
+/// How often a database that does not answer is asked again whether leases alone count.
+const WITHDRAW_AGAIN: Duration = Duration::from_millis(250);
+
+/// Who had to connect anew does not judge others for so long: what cut it off may have cut them off too.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// A lock that is lost sooner than this, for so many times in a row, is not to be had here: something in between
 /// changes our connections. It is then left for a while.
 const SHORT: Duration = Duration::from_secs(5);
@@ -140,7 +146,7 @@ impl Inner {
     async fn keep(self: &Arc<Self>) {
         let mut short_ones = 0;
         loop {
-            match self.store.appear(&self.worker).await {
+            let wait = match self.store.presence(&self.worker).await {
                 Ok(None) => return,
                 Ok(Some(session)) => {
                     let began = Instant::now();
@@ -151,40 +157,49 @@ impl Inner {
                         continue;
                     }
                     tracing::info!(
-                        "the lock that shows this worker's life is lost again and again; if a transaction pooler \
-                                    stands before Postgres, set `database_direct_url`"
+                        "the lock that shows this worker's life is lost again and again; where a transaction pooler \
+                         stands before Postgres, set `database_direct_url`"
                     );
-                    self.withdraw().await;
-                    tokio::time::sleep(LEFT_FOR).await;
                     short_ones = 0;
+                    LEFT_FOR
                 }
                 Err(err) => {
-                    tracing::debug!(
-                        "no connection shows that this worker lives, its leases remain: {err}"
-                    );
-                    self.withdraw().await;
-                    tokio::time::sleep(AGAIN).await;
+                    tracing::debug!("no lock shows that this worker lives, its leases do: {err}");
+                    AGAIN
                 }
-            }
+            };
+            self.withdraw().await;
+            tokio::time::sleep(wait).await;
         }
     }
 
-    /// Leases alone count from here on; where not even that can be said, no call goes out until it can.
+    /// Leases alone count from here on; until the database has heard of it, no call goes out.
     async fn withdraw(&self) {
-        let was_watched = !matches!(*self.standing.borrow(), Standing::Unwatched { .. });
-        if was_watched && self.store.withdraw(&self.worker).await.is_ok() {
-            self.standing.send_replace(Standing::Unwatched { since: Some(Moment::now()) });
+        while !matches!(*self.standing.borrow(), Standing::Unwatched { .. }) {
+            if self.store.withdraw(&self.worker).await.is_ok() {
+                self.standing.send_replace(Standing::Unwatched { since: Some(Moment::now()) });
+                return;
+            }
+            tokio::time::sleep(WITHDRAW_AGAIN).await;
         }
     }
 
     /// Looks around for as long as the lock holds.
     async fn hold(self: &Arc<Self>, mut session: Session) {
-        // Its row names the lock by now: whatever somebody took over before that is seen by a renewal after this.
-        let since = match *self.standing.borrow() {
-            Standing::Unwatched { since } => since,
-            Standing::Held { .. } | Standing::Lost => Some(Moment::now()),
+        let (was_lost, unwatched) = match *self.standing.borrow() {
+            Standing::Unwatched { since } => (false, since),
+            Standing::Held { .. } | Standing::Lost => (true, None),
         };
-        let mut watch = Watch::default();
+        let shown = session.appear().await;
+        // Its row names the lock by now: whatever somebody took over before that is seen by a renewal after this.
+        let since = if was_lost { Some(Moment::now()) } else { unwatched };
+        let mut watch = Watch::after(if was_lost { GRACE } else { Duration::ZERO });
+        if let Err(err) = shown {
+            tracing::debug!("nobody may know of this worker's lock: {err}");
+            // Or somebody does, and finds it gone.
+            self.standing.send_replace(Standing::Lost);
+            return;
+        }
         let mut next = Instant::now();
         while let Some(known) = self.stay(&mut session, &mut watch, &mut next).await {
             self.standing.send_replace(Standing::Held { since, known });
@@ -243,18 +258,24 @@ impl Inner {
 }
 
 /// Since when which locks were seen to be missing, every time.
-#[derive(Default)]
 struct Watch {
     since: BTreeMap<Missing, Moment>,
+    /// What is missing before counts from here.
+    not_before: Moment,
 }
 
 impl Watch {
+    fn after(grace: Duration) -> Watch {
+        Watch { since: BTreeMap::new(), not_before: Moment::now().plus(grace) }
+    }
+
     /// The owners of those that have been missing for long enough.
     fn judge(&mut self, missing: Vec<Missing>, seen_at: Moment) -> Vec<Missing> {
         let known = std::mem::take(&mut self.since);
         let mut gone = Vec::new();
         for lock in missing {
             let since = known.get(&lock).copied().unwrap_or(seen_at);
+            let since = if since < self.not_before { self.not_before } else { since };
             if TAKE_AFTER <= seen_at.since(since) {
                 gone.push(lock.clone());
             }
@@ -274,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_lock_has_to_be_missing_twice_and_all_the_time_between() {
-        let mut watch = Watch::default();
+        let mut watch = Watch::after(Duration::ZERO);
         let began = Moment::now();
         let at = |ms: u64| began.plus(Duration::from_millis(ms));
         let lost = missing("worker_a", 1);
@@ -284,6 +305,18 @@ mod tests {
         assert!(watch.judge(Vec::new(), at(1_000)).is_empty());
         assert!(watch.judge(vec![lost], at(2_000)).is_empty(), "it was there in between");
         assert!(watch.judge(vec![missing("worker_a", 2)], at(3_000)).is_empty(), "another lock");
+    }
+
+    #[test]
+    fn whoever_was_cut_off_itself_judges_nobody_for_a_while() {
+        let mut watch = Watch::after(GRACE);
+        let began = Moment::now();
+        let at = |ms: u64| began.plus(Duration::from_millis(ms));
+        let lost = missing("worker_a", 1);
+        for ms in [0, 1_000, 5_800] {
+            assert!(watch.judge(vec![lost.clone()], at(ms)).is_empty(), "{ms}");
+        }
+        assert_eq!(watch.judge(vec![lost.clone()], at(6_000)), [lost]);
     }
 
     #[test]

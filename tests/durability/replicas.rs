@@ -1,5 +1,10 @@
 //! Several servers on one database: one may go, politely or not, and the others go on.
 
+mod life;
+mod rolling;
+mod sessions;
+mod together;
+
 use std::time::{Duration, Instant};
 
 use serde_json::json;

@@ -79,8 +79,9 @@ impl<'s> Fleet<'s> {
         server.process.kill();
         self.kills.fetch_add(1, Ordering::Relaxed);
         if let Some(worker) = worker {
-            let sql =
-                format!("UPDATE executions SET lease_until = 0 WHERE lease_owner = '{worker}'");
+            let sql = format!(
+                "UPDATE executions SET lease_until = 0, wake_at = 0 WHERE lease_owner = '{worker}'"
+            );
             self.observer.lock().unwrap().execute(&sql);
         }
     }

@@ -53,7 +53,7 @@ pub(super) struct Field<'f> {
     told: Mutex<Told>,
     next: AtomicUsize,
     ended: Mutex<BTreeSet<String>>,
-    /// What waits for a person, and since when it was seen.
+    /// What waits for a person, and when it is taken up.
     asked: Mutex<BTreeMap<Task, Instant>>,
     stuck: Mutex<Vec<String>>,
     /// Nothing is broken any more.
@@ -180,9 +180,8 @@ impl Field<'_> {
     fn watch(&self) {
         let mut observer = Observer::at(&self.observed);
         while !self.is_over.load(Ordering::Relaxed) {
-            if let Err(error) = self.look(&mut observer) {
-                // The database is away, which somebody may have wanted.
-                _ = error;
+            // The database may be away, which somebody may have wanted.
+            if self.look(&mut observer).is_err() {
                 thread::sleep(Duration::from_millis(200));
             }
             thread::sleep(Duration::from_millis(40));
@@ -207,7 +206,8 @@ impl Field<'_> {
         let mut asked = self.asked.lock().unwrap();
         asked.retain(|task, _| tasks.contains(task));
         for task in tasks {
-            asked.entry(task).or_insert_with(Instant::now);
+            let care = if let Task::Settle { .. } = task { CARE } else { Duration::ZERO };
+            asked.entry(task).or_insert_with(|| Instant::now() + care);
         }
         Ok(())
     }
@@ -226,13 +226,8 @@ impl Field<'_> {
     /// Something that waits for a person. It comes again later, when it still waits then.
     fn next_task(&self) -> Option<Task> {
         let mut asked = self.asked.lock().unwrap();
-        let is_ripe = |task: &Task, since: &Instant| {
-            let Task::Settle { .. } = task else { return Duration::ZERO <= since.elapsed() };
-            CARE <= since.elapsed()
-        };
-        let (task, _) = asked.iter().find(|(task, since)| is_ripe(task, since))?;
+        let (task, _) = asked.iter().find(|(_, ripe_at)| **ripe_at <= Instant::now())?;
         let task = task.clone();
-        // Not now again: it counts from the future.
         asked.insert(task.clone(), Instant::now() + CARE);
         Some(task)
     }

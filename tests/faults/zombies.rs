@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     durability::Scene,
-    harness::{SOON, eventually},
+    harness::{Running, SOON, eventually},
 };
 
 on_both!(
@@ -58,10 +58,12 @@ fn who_comes_back_commits_nothing_even_if_who_took_over_has_died(scene: &Scene) 
     eventually(SOON, "the call", || (!ledger::effects(&file).is_empty()).then_some(()));
     first.process.pause();
 
-    let expire = "UPDATE executions SET lease_until = 0";
+    let expire = "UPDATE executions SET lease_until = 0, wake_at = 0 WHERE lease_owner IS NOT NULL";
     observer.execute(expire);
-    let mut second = scene.project.serve_http_with(&[("WINDLASS_FAULT", "after_claim:1")]);
-    assert!(!second.process.ended(SOON).success());
+    // It may be dead before it says where it listens.
+    let mut second = scene.project.command(&["serve", "--http", "127.0.0.1:0"]);
+    let mut second = Running::start(second.env("WINDLASS_FAULT", "after_claim:1"));
+    assert!(!second.ended(SOON).success());
     let standing = |observer: &mut Observer| {
         observer.rows("status, last_seq, lease_epoch", "executions").remove(0)
     };

@@ -123,6 +123,16 @@ impl Client {
         }
     }
 
+    /// Goes on in a session that another server gave, as behind a load balancer.
+    #[must_use]
+    pub fn in_session(mut self, session: &str) -> Client {
+        match &mut self.wire {
+            Wire::Http(wire) => wire.go_on(session),
+            Wire::Stdio(_) => panic!("there are no sessions on stdio"),
+        }
+        self
+    }
+
     /// Calls a tool and returns its result, which may be one with `isError`.
     pub fn call(&mut self, tool: &str, arguments: Value) -> Value {
         self.ask("tools/call", json!({ "name": tool, "arguments": arguments }))

@@ -140,6 +140,11 @@ impl Running {
         self.ended(deadline)
     }
 
+    /// Asks it to end, and does not wait.
+    pub fn terminate(&self) {
+        signal(self.child.id(), rustix::process::Signal::TERM);
+    }
+
     /// Interrupts it, as Ctrl-C does, and waits until it has ended.
     pub fn interrupt(&mut self, deadline: Duration) -> ExitStatus {
         signal(self.child.id(), rustix::process::Signal::INT);

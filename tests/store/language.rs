@@ -57,6 +57,7 @@ async fn begin_with(store: &Store, id: &str, document: &Value, first_turn: bool)
         at,
         worker: Some("worker_1"),
         priority: 0,
+        traceparent: None,
     };
     let Created::New(Some(claim)) = store.create(&new).await.unwrap() else { panic!("it is new") };
     Driven { claim, workflow, state, signals_done: 0, at }
@@ -149,7 +150,7 @@ fn child(parent: &Driven, child: &Child, document: &Value) -> NewChild {
     state.apply(&workflow, &events[0], parent.at).unwrap();
     let beginning = Ok(Beginning { workflow, state, events });
     let (step, execution_id) = (child.step.clone(), child.execution_id.clone());
-    NewChild { step, execution_id, beginning }
+    NewChild { step, execution_id, beginning, goes_on: child.goes_on }
 }
 
 fn parent(lock: Option<&str>) -> Value {
@@ -442,6 +443,7 @@ on_both! {
         let error = StepError::permanent("invalid_input", "it does not fit \u{0}");
         let refused = NewChild {
             step: "below".into(), execution_id: "exec_below".into(), beginning: Err(error.clone()),
+            goes_on: false,
         };
         let committed = above.commits(&store, &[refused], &turn).await;
         assert_eq!((committed.signals_in, committed.due), (1, vec!["exec_above".to_owned()]));

@@ -153,6 +153,7 @@ pub(super) fn call(name: &str, params: Value) -> Call {
         cancel: CancellationToken::new(),
         may_send: None,
         inspect: None,
+        traceparent: None,
     }
 }
 

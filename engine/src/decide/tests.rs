@@ -2,6 +2,7 @@
 
 mod chance;
 mod constructs;
+mod control;
 mod corners;
 mod crashes;
 mod looks;

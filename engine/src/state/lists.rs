@@ -396,6 +396,13 @@ impl State {
                 self.make_ready(workflow, dependant);
             }
         }
+        for waiting in self.later.remove(&id).unwrap_or_default() {
+            let step = self.record_mut(waiting);
+            step.missing = step.missing.saturating_sub(1);
+            if step.missing == 0 && step.status == StepStatus::Pending {
+                self.make_ready(workflow, waiting);
+            }
+        }
         if status == StepStatus::Failed
             && workflow.steps[definition].on_error == OnError::Fail
             && self.frame(frame).is_some_and(|list| list.wait_for == WaitFor::All)

@@ -99,6 +99,7 @@ impl State {
             times.clear();
         }
         self.locks_to_take.clear();
+        self.later.clear();
     }
 
     /// Forgets what was run because of how the steps ended; the paths of what was undone by it.
@@ -195,7 +196,27 @@ impl State {
         for id in &open {
             let needs = workflow.steps[self.record(*id).definition].needs.iter();
             let needs = needs.filter_map(|need| of.get(need));
-            let missing = needs.filter(|need| is_open(self, **need)).count();
+            let direct: BTreeSet<usize> = needs.copied().collect();
+            // What was undone is done again before anything that came after it, also after what stays done.
+            let mut over: Vec<usize> =
+                direct.iter().copied().filter(|need| !is_open(self, *need)).collect();
+            let mut known = direct.clone();
+            let mut indirect = Vec::new();
+            while let Some(need) = over.pop() {
+                let before = workflow.steps[self.record(need).definition].needs.iter();
+                for need in before.filter_map(|need| of.get(need)).copied() {
+                    if !known.insert(need) {
+                        continue;
+                    }
+                    let list = if is_open(self, need) { &mut indirect } else { &mut over };
+                    list.push(need);
+                }
+            }
+            let missing =
+                direct.iter().filter(|need| is_open(self, **need)).count() + indirect.len();
+            for need in indirect {
+                self.later.entry(need).or_default().push(*id);
+            }
             let step = self.record_mut(*id);
             step.missing = missing;
             if missing == 0 && step.status == StepStatus::Pending {

@@ -22,6 +22,8 @@ pub(super) struct Notes {
 struct Note {
     due_at: Option<i64>,
     event: Option<String>,
+    reused_from: Option<String>,
+    skipped_by: Option<String>,
     /// Why it is called again, where that is no failure.
     again: Option<Pause>,
     settled_by: Option<String>,
@@ -67,6 +69,19 @@ fn worth_reading(row: &ExecutionRow, workflow: &Workflow, rows: &[StepRow]) -> V
     if rows.iter().any(|step| step.status == "waiting") {
         kinds.extend(["call_scheduled", "wait_started", "polling_started"]);
     }
+    if rows.iter().any(|step| step.status == "skipped") {
+        kinds.push("step_skipped");
+    }
+    // What was done elsewhere has not begun here; nor has what only computes.
+    if rows.iter().any(|step| step.status == "completed" && step.started_at.is_none()) {
+        kinds.push("step_reused");
+    }
+    if rows
+        .iter()
+        .any(|step| step.error.is_none() && step.status == "completed" && step.attempts == 0)
+    {
+        kinds.push("step_resolved");
+    }
     // A step that was settled by hand has had an error before; one that was refused has one since.
     if rows.iter().any(|step| step.error.is_some()) {
         kinds.push("step_resolved");
@@ -109,6 +124,10 @@ impl Notes {
                 let note = self.of(step);
                 (note.due_at, note.settled_by) = (None, Some(by));
             }
+            Event::StepSkipped { step, by: Some(by), .. } => self.of(step).skipped_by = Some(by),
+            Event::StepReused { step, from_execution, .. } => {
+                self.of(step).reused_from = Some(from_execution);
+            }
             Event::RequestAnswered { step, by, .. } => self.of(step).settled_by = Some(by),
             Event::CancelRequested { by, reason } if self.cancel.is_none() => {
                 self.cancel = Some(CancelView { by, reason });
@@ -133,7 +152,8 @@ impl Notes {
             waits: note.again.as_ref().filter(|_| waits).map(|pause| said(pause, note.due_at)),
             due_at: note.due_at.filter(|_| waits),
             event: note.event.filter(|_| waits),
-            settled_by: note.settled_by,
+            settled_by: note.settled_by.or(note.skipped_by.filter(|_| step.status == "skipped")),
+            reused_from: note.reused_from.filter(|_| step.attempts == 0),
             execution_id: note.execution_id,
             ..step
         }

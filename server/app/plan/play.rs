@@ -402,6 +402,7 @@ impl<'p> Play<'p> {
             cancel,
             may_send: None,
             inspect: None,
+            traceparent: None,
         };
         let servers = self.app.inner.tool_servers.clone();
         match tokio::spawn(async move { servers.look(call).await }).await {

@@ -1,15 +1,18 @@
 //! A group on Postgres: one statement, which is one transaction and one round trip.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 
-use super::{Passed, Write};
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+
+use super::{Passed, Write, lock};
 use crate::store::{
     Result,
-    db::Db,
+    db::all_on,
     execution::NEW_COLUMNS,
+    open,
     record::{self, EVENT_COLUMNS, Lines, ON_KNOWN_STEP, STEP_COLUMNS, insert_into},
     rows::{self, Columns},
-    turn::{TURN_COLUMNS, update_from},
+    turn::{RETURNING, TURN_COLUMNS, update_from},
 };
 
 /// What a statement writes beside events and steps.
@@ -33,15 +36,16 @@ fn text(parts: Parts) -> String {
         source
     };
     if parts.turns {
-        let (turns, update) =
-            (source(TURN_COLUMNS), update_from("turns AS r JOIN held ON held.id = r.id"));
+        // That they are all held is asked once, before the first of them is written.
+        let update = update_from("turns AS r", "(SELECT COUNT(*) FROM held) IS NOT NULL");
+        let turns = source(TURN_COLUMNS);
         with.push(format!("turns AS (SELECT * FROM {turns})"));
         with.push(
             "held AS MATERIALIZED (SELECT e.id FROM executions AS e WHERE e.id IN (SELECT id FROM turns)
              ORDER BY e.id FOR NO KEY UPDATE)"
                 .to_owned(),
         );
-        with.push(format!("updated AS ({update})"));
+        with.push(format!("updated AS ({update} {RETURNING})"));
         passed.push("SELECT id, signals_in FROM updated");
     }
     if parts.starts {
@@ -59,7 +63,40 @@ fn text(parts: Parts) -> String {
     format!("WITH {} SELECT id, signals_in FROM passed", with.join(", "))
 }
 
-pub(super) async fn write(db: &Db, writes: &[Write]) -> Result<Passed> {
+/// The connections that groups are written over: never more than there are groups under way. They belong to nobody else,
+/// so that nobody asks between two groups whether they live.
+pub(super) struct Connections {
+    options: PgConnectOptions,
+    idle: Mutex<Vec<PgConnection>>,
+}
+
+impl Connections {
+    pub(super) fn new(options: PgConnectOptions) -> Connections {
+        Connections { options, idle: Mutex::default() }
+    }
+
+    /// Writes a group. A connection that fails is not used again.
+    pub(super) async fn write(&self, writes: &[Write]) -> Result<Passed> {
+        let idle = lock(&self.idle).pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => open::connect_writer(&self.options).await?,
+        };
+        let passed = write(&mut connection, writes).await?;
+        lock(&self.idle).push(connection);
+        Ok(passed)
+    }
+
+    pub(super) async fn close(&self) {
+        let idle = std::mem::take(&mut *lock(&self.idle));
+        for connection in idle {
+            // What cannot be closed is gone.
+            _ = connection.close().await;
+        }
+    }
+}
+
+async fn write(connection: &mut PgConnection, writes: &[Write]) -> Result<Passed> {
     let (mut turns, mut starts) = (Vec::new(), Vec::new());
     for write in writes {
         match write {
@@ -83,5 +120,5 @@ pub(super) async fn write(db: &Db, writes: &[Write]) -> Result<Passed> {
     }
     args.extend(rows::array_args(EVENT_COLUMNS, events));
     args.extend(rows::array_args(STEP_COLUMNS, steps));
-    Ok(db.write(sql, &args).await?)
+    Ok(all_on(connection, sql, &args).await?)
 }

@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 
 use super::{Passed, Write};
-use crate::store::{Result, db::Db, execution, record, turn};
+use crate::{
+    fault,
+    store::{Result, db::Db, execution, record, turn},
+};
 
 pub(super) async fn write(db: &Db, writes: &[Write]) -> Result<Passed> {
     let mut turns = Vec::new();
@@ -29,6 +32,7 @@ pub(super) async fn write(db: &Db, writes: &[Write]) -> Result<Passed> {
     let lines = writes.iter().filter(|write| ids.contains(write.execution_id()));
     let lines: Vec<&record::Lines> = lines.map(Write::lines).collect();
     record::write_lines(&mut tx, &lines).await?;
+    fault::point("group_filled");
     tx.commit().await?;
     Ok(passed)
 }

@@ -46,6 +46,10 @@ impl Wire {
         self.headers.push((name.to_owned(), value.to_owned()));
     }
 
+    pub(super) fn go_on(&mut self, session: &str) {
+        _ = self.session.set(session.to_owned());
+    }
+
     pub(super) fn session(&self) -> Option<&str> {
         self.session.get().map(String::as_str)
     }

@@ -1,0 +1,214 @@
+//! What people do to an execution that is under way, or that failed.
+
+use serde_json::{Map, Value, json};
+
+use super::{Play, free, passing, succeeded, with, workflow};
+use crate::{Event, Resolution, Status, StepError, StepStatus};
+
+fn pause() -> Event {
+    Event::ExecutionPaused { by: "ada".into(), reason: Some("a look".into()) }
+}
+
+fn resume() -> Event {
+    Event::ExecutionResumed { by: "bob".into() }
+}
+
+fn retry() -> Event {
+    Event::ExecutionRetried { by: "ada".into(), input: None, children: vec![] }
+}
+
+fn skip(step: &str) -> Event {
+    Event::StepSkipped { step: step.into(), by: Some("ada".into()), reason: None }
+}
+
+fn broken() -> StepError {
+    StepError::permanent("broken", "no")
+}
+
+fn named(name: &str) -> Value {
+    json!({ "name": name, "tool": "x.y" })
+}
+
+#[test]
+fn nothing_begins_in_a_pause_and_its_time_counts_nowhere() {
+    let step = with(
+        free("a"),
+        json!({ "timeoutMs": 500, "retry": { "maxAttempts": 3, "initialDelayMs": 100 } }),
+    );
+    let document =
+        with(workflow(json!([step, named("b")])), json!({ "config": { "timeoutMs": 1_000 } }));
+    let mut play = Play::start(&document);
+    play.hears([pause()]);
+    assert_eq!((play.state.status, play.last.wake_at), (Status::Paused, None));
+    assert_eq!(play.state.paused_by(), Some(("ada", Some("a look"))));
+    play.fails("a", passing("busy"));
+    play.passes(60_000);
+    assert!(play.called().is_empty());
+    play.hears([resume()]);
+    assert_eq!(play.called(), ["a"], "its time has come");
+    let call = play.call();
+    assert_eq!(call.deadline, Some(1_000 + 500 + 60_000), "{call:?}");
+    play.succeeds("a");
+    assert_eq!(play.called(), ["b"]);
+    assert_eq!(play.last.wake_at, Some(1_000 + 1_000 + 60_000));
+    play.succeeds("b");
+    assert_eq!(play.state.status, Status::Completed);
+}
+
+#[test]
+fn what_is_paused_can_be_cancelled() {
+    let mut play = Play::start(&workflow(json!([named("a"), named("b")])));
+    play.hears([pause()]);
+    play.hears([super::cancel()]);
+    assert_eq!(play.last.cancels, ["a"]);
+    play.fails("a", broken());
+    assert_eq!(play.state.status, Status::Cancelled);
+}
+
+#[test]
+fn a_retry_begins_anew_where_it_failed_with_another_key() {
+    let last = json!({ "name": "c", "tool": "x.y", "params": { "n": "${input.n}" } });
+    let document = workflow(json!([named("a"), named("b"), last]));
+    let mut play = Play::start_with(&document, json!({ "n": 1 }));
+    play.succeeds("a");
+    play.fails("b", broken());
+    assert_eq!(play.state.status, Status::Failed);
+    play.hears([Event::ExecutionRetried {
+        by: "ada".into(),
+        input: Some(json!({ "n": 2 })),
+        children: vec![],
+    }]);
+    assert_eq!(play.call().idempotency_key, "exec_1/b#0~1");
+    assert_eq!(play.call().attempt, 1);
+    play.succeeds("b");
+    assert_eq!(*play.call().params, json!({ "n": 2 }));
+    play.succeeds("c");
+    assert_eq!(play.state.status, Status::Completed);
+    assert!(!play.state.allows(&play.workflow, &[], &retry(), play.now), "it has not failed");
+}
+
+#[test]
+fn only_the_instances_that_did_not_complete_begin_anew() {
+    let fan = json!({ "name": "fan", "tool": "x.y", "forEach": "${[10, 20, 30]}", "maxParallel": 1, "params": { "n": "${item}" } });
+    let mut play = Play::start(&workflow(json!([fan])));
+    play.succeeds("fan[0]");
+    play.fails("fan[1]", broken());
+    assert_eq!(play.state.status, Status::Failed);
+    play.hears([retry()]);
+    assert_eq!(play.called(), ["fan[1]"]);
+    assert_eq!(*play.call().params, json!({ "n": 20 }));
+    assert_eq!(play.call().idempotency_key, "exec_1/fan#1~1");
+    play.succeeds("fan[1]");
+    play.succeeds("fan[2]");
+    let by = |number: usize| json!({ "by": format!("fan[{number}]") });
+    assert_eq!(play.state.output, Some(json!([by(0), by(1), by(2)])));
+}
+
+#[test]
+fn what_was_undone_is_done_again() {
+    let first = with(named("a"), json!({ "undo": { "tool": "x.undo" } }));
+    let document = with(
+        workflow(json!([first, named("b"), named("c")])),
+        json!({ "config": { "undoOnFailure": true }, "onFailure": [named("tell")] }),
+    );
+    let mut play = Play::start(&document);
+    play.succeeds("a");
+    play.succeeds("b");
+    play.fails("c", broken());
+    assert_eq!(play.called(), ["a.undo"]);
+    play.succeeds("a.undo");
+    play.succeeds("tell");
+    assert_eq!(play.state.status, Status::Failed);
+    play.hears([retry()]);
+    assert_eq!(play.called(), ["a"], "b has completed and was not undone");
+    assert_eq!(play.call().idempotency_key, "exec_1/a#0~1");
+    play.succeeds("a");
+    assert_eq!(play.called(), ["c"]);
+    play.fails("c", broken());
+    play.succeeds("a.undo");
+    assert_eq!(play.call().idempotency_key, "exec_1/tell#0~1", "it is told again");
+}
+
+#[test]
+fn a_step_that_is_one_of_the_executions_that_failed_goes_on_with_it() {
+    let document = workflow(json!([{ "name": "below", "workflow": "other", "needs": [] }]));
+    for goes_on in [true, false] {
+        let mut play = Play::start(&document);
+        let first = play.last.children[0].execution_id.clone();
+        play.fails("below", broken());
+        let children = if goes_on { vec![first.clone()] } else { vec![] };
+        play.hears([Event::ExecutionRetried { by: "ada".into(), input: None, children }]);
+        let next = &play.last.children[0];
+        assert_eq!((next.execution_id == first, next.goes_on), (goes_on, goes_on));
+    }
+}
+
+#[test]
+fn a_failed_step_is_skipped_or_given_a_result_together_with_the_retry() {
+    let last = json!({ "name": "c", "tool": "x.y", "params": { "n": "${default(steps.b.n, 5)}" } });
+    let document = workflow(json!([named("a"), named("b"), last]));
+    for (word, n) in [
+        (skip("b"), 5),
+        (
+            Event::StepResolved {
+                step: "b".into(),
+                resolution: Resolution::Completed { output: json!({ "n": 7 }) },
+                by: "ada".into(),
+            },
+            7,
+        ),
+    ] {
+        let mut play = Play::start(&document);
+        play.succeeds("a");
+        play.fails("b", broken());
+        let given = Event::StepResolved {
+            step: "a".into(),
+            resolution: Resolution::Completed { output: json!({}) },
+            by: "ada".into(),
+        };
+        assert!(!play.state.allows(&play.workflow, &[retry()], &given, play.now), "a is done");
+        play.hears([retry(), word]);
+        assert_eq!(play.called(), ["c"]);
+        assert_eq!(*play.call().params, json!({ "n": n }));
+    }
+}
+
+#[test]
+fn a_loop_that_went_round_too_often_may_go_on() {
+    let poll = json!({
+        "name": "poll", "repeat": { "until": "steps.look.by == 'never'", "maxIterations": 2 },
+        "steps": [{ "name": "look", "tool": "x.y" }],
+    });
+    let mut play = Play::start(&workflow(json!([poll])));
+    play.succeeds("poll[0]/look");
+    play.succeeds("poll[1]/look");
+    assert_eq!(play.failure(), (Some("poll"), "too_many_iterations"));
+    play.hears([retry()]);
+    assert_eq!(play.called(), ["poll[2]/look"]);
+    play.hears([succeeded("poll[2]/look", json!({ "by": "never" }))]);
+    assert_eq!(play.state.status, Status::Completed);
+}
+
+#[test]
+fn what_was_done_elsewhere_is_seen_and_not_done_again() {
+    let group = json!({ "name": "group", "steps": [named("inner")], "needs": [] });
+    let count = json!({ "name": "count", "set": { "n": "${vars.n + 1}" } });
+    let last = json!({ "name": "last", "tool": "x.y", "params": { "of": "${steps.inner.of}", "n": "${vars.n}" } });
+    let document = with(workflow(json!([group, count, last])), json!({ "vars": { "n": 0 } }));
+    let mut play = Play::new(&document);
+    let reused = |step: &str, output: Value, vars: Map<String, Value>| Event::StepReused {
+        step: step.into(),
+        output,
+        vars,
+        from_execution: "exec_0".into(),
+    };
+    let vars = json!({ "n": 4 }).as_object().expect("an object").clone();
+    play.hears([
+        Event::ExecutionStarted { input: json!({}) },
+        reused("group", json!({ "inner": { "of": "before" } }), Map::new()),
+        reused("count", json!({ "n": 4 }), vars),
+    ]);
+    assert_eq!(play.called(), ["last"]);
+    assert_eq!(*play.call().params, json!({ "of": "before", "n": 4 }));
+    assert_eq!(play.status("group"), StepStatus::Completed);
+}
