@@ -160,18 +160,22 @@ const OF_EXECUTIONS: [Sql; 9] = {
 };
 
 /// What else a workspace has, once it has no execution any more.
-const OF_WORKSPACE: [&str; 11] = [
-    "DELETE FROM limit_begun WHERE workspace = $1",
-    "DELETE FROM sessions WHERE workspace = $1",
-    "DELETE FROM workflows WHERE workspace = $1",
-    "DELETE FROM pins WHERE workspace = $1",
-    "DELETE FROM tool_snapshots WHERE workspace = $1",
-    "DELETE FROM revisions WHERE workspace = $1",
-    "DELETE FROM plans WHERE workspace = $1",
-    "DELETE FROM tool_server_eras WHERE workspace = $1",
-    "DELETE FROM tool_memos WHERE workspace = $1",
-    "DELETE FROM artifacts WHERE workspace = $1",
-    "DELETE FROM model_usages WHERE workspace = $1",
+const OF_WORKSPACE: [Sql; 11] = [
+    Sql::Both("DELETE FROM limit_begun WHERE workspace = $1"),
+    Sql::Both("DELETE FROM sessions WHERE workspace = $1"),
+    // Where people see it as a view, which lets nobody delete.
+    Sql::Each {
+        sqlite: "DELETE FROM workflows WHERE workspace = $1",
+        postgres: "DELETE FROM workflow_states WHERE workspace = $1",
+    },
+    Sql::Both("DELETE FROM pins WHERE workspace = $1"),
+    Sql::Both("DELETE FROM tool_snapshots WHERE workspace = $1"),
+    Sql::Both("DELETE FROM revisions WHERE workspace = $1"),
+    Sql::Both("DELETE FROM plans WHERE workspace = $1"),
+    Sql::Both("DELETE FROM tool_server_eras WHERE workspace = $1"),
+    Sql::Both("DELETE FROM tool_memos WHERE workspace = $1"),
+    Sql::Both("DELETE FROM artifacts WHERE workspace = $1"),
+    Sql::Both("DELETE FROM model_usages WHERE workspace = $1"),
 ];
 
 impl Store {
@@ -266,9 +270,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn is_shared(&self) -> Result<bool> {
-        let sql = "SELECT CAST(1 AS BIGINT) FROM executions WHERE workspace < $1 OR workspace > $1
-                   UNION ALL SELECT CAST(1 AS BIGINT) FROM workflows WHERE workspace < $1 OR workspace > $1 LIMIT 1";
-        Ok(self.db.optional::<(i64,)>(sql, args![BENCH]).await?.is_some())
+        const OTHERS: Sql = Sql::Each {
+            sqlite: "SELECT 1 FROM executions WHERE workspace < $1 OR workspace > $1
+                UNION ALL SELECT 1 FROM workflows WHERE workspace < $1 OR workspace > $1 LIMIT 1",
+            postgres: "SELECT 1::BIGINT FROM executions WHERE workspace < $1 OR workspace > $1
+                UNION ALL SELECT 1::BIGINT FROM workflow_states WHERE workspace < $1 OR workspace > $1 LIMIT 1",
+        };
+        Ok(self.db.optional::<(i64,)>(OTHERS, args![BENCH]).await?.is_some())
     }
 
     /// Makes so many executions after two that ran for real, one of a hundred parked; tells how many there are after

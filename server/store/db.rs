@@ -222,13 +222,14 @@ impl Tx {
     }
 }
 
-/// One statement on a connection of one's own.
+/// One statement on a connection of one's own, which is a transaction.
 pub(crate) async fn all_on<T: AnyRow>(
     connection: &mut PgConnection,
     sql: &'static str,
     args: &[Arg<'_>],
 ) -> sqlx::Result<Vec<T>> {
     let rows = bounded(postgres(Sql::Both(sql), args).fetch_all(connection)).await?;
+    COMMITS.fetch_add(1, Ordering::Relaxed);
     rows.iter().map(T::from_row).collect()
 }
 
