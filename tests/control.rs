@@ -181,7 +181,9 @@ fn a_retry_may_change_the_input_and_outlives_the_worker(scene: &Scene) {
     assert!(refusal.contains("does not fit"), "{refusal}");
     let elsewhere = scene.ledger("elsewhere");
     let changed = format!("missing={}", elsewhere.display());
-    told(scene, &["retry", &id, &changed]);
+    // Whoever hears of it dies before it has written anything.
+    let mut retry = scene.project.command(&["retry", &id, &changed, "--json"]);
+    crate::harness::run(retry.env("WINDLASS_FAULT", "before_commit:1"), SOON).expect(0);
     scene.project.kill_workers();
     scene.let_leases_run_out();
     let mut door = scene.door();
