@@ -270,6 +270,7 @@ macro_rules! on_both {
 mod language;
 mod limits;
 mod presence;
+#[allow(clippy::print_stdout, reason = "a replay says what it did")]
 mod replay;
 mod turns;
 mod workers;

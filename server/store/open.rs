@@ -23,6 +23,10 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 /// How long a statement waits for another process that writes the same SQLite file.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// A process that is frozen in the middle of a transaction keeps what it locked from everybody. Postgres ends such a
+/// transaction before a lease runs out, so that whoever takes over finds the rows free; nothing of ours rests that long.
+const LET_GO: &str = "SET idle_in_transaction_session_timeout = '8s'";
+
 /// How long a caller waits for a free or new connection to Postgres.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -182,6 +186,9 @@ async fn connect_postgres(url: &str) -> Result<PgPool> {
             Ok(true)
         })
     });
+    let pool = pool.after_connect(|connection, _| {
+        Box::pin(async move { sqlx::raw_sql(LET_GO).execute(connection).await.map(drop) })
+    });
     match pool.connect_with(options.clone()).await {
         // The pool was patient with a server that may be starting, and has forgotten why it had to be.
         Err(timed_out @ sqlx::Error::PoolTimedOut) => {
@@ -200,6 +207,7 @@ pub(super) async fn connect_writer(options: &PgConnectOptions) -> sqlx::Result<P
         SET enable_hashjoin = off; SET enable_mergejoin = off";
     let connecting = async {
         let mut connection = PgConnection::connect_with(options).await?;
+        sqlx::raw_sql(LET_GO).execute(&mut connection).await?;
         sqlx::raw_sql(PLAN).execute(&mut connection).await?;
         Ok(connection)
     };

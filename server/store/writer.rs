@@ -46,7 +46,7 @@ pub(super) struct Writer {
 /// Where groups are written to.
 enum Place {
     Sqlite(Db),
-    Postgres(postgres::Connections),
+    Postgres(Box<postgres::Connections>),
 }
 
 struct Inner {
@@ -95,7 +95,9 @@ impl Writer {
         let (place, most_groups) = match open::postgres_options(url)? {
             // It has one writer at a time.
             None => (Place::Sqlite(db.clone()), 1),
-            Some(options) => (Place::Postgres(postgres::Connections::new(options)), GROUPS),
+            Some(options) => {
+                (Place::Postgres(Box::new(postgres::Connections::new(options))), GROUPS)
+            }
         };
         let (queue, revisions) = (Mutex::default(), Mutex::default());
         Ok(Writer { inner: Arc::new(Inner { place, most_groups, queue, revisions }) })

@@ -163,10 +163,10 @@ fn calls(id: &str, execution: &Known, wrong: &mut Vec<String>) {
             "attempt_succeeded" | "step_completed" | "step_skipped" | "step_failed" => {
                 done.insert(step);
             }
-            "request_answered" => {
-                if !answered.insert(event.data["request"].as_str().unwrap_or_default()) {
-                    wrong.push(format!("{id}: the request of {step} was answered twice"));
-                }
+            "request_answered"
+                if !answered.insert(event.data["request"].as_str().unwrap_or_default()) =>
+            {
+                wrong.push(format!("{id}: the request of {step} was answered twice"));
             }
             _ => {}
         }

@@ -274,10 +274,10 @@ impl World {
                 assert!(!self.is_doomed || finds, "{step} began although nothing may");
             }
             Event::StepCompleted { step, .. } => _ = self.completed.insert(step.clone()),
-            Event::AttemptSucceeded { step, .. } => {
-                if !self.is_expected(step) && !step.contains('.') {
-                    self.completed.insert(step.clone());
-                }
+            Event::AttemptSucceeded { step, .. }
+                if !self.is_expected(step) && !step.contains('.') =>
+            {
+                self.completed.insert(step.clone());
             }
             Event::CancelRequested { .. } if !self.is_in_phase() => {
                 self.is_doomed = true;
