@@ -33,7 +33,7 @@ use crate::{
     clock,
     config::{Config, Synchronous},
     host::{Drive, Host},
-    store::{BENCH, Engine, FILLED_BY, Store, Templates},
+    store::{self, BENCH, Engine, FILLED_BY, Store, Templates},
 };
 
 /// The name under which workflows know the tool server that was named.
@@ -95,6 +95,13 @@ impl Bench {
     async fn open_in(folder: &Path, settings: Settings) -> anyhow::Result<Bench> {
         let (database, synchronous) = database(&settings, folder)?;
         let config = config(&settings, folder, &database, synchronous);
+        if settings.database.is_some() {
+            // Before this process has a worker of its own, which lives.
+            let store = Store::open_with(&database, BENCH, synchronous).await?;
+            let cleared = clear_what_was_left(&store).await;
+            store.close().await;
+            cleared?;
+        }
         let host = Host::start(&config, Drive::InProcess).await?;
         let name = format!("bench_run_{:032x}", rand::random::<u128>());
         let caller = Caller {
@@ -127,7 +134,6 @@ impl Bench {
     }
 
     async fn prepare(&mut self) -> anyhow::Result<()> {
-        self.clear_what_was_left().await?;
         self.store().begin_bench(&self.caller.name).await?;
         self.echo = self.ask_for_echo().await?;
         for shape in Shape::ALL {
@@ -343,18 +349,6 @@ impl Bench {
         Ok(())
     }
 
-    /// Those of benchmarks that live are left alone; who lives says so in the database.
-    async fn clear_what_was_left(&self) -> anyhow::Result<()> {
-        if self.store().worker_lives().await? {
-            return Ok(());
-        }
-        for name in self.store().begun_benches().await? {
-            let removed = self.store().clear(&name).await?;
-            tracing::warn!("removed {removed} executions of a benchmark that did not end ({name})");
-        }
-        Ok(())
-    }
-
     /// How the tool server that was named answers.
     async fn ask_for_echo(&self) -> anyhow::Result<Option<Echo>> {
         if self.settings.tool_server.is_empty() {
@@ -375,7 +369,19 @@ impl Bench {
     }
 }
 
-async fn clear(store: &Store, own: &str, filled: bool) -> Result<(), crate::store::Error> {
+/// Those of benchmarks that live are left alone; who lives says so in the database.
+async fn clear_what_was_left(store: &Store) -> Result<(), store::Error> {
+    if store.worker_lives().await? {
+        return Ok(());
+    }
+    for name in store.begun_benches().await? {
+        let removed = store.clear(&name).await?;
+        tracing::warn!("removed {removed} executions of a benchmark that did not end ({name})");
+    }
+    Ok(())
+}
+
+async fn clear(store: &Store, own: &str, filled: bool) -> Result<(), store::Error> {
     store.clear(own).await?;
     if filled { store.clear_fill().await } else { Ok(()) }
 }

@@ -23,8 +23,9 @@ const WHOLE: i64 = 100_000;
 /// How often the executions are doubled, tripled … : copies of each that are added.
 const COPIES: i64 = 9;
 
-/// How many pages of 8 KiB one statement may touch.
-const MOST_BUFFERS: i64 = 150;
+/// How many pages of 8 KiB one statement may touch: a list shows up to forty executions, and each takes four pages of the
+/// index and one of the table.
+const MOST_BUFFERS: i64 = 400;
 
 /// How many rows it may look at in vain.
 const MOST_IN_VAIN: i64 = 100;
