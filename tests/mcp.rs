@@ -255,7 +255,7 @@ fn an_unknown_argument_is_refused_with_the_one_that_was_meant() {
     assert_eq!(
         refusal,
         "workflow.run: there is no argument \"inputs\"; did you mean \"input\"? It takes: workflow, input, wait_seconds, \
-         plan, idempotency_key. Nothing was done; correct it and call workflow.run again."
+         plan, idempotency_key, priority. Nothing was done; correct it and call workflow.run again."
     );
 }
 

@@ -85,6 +85,7 @@ fn every_setting_has_a_variable_of_its_own() {
         ("WINDLASS_HTTP_AUTHORING", "true"),
         ("WINDLASS_SYNCHRONOUS", "normal"),
         ("WINDLASS_HTTP_LINGER_MS", "6"),
+        ("WINDLASS_HTTP_METRICS", "false"),
         ("WINDLASS_DATABASE_DIRECT_URL", "postgres://u:p@direct/d"),
         ("WINDLASS_WORKER_MAX_EXECUTIONS", "3"),
         ("WINDLASS_WORKER_CALL_TIMEOUT_MS", "4"),

@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(
             text,
             "workflow.run: there is no argument \"worfklow\"; did you mean \"workflow\"? It takes: workflow, input, \
-             wait_seconds, plan, idempotency_key. Nothing was done; correct it and call workflow.run again."
+             wait_seconds, plan, idempotency_key, priority. Nothing was done; correct it and call workflow.run again."
         );
     }
 
