@@ -484,7 +484,7 @@ fn a_failure_says_everything_in_its_text() {
     assert_eq!(result["isError"], true, "{result:#}");
     let told = text(&result["content"][0]["text"]);
     let id = text(&result["structuredContent"]["execution_id"]);
-    for part in [id, "trip", "fall", "a stone lay there", "workflow.status", "workflow.run again"] {
+    for part in [id, "trip", "fall", "a stone lay there", "workflow.status", "workflow.control"] {
         assert!(told.contains(part), "{part}: {told}");
     }
     // To ask about a failure is no failure.
