@@ -208,7 +208,10 @@ fn the_list_of_tools_is_small_stable_and_in_the_order_it_was_written() {
     let run = &first["tools"][2];
     let properties = run["inputSchema"]["properties"].as_object().unwrap();
     let properties: Vec<_> = properties.keys().collect();
-    assert_eq!(properties, ["workflow", "input", "wait_seconds", "plan", "idempotency_key"]);
+    assert_eq!(
+        properties,
+        ["workflow", "input", "wait_seconds", "plan", "idempotency_key", "priority"]
+    );
     for tool in first["tools"].as_array().unwrap() {
         assert_eq!(tool["annotations"].as_object().unwrap().len(), 4, "{tool:#}");
         assert!(tool["title"].is_string() && tool["outputSchema"].is_object(), "{tool:#}");

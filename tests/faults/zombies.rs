@@ -37,7 +37,7 @@ fn a_server_that_stops_for_longer_than_its_leases_is_replaced_and_commits_nothin
     let figures = under_load(scene, &load, |field, _| {
         field.wait_for(15, Duration::from_secs(10));
         field.fleet.pause(0);
-        thread::sleep(Duration::from_secs(17));
+        thread::sleep(Duration::from_secs(20));
         field.fleet.resume(0);
     });
     assert!(0 < figures.takeovers, "nobody took over: {figures}");
