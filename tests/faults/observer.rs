@@ -23,16 +23,17 @@ const AUDIT_SQLITE: &str = "
         VALUES (NEW.id, OLD.last_seq, NEW.last_seq, OLD.lease_epoch, NEW.lease_epoch, OLD.lease_owner, NEW.lease_owner);
     END;";
 
+// In the schema that every connection knows: which one comes first is another thing on those from before the views.
 const AUDIT_POSTGRES: &str = "
-    CREATE TABLE IF NOT EXISTS fault_audit (number BIGSERIAL PRIMARY KEY, execution_id TEXT,
+    CREATE TABLE IF NOT EXISTS public.fault_audit (number BIGSERIAL PRIMARY KEY, execution_id TEXT,
         old_seq BIGINT, new_seq BIGINT, old_epoch BIGINT, new_epoch BIGINT, old_owner TEXT, new_owner TEXT);
-    CREATE OR REPLACE FUNCTION fault_audited() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO fault_audit (execution_id, old_seq, new_seq, old_epoch, new_epoch, old_owner, new_owner)
+    CREATE OR REPLACE FUNCTION public.fault_audited() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO public.fault_audit (execution_id, old_seq, new_seq, old_epoch, new_epoch, old_owner, new_owner)
         VALUES (NEW.id, OLD.last_seq, NEW.last_seq, OLD.lease_epoch, NEW.lease_epoch, OLD.lease_owner, NEW.lease_owner);
         RETURN NULL;
     END $$;
     CREATE OR REPLACE TRIGGER fault_audited AFTER UPDATE ON executions FOR EACH ROW
-    WHEN (OLD.last_seq <> NEW.last_seq OR OLD.lease_epoch <> NEW.lease_epoch) EXECUTE FUNCTION fault_audited();";
+    WHEN (OLD.last_seq <> NEW.last_seq OR OLD.lease_epoch <> NEW.lease_epoch) EXECUTE FUNCTION public.fault_audited();";
 
 /// A connection of the test's own, made again whenever it is lost.
 pub(super) struct Observer {
