@@ -53,7 +53,7 @@ pub use self::{
     },
 };
 use crate::{
-    bell::{Bell, Ring},
+    bell::{Bell, Ear, Ring},
     config::Config,
     driver::Driver,
     fault, metrics,
@@ -172,10 +172,7 @@ impl App {
             if since < row.last_seq || row.ended_at.is_some() || deadline <= Instant::now() {
                 return self.view(row, detail).await;
             }
-            // A worker that died is replaced for as long as somebody cares.
-            self.inner.driver.ensure().await;
-            let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
-            _ = tokio::time::timeout_at(look_again, moved.rung()).await;
+            self.until_rung(&moved, deadline).await;
         }
     }
 
@@ -205,11 +202,16 @@ impl App {
                     return Ok(execution);
                 }
             }
-            // A worker that died is replaced for as long as somebody cares.
-            self.inner.driver.ensure().await;
-            let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
-            _ = tokio::time::timeout_at(look_again, settled.rung()).await;
+            self.until_rung(&settled, deadline).await;
         }
+    }
+
+    /// Waits for a ring that may have been lost, and no longer than until the deadline.
+    async fn until_rung(&self, ear: &Ear, deadline: Instant) {
+        // A worker that died is replaced for as long as somebody cares.
+        self.inner.driver.ensure().await;
+        let look_again = deadline.min(Instant::now() + LOOK_AGAIN);
+        _ = tokio::time::timeout_at(look_again, ear.rung()).await;
     }
 
     /// The caller's newest executions, and all that wait for something.
