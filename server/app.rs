@@ -191,6 +191,9 @@ impl App {
         let deadline = Instant::now() + patience;
         // Register for the bell, then look, then wait: what settles in between is heard.
         let settled = self.inner.bell.listen_for(Ring::Settled(execution_id.into()));
+        if self.inner.driver.has_in_hand(execution_id) {
+            self.until_rung(&settled, deadline).await;
+        }
         loop {
             let row = self.row(execution_id).await?;
             let is_over = deadline <= Instant::now();

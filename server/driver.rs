@@ -1,9 +1,9 @@
 //! How an application gets its executions driven: by a row, and a nudge to whoever reads rows.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -46,6 +46,8 @@ pub struct LetterBox {
     pub crowded: Arc<AtomicBool>,
     /// Where the worker drives only some executions: their ids.
     pub own: Option<Own>,
+    /// What was handed over, and is not let go of yet.
+    pub in_hand: InHand,
 }
 
 /// An execution that is handed over, with the place that it takes.
@@ -54,6 +56,38 @@ pub struct Letter {
     pub execution: HandOver,
     /// Its place among those that the worker drives.
     pub place: OwnedSemaphorePermit,
+    /// Kept until the worker lets go of it.
+    pub kept: Kept,
+}
+
+/// Executions that were handed to a worker which has not let go of them yet: whoever waits for one of them need not look,
+/// for the bell will ring. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct InHand(Arc<Mutex<HashSet<String>>>);
+
+/// Keeps an execution among those in hand until it is dropped.
+pub struct Kept {
+    in_hand: InHand,
+    execution_id: String,
+}
+
+impl InHand {
+    /// An execution is handed over.
+    #[must_use]
+    pub fn keep(&self, execution_id: &str) -> Kept {
+        self.lock().insert(execution_id.to_owned());
+        Kept { in_hand: self.clone(), execution_id: execution_id.to_owned() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.in_hand.lock().remove(&self.execution_id);
+    }
 }
 
 /// The executions that a worker drives, where it drives only some.
@@ -117,6 +151,13 @@ impl Driver {
         instead.get().map(|(_, reason)| reason.clone())
     }
 
+    /// Whether the worker of this process has an execution in hand: it rings when it lets go of it.
+    #[must_use]
+    pub fn has_in_hand(&self, execution_id: &str) -> bool {
+        let letter_box = self.letter_box();
+        letter_box.is_some_and(|letter_box| letter_box.in_hand.lock().contains(execution_id))
+    }
+
     fn letter_box(&self) -> Option<&LetterBox> {
         match self {
             Driver::InProcess(letter_box) => Some(letter_box),
@@ -142,8 +183,10 @@ impl Place {
 
     /// Hands an execution to the worker.
     pub fn hand_over(self, execution: HandOver) {
-        self.letter_box.adopt(&execution.claim.execution_id);
-        self.permit.send(Letter { execution, place: self.place });
+        let id = &execution.claim.execution_id;
+        self.letter_box.adopt(id);
+        let kept = self.letter_box.in_hand.keep(id);
+        self.permit.send(Letter { execution, place: self.place, kept });
     }
 }
 

@@ -6,6 +6,7 @@ mod artifacts;
 mod bench;
 mod checkpoints;
 mod child;
+mod connections;
 pub(crate) mod db;
 mod execution;
 mod lease;
@@ -17,11 +18,13 @@ mod notify;
 mod open;
 mod plans;
 mod presence;
+mod reads;
 mod record;
 mod reopen;
 pub mod request;
 mod rows;
 mod sessions;
+mod together;
 mod turn;
 mod usages;
 mod workflows;
@@ -60,6 +63,7 @@ pub use self::{
 use self::{
     db::{Db, args},
     lease::LEASE_MS,
+    reads::Reads,
     writer::Writer,
 };
 use crate::{
@@ -86,6 +90,7 @@ pub struct Store {
     /// Nothing is to be written.
     only_looks: bool,
     writer: Writer,
+    reads: Reads,
     /// How Postgres is reached without a pooler in between, where `db` may go through one.
     direct: Option<Arc<str>>,
 }
@@ -392,10 +397,7 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub async fn open_with(url: &str, workspace: &str, synchronous: Synchronous) -> Result<Store> {
-        let db = open::open(url, synchronous).await?;
-        let (workspace, offset) = (workspace.into(), Arc::default());
-        let writer = Writer::new(&db, url)?;
-        let store = Store { db, workspace, offset, only_looks: false, writer, direct: None };
+        let store = Store::at(open::open(url, synchronous).await?, url, workspace, false)?;
         store.measure_clock().await?;
         Ok(store)
     }
@@ -405,12 +407,15 @@ impl Store {
     /// # Errors
     /// When it cannot be reached, or an older release wrote it.
     pub async fn open_to_look(url: &str, workspace: &str) -> Result<Store> {
-        let db = open::open_to_look(url).await?;
-        let (workspace, offset) = (workspace.into(), Arc::default());
-        let writer = Writer::new(&db, url)?;
-        let store = Store { db, workspace, offset, only_looks: true, writer, direct: None };
+        let store = Store::at(open::open_to_look(url).await?, url, workspace, true)?;
         store.measure_clock().await?;
         Ok(store)
+    }
+
+    fn at(db: Db, url: &str, workspace: &str, only_looks: bool) -> Result<Store> {
+        let workspace = workspace.into();
+        let (writer, reads) = (Writer::new(&db, url)?, Reads::new(&db, url, &workspace)?);
+        Ok(Store { db, workspace, offset: Arc::default(), only_looks, writer, reads, direct: None })
     }
 
     /// The same, with another way to Postgres for what needs a connection of its own: notifications and presence.
@@ -552,6 +557,7 @@ impl Store {
     /// Closes every connection.
     pub async fn close(&self) {
         self.writer.close().await;
+        self.reads.close().await;
         self.db.close().await;
     }
 }

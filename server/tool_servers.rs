@@ -16,6 +16,7 @@ mod failure;
 mod files;
 mod host;
 mod http;
+mod in_process;
 mod lines;
 mod look;
 mod mcp_call;

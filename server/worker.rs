@@ -32,7 +32,7 @@ use crate::{
     bell::Bell,
     clock::Moment,
     config::WorkerSettings,
-    driver::{Letter, LetterBox, Own},
+    driver::{InHand, Letter, LetterBox, Own},
     fault,
     limits::TURNS,
     pins::Pins,
@@ -125,7 +125,8 @@ impl Worker {
         };
         let (places, crowded) = (Arc::clone(&shared.places), Arc::clone(&shared.crowded));
         let own = shared.own.clone();
-        let letter_box = LetterBox { worker: id, letters: sender, places, crowded, own };
+        let in_hand = InHand::default();
+        let letter_box = LetterBox { worker: id, letters: sender, places, crowded, own, in_hand };
         (Worker { shared: Arc::new(shared), letters, claimed: 0 }, letter_box)
     }
 
@@ -194,8 +195,8 @@ impl Worker {
 
     /// Drives an execution that was handed over; its place is free when that has ended.
     fn taken_over(&self, letter: Letter) -> impl Future<Output = ()> + use<> {
-        let Letter { execution, place } = letter;
-        let drive = Drive::from_hand_over(&self.shared, execution);
+        let Letter { execution, place, kept } = letter;
+        let drive = Drive::from_hand_over(&self.shared, execution, kept);
         async move {
             drive.run().await;
             drop(place);

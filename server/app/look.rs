@@ -195,10 +195,7 @@ impl App {
 
     /// The last event of a completed execution holds what it resulted in.
     async fn output(&self, row: &ExecutionRow) -> Result<Option<Value>, Error> {
-        if row.status != "completed" {
-            return Ok(None);
-        }
-        match self.inner.store.event(&row.id, row.last_seq).await? {
+        match self.inner.store.completion(row).await? {
             Some(Event::ExecutionCompleted { output }) => Ok(Some(output)),
             Some(_) | None => Ok(None),
         }

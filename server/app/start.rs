@@ -72,10 +72,9 @@ impl App {
             Some(held) => held.input(request.input),
             None => Value::Object(request.input),
         };
-        let mut request_hash = request_hash(&workflow.name, &given);
-        if let Some(origin) = &fork.origin {
-            request_hash = windlass_engine::content_hash(&json!([request_hash, origin]));
-        }
+        // Nobody asks for it without a key.
+        let keyed = request.idempotency_key.as_ref();
+        let request_hash = keyed.map(|_| request_hash(&workflow.name, &given, &fork));
         let input = workflow.input.accept(given).map_err(|problems| Error::InvalidInput {
             workflow: workflow.name.clone(),
             problems,
@@ -125,7 +124,7 @@ impl App {
             linked: &linked,
             idempotency_key: request.idempotency_key.as_deref(),
             plan: request.plan.as_deref(),
-            request_hash: &request_hash,
+            request_hash: request_hash.as_deref().unwrap_or_default(),
             state: &state,
             events: &turn.events,
             children: &children,
@@ -255,8 +254,12 @@ fn check_key(key: Option<&str>) -> Result<(), Error> {
 }
 
 /// What an idempotency key stands for. The input counts as it was given: defaults may change with a revision.
-fn request_hash(workflow: &str, input: &Value) -> String {
-    windlass_engine::content_hash(&json!({ "workflow": workflow, "input": input }))
+fn request_hash(workflow: &str, input: &Value, fork: &Fork) -> String {
+    let hash = windlass_engine::content_hash(&json!({ "workflow": workflow, "input": input }));
+    match &fork.origin {
+        Some(origin) => windlass_engine::content_hash(&json!([hash, origin])),
+        None => hash,
+    }
 }
 
 /// An id that nobody else has: of 128 random bits.

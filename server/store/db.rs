@@ -229,7 +229,6 @@ pub(crate) async fn all_on<T: AnyRow>(
     args: &[Arg<'_>],
 ) -> sqlx::Result<Vec<T>> {
     let rows = bounded(postgres(Sql::Both(sql), args).fetch_all(connection)).await?;
-    COMMITS.fetch_add(1, Ordering::Relaxed);
     rows.iter().map(T::from_row).collect()
 }
 

@@ -112,6 +112,9 @@ pub struct ExecutionRow {
     pub created_at: i64,
     /// Milliseconds since 1970.
     pub ended_at: Option<i64>,
+    /// The event that it completed with, as JSON, where it was read too: lists leave it out.
+    #[sqlx(default)]
+    pub completion: Option<String>,
 }
 
 /// A step as its row has it; a step that has not begun has none.
@@ -280,12 +283,29 @@ fn created(new: &NewExecution<'_>, due: Vec<String>) -> Created {
     }))
 }
 
-// As long as Postgres has no statistics, an index that begins with the workspace looks as good to it as the key does; the
-// comparison is written so that none of them fits.
-const COLUMNS: &str =
-    "SELECT id, workflow, revision, status, input, error, waiting_for, requested_by, tool_servers,
-        plan, wake_at, lease_until, last_seq, created_at, ended_at FROM executions
-        WHERE id = $1 AND workspace || '' = $2";
+macro_rules! by_id {
+    ($ids:literal) => {
+        concat!(
+            "SELECT e.id, e.workflow, e.revision, e.status, e.input, e.error, e.waiting_for, e.requested_by,
+                e.tool_servers, e.plan, e.wake_at, e.lease_until, e.last_seq, e.created_at, e.ended_at,
+                CASE WHEN e.status = 'completed' THEN
+                    (SELECT COALESCE(l.data, p.data) FROM events l
+                     LEFT JOIN payloads p ON p.execution_id = l.execution_id AND p.seq = l.seq
+                     WHERE l.execution_id = e.id AND l.seq = e.last_seq) END AS completion
+             FROM executions e WHERE e.id ",
+            $ids,
+            // As long as Postgres has no statistics, an index that begins with the workspace looks as good to it as the
+            // key does; the comparison is written so that none of them fits.
+            " AND e.workspace || '' = $2"
+        )
+    };
+}
+
+/// Executions of a workspace by their ids.
+pub(super) const BY_ID: Sql = Sql::Each {
+    sqlite: by_id!("IN (SELECT value FROM json_each($1))"),
+    postgres: by_id!("= ANY($1::TEXT[])"),
+};
 
 impl Store {
     /// Writes an execution, its revision and its first events; or finds the one its key stands for.
@@ -431,7 +451,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn execution(&self, execution_id: &str) -> Result<Option<ExecutionRow>> {
-        Ok(self.db.optional(COLUMNS, args![execution_id, &*self.workspace]).await?)
+        self.reads.executions.get(execution_id).await
     }
 
     /// The sequence number of an execution's newest event: the cheapest way to see that nothing changed.
@@ -551,6 +571,18 @@ impl Store {
     /// When the database fails, or a newer release wrote it.
     pub async fn event(&self, execution_id: &str, seq: i64) -> Result<Option<Event>> {
         Ok(self.some_events(execution_id, &[seq]).await?.remove(&seq))
+    }
+
+    /// The event that an execution has completed with; `None` when it has not.
+    ///
+    /// # Errors
+    /// When the database fails, or a newer release wrote it.
+    pub async fn completion(&self, row: &ExecutionRow) -> Result<Option<Event>> {
+        match &row.completion {
+            Some(data) => Ok(Some(parse(&row.id, "an event", data)?)),
+            None if row.status == "completed" => self.event(&row.id, row.last_seq).await,
+            None => Ok(None),
+        }
     }
 
     /// Some events, whole, by their numbers.

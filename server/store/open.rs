@@ -31,7 +31,7 @@ const LET_GO: &str = "SET idle_in_transaction_session_timeout = '8s'";
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// A connection that was not used for so long is asked whether it lives before it is used again.
-const RESTED: Duration = Duration::from_secs(1);
+pub(super) const RESTED: Duration = Duration::from_secs(1);
 
 /// Opens the database that the URL names: `sqlite:PATH` or `postgres://…`.
 ///
@@ -199,10 +199,10 @@ async fn connect_postgres(url: &str) -> Result<PgPool> {
     }
 }
 
-/// A connection that groups of turns are written over.
-pub(super) async fn connect_writer(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
-    // The statement is the same for one turn and for many, and so is its plan: whatever is known of the tables, to
-    // make one for each turn takes longer than the turn.
+/// A connection for statements that are sent all the time, whose plan is made once.
+pub(super) async fn connect_planned(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+    // A statement is the same for one turn and for many, and so is its plan: whatever is known of the tables, to make
+    // one each time takes longer than what it is made for.
     const PLAN: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
         SET enable_hashjoin = off; SET enable_mergejoin = off";
     let connecting = async {
@@ -213,6 +213,11 @@ pub(super) async fn connect_writer(options: &PgConnectOptions) -> sqlx::Result<P
     };
     let late = |_| sqlx::Error::PoolTimedOut;
     tokio::time::timeout(CONNECT, connecting).await.map_err(late)?
+}
+
+/// Whether the other end of a connection is still there.
+pub(super) async fn lives(connection: &mut PgConnection) -> bool {
+    tokio::time::timeout(CONNECT, connection.ping()).await.is_ok_and(|ping| ping.is_ok())
 }
 
 /// How a Postgres is connected to; nothing for SQLite.

@@ -119,7 +119,7 @@ pub(super) async fn write(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Re
         lines.begin_anew(tx, record).await?;
     }
     let large = lines.take_large();
-    write_lines(tx, &[&lines]).await?;
+    write_lines(tx, std::iter::once(&lines)).await?;
     for (seq, data) in large {
         let sql = "INSERT INTO payloads (execution_id, seq, data) VALUES ($1, $2, $3)";
         tx.execute(sql, args![record.execution_id, seq, data]).await?;
@@ -129,14 +129,17 @@ pub(super) async fn write(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Re
 }
 
 /// Writes the events and steps of turns.
-pub(super) async fn write_lines(tx: &mut Tx, all: &[&Lines]) -> Result<()> {
+pub(super) async fn write_lines<'l>(
+    tx: &mut Tx,
+    all: impl Iterator<Item = &'l Lines>,
+) -> Result<()> {
     let (events, steps) = rows_of(all);
     write_rows(tx, either(&EVENTS), EVENT_COLUMNS, events).await?;
     write_rows(tx, either(&STEPS), STEP_COLUMNS, steps).await
 }
 
 /// The rows of the events and of the steps of turns.
-pub(super) fn rows_of<'l>(all: &[&'l Lines]) -> (Vec<Row<'l>>, Vec<Row<'l>>) {
+pub(super) fn rows_of<'l>(all: impl Iterator<Item = &'l Lines>) -> (Vec<Row<'l>>, Vec<Row<'l>>) {
     let (mut events, mut steps) = (Vec::new(), Vec::new());
     for lines in all {
         events.extend(lines.event_rows());

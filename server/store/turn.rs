@@ -85,7 +85,7 @@ pub(super) const TURN_COLUMNS: &Columns = &[
 ///
 /// While the lease is held the row stays due as it is, so that whoever finds the lease run out goes on: a value that an
 /// index holds is not changed for nothing. Signals are compared in the row that is updated, so that none is missed.
-pub(super) fn update_from(source: &str, only_if: &str) -> String {
+pub(super) fn update_from(source: &str) -> String {
     format!(
         "UPDATE executions AS e SET
             status = r.status, error = r.error, waiting_for = r.waiting_for, last_seq = r.last_seq,
@@ -99,7 +99,7 @@ pub(super) fn update_from(source: &str, only_if: &str) -> String {
             updated_at = r.at, ended_at = CASE WHEN r.ended = 1 THEN r.at ELSE NULL END,
             min_engine = CASE WHEN e.min_engine < r.min_engine THEN r.min_engine ELSE e.min_engine END
         FROM {source}
-        WHERE {only_if} AND e.id = r.id AND e.lease_epoch = r.epoch AND e.last_seq = r.known_seq
+        WHERE e.id = r.id AND e.lease_epoch = r.epoch AND e.last_seq = r.known_seq
           AND (r.tells_parent = 1 OR r.ended = 0 OR e.parent_id IS NULL)"
     )
 }
@@ -109,7 +109,7 @@ pub(super) const RETURNING: &str = "RETURNING e.id, e.signals_in";
 
 static UPDATE: LazyLock<[String; 2]> = LazyLock::new(|| {
     let (sqlite, postgres) = (rows::json_rows(TURN_COLUMNS), rows::arrays(TURN_COLUMNS, 1));
-    let (sqlite, postgres) = (update_from(&sqlite, "TRUE"), update_from(&postgres, "TRUE"));
+    let (sqlite, postgres) = (update_from(&sqlite), update_from(&postgres));
     // SQLite returns nothing but the table's own columns, and does not know it by its other name there.
     [format!("{sqlite} RETURNING id, signals_in"), format!("{postgres} {RETURNING}")]
 });

@@ -115,13 +115,30 @@ const WORKFLOWS: Sql = about_workflows!(
     " WHERE workspace = $1"
 );
 
-const WORKFLOW: Sql = about_workflows!(
-    "SELECT name, revision, enabled, updated_at, updated_by,
-         CASE WHEN sql_taken IS NULL AND COALESCE(sql_over, '') = COALESCE(revision, '') THEN sql_definition END
-             AS sql_definition,
-         sql_description FROM ",
-    " WHERE workspace = $1 AND name = $2"
-);
+macro_rules! by_name {
+    ($table:literal, $names:literal) => {
+        concat!(
+            "SELECT name, revision, enabled, updated_at, updated_by,
+                 CASE WHEN sql_taken IS NULL AND COALESCE(sql_over, '') = COALESCE(revision, '') THEN sql_definition END
+                     AS sql_definition,
+                 sql_description FROM ",
+            $table,
+            " WHERE workspace = $2 AND name ",
+            $names
+        )
+    };
+}
+
+const WORKFLOW: Sql = Sql::Each {
+    sqlite: by_name!("workflows", "= $1"),
+    postgres: by_name!("workflow_states", "= $1"),
+};
+
+/// Workflows of a workspace by their names.
+pub(super) const BY_NAME: Sql = Sql::Each {
+    sqlite: by_name!("workflows", "IN (SELECT value FROM json_each($1))"),
+    postgres: by_name!("workflow_states", "= ANY($1::TEXT[])"),
+};
 
 // Whoever comes second waits here, and sees what the first one wrote.
 const LOCK: Sql = about_workflows!(
@@ -215,7 +232,7 @@ impl Store {
         let mut tx = self.db.begin().await?;
         tx.execute(LOCK, args![&*self.workspace, new.workflow, now, new.author]).await?;
         let row: Option<WorkflowRow> =
-            tx.optional(WORKFLOW, args![&*self.workspace, new.workflow]).await?;
+            tx.optional(WORKFLOW, args![new.workflow, &*self.workspace]).await?;
         if row.and_then(|row| row.sql_definition).as_deref() != Some(definition) {
             return Ok(false);
         }
@@ -282,7 +299,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn workflow(&self, name: &str) -> Result<Option<WorkflowRow>> {
-        Ok(self.db.optional(WORKFLOW, args![&*self.workspace, name]).await?)
+        self.reads.workflows.get(name).await
     }
 
     /// Says whether a workflow may be started.

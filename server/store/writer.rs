@@ -8,7 +8,8 @@ mod postgres;
 mod sqlite;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -16,7 +17,10 @@ use std::{
 use tokio::sync::oneshot;
 use windlass_engine::Workflow;
 
-use super::{Result, db::Db, execution::Start, open, record::Lines, turn::PlainTurn};
+use super::{
+    Result, connections::Connections, db::Db, execution::Start, open, record::Lines, rows::Row,
+    turn::PlainTurn,
+};
 use crate::{fault, metrics};
 
 /// How many turns share a transaction at most.
@@ -46,7 +50,7 @@ pub(super) struct Writer {
 /// Where groups are written to.
 enum Place {
     Sqlite(Db),
-    Postgres(Box<postgres::Connections>),
+    Postgres(Box<Connections>),
 }
 
 struct Inner {
@@ -69,6 +73,19 @@ struct Waiting {
     /// The number of its newest signal, once it is written; closed when it was not.
     written: oneshot::Sender<i64>,
 }
+
+/// What is written together, in the order of the executions' ids.
+#[derive(Default)]
+struct Group {
+    turns: Vec<Row<'static>>,
+    starts: Vec<Row<'static>>,
+    /// The executions that start.
+    started: Vec<String>,
+    lines: Vec<Lines>,
+}
+
+/// Who hears of each execution's turn that it was written.
+type Answers = HashMap<String, oneshot::Sender<i64>>;
 
 /// What was written of a group: for each execution the number of its newest signal.
 type Passed = Vec<(String, i64)>;
@@ -95,9 +112,7 @@ impl Writer {
         let (place, most_groups) = match open::postgres_options(url)? {
             // It has one writer at a time.
             None => (Place::Sqlite(db.clone()), 1),
-            Some(options) => {
-                (Place::Postgres(Box::new(postgres::Connections::new(options))), GROUPS)
-            }
+            Some(options) => (Place::Postgres(Box::new(Connections::new(options))), GROUPS),
         };
         let (queue, revisions) = (Mutex::default(), Mutex::default());
         Ok(Writer { inner: Arc::new(Inner { place, most_groups, queue, revisions }) })
@@ -114,15 +129,17 @@ impl Writer {
     /// written, or nobody knows whether it was.
     pub(super) async fn write(&self, write: Write) -> Option<i64> {
         let (written, answer) = oneshot::channel();
-        let group = {
+        let begins = {
             let mut queue = self.inner.queue();
             queue.waiting.push_back(Waiting { write, written });
-            if queue.under_way < self.inner.most_groups { queue.next_group() } else { None }
+            let begins = queue.under_way < self.inner.most_groups;
+            queue.under_way += usize::from(begins);
+            begins
         };
-        if let Some(group) = group {
+        if begins {
             let inner = Arc::clone(&self.inner);
             // Not in the caller's own future: it may be dropped, and others wait for the same transaction.
-            tokio::spawn(async move { inner.work_off(group).await });
+            tokio::spawn(async move { inner.work_off().await });
         }
         answer.await.ok()
     }
@@ -149,44 +166,40 @@ impl Inner {
     }
 
     /// Writes one group after the other until nobody waits any more.
-    async fn work_off(&self, mut group: Vec<Waiting>) {
-        // Also when it panics: those who wait are told, and others may go on.
-        let _under_way = UnderWay(self);
+    async fn work_off(&self) {
+        // For when it panics: those who wait are told, and others may go on.
+        let under_way = UnderWay(self);
+        // Who is about to bring a turn, too, comes along.
+        tokio::task::yield_now().await;
         loop {
-            let (writes, answers): (Vec<Write>, Vec<oneshot::Sender<i64>>) =
-                group.into_iter().map(|waiting| (waiting.write, waiting.written)).unzip();
-            let began = Instant::now();
+            let Some(group) = self.queue().next_group() else {
+                // Its place was given back under the lock: whoever comes from now on begins a group.
+                return mem::forget(under_way);
+            };
+            let (group, answers) = Group::of(group);
+            let (size, began) = (answers.len(), Instant::now());
             fault::point("group_begun");
-            let written = self.write(&writes).await;
+            let written = self.write(group).await;
             fault::point("group_written");
             match written {
                 Ok(passed) => {
-                    metrics::committed(writes.len(), began);
-                    tell(&writes, answers, passed);
+                    metrics::committed(size, began);
+                    tell(answers, passed);
                 }
-                Err(err) => tracing::debug!("{} turns are written one by one: {err}", writes.len()),
-            }
-            let mut queue = self.queue();
-            queue.under_way -= 1;
-            match queue.next_group() {
-                Some(next) => group = next,
-                None => {
-                    queue.under_way += 1;
-                    return;
-                }
+                Err(err) => tracing::debug!("{size} turns are written one by one: {err}"),
             }
         }
     }
 
-    async fn write(&self, writes: &[Write]) -> Result<Passed> {
+    async fn write(&self, group: Group) -> Result<Passed> {
         match &self.place {
-            Place::Sqlite(db) => sqlite::write(db, writes).await,
-            Place::Postgres(connections) => connections.write(writes).await,
+            Place::Sqlite(db) => sqlite::write(db, group).await,
+            Place::Postgres(connections) => postgres::write(connections, group).await,
         }
     }
 }
 
-/// Gives the place of a group back.
+/// Gives the place of a group back when writing panics.
 struct UnderWay<'i>(&'i Inner);
 
 impl Drop for UnderWay<'_> {
@@ -201,9 +214,11 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Queue {
-    /// Takes those that have waited longest, each execution once: of two turns of one, at most one is not outdated.
+    /// Takes those that have waited longest, in the order of their executions' ids. Each execution once: of two turns of
+    /// one, at most one is not outdated.
     fn next_group(&mut self) -> Option<Vec<Waiting>> {
         if self.waiting.is_empty() {
+            self.under_way -= 1;
             return None;
         }
         let (mut group, mut later) = (Vec::new(), VecDeque::new());
@@ -221,17 +236,41 @@ impl Queue {
         }
         later.append(&mut self.waiting);
         self.waiting = later;
-        self.under_way += 1;
+        // Everybody locks executions in this order.
+        group.sort_unstable_by(|one, other| {
+            one.write.execution_id().cmp(other.write.execution_id())
+        });
         Some(group)
     }
 }
 
-fn tell(writes: &[Write], answers: Vec<oneshot::Sender<i64>>, passed: Passed) {
-    let passed: std::collections::HashMap<String, i64> = passed.into_iter().collect();
-    for (write, answer) in writes.iter().zip(answers) {
-        if let Some(signals_in) = passed.get(write.execution_id()) {
+impl Group {
+    fn of(waiting: Vec<Waiting>) -> (Group, Answers) {
+        let (mut group, mut answers) = (Group::default(), Answers::new());
+        for Waiting { write, written } in waiting {
+            answers.insert(write.execution_id().to_owned(), written);
+            let lines = match write {
+                Write::Turn(turn) => {
+                    group.turns.push(turn.row);
+                    turn.lines
+                }
+                Write::Start(start) => {
+                    group.starts.push(start.row);
+                    group.started.push(start.lines.execution_id().to_owned());
+                    start.lines
+                }
+            };
+            group.lines.push(lines);
+        }
+        (group, answers)
+    }
+}
+
+fn tell(mut answers: Answers, passed: Passed) {
+    for (execution_id, signals_in) in passed {
+        if let Some(answer) = answers.remove(&execution_id) {
             // Whoever asked may have gone.
-            _ = answer.send(*signals_in);
+            _ = answer.send(signals_in);
         }
     }
 }

@@ -3,15 +3,14 @@
 use std::fmt;
 
 use futures::future::BoxFuture;
-use rmcp::{ServerHandler, service::serve_server_with_ct};
-use tokio::io::DuplexStream;
+use rmcp::{RoleServer, ServerHandler, service::serve_server_with_ct};
 use tokio_util::sync::CancellationToken;
 
-use super::config;
+use super::{config, in_process::InProcess};
 
 /// Serves one connection until it ends or the token is cancelled.
 pub(super) type Start =
-    Box<dyn Fn(DuplexStream, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
+    Box<dyn Fn(InProcess<RoleServer>, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A tool server that runs inside this process.
 pub struct BuiltIn {
@@ -33,7 +32,7 @@ impl BuiltIn {
     #[must_use]
     pub fn new(name: &str, settings: &str, handler: impl ServerHandler + Clone) -> BuiltIn {
         let start: Start =
-            Box::new(move |stream, stop| Box::pin(serve(handler.clone(), stream, stop)));
+            Box::new(move |client, stop| Box::pin(serve(handler.clone(), client, stop)));
         BuiltIn { name: name.to_owned(), identity: config::identity("built-in", settings), start }
     }
 }
@@ -44,8 +43,12 @@ impl fmt::Debug for BuiltIn {
     }
 }
 
-async fn serve(handler: impl ServerHandler, stream: DuplexStream, stop: CancellationToken) {
-    match serve_server_with_ct(handler, stream, stop).await {
+async fn serve(
+    handler: impl ServerHandler,
+    client: InProcess<RoleServer>,
+    stop: CancellationToken,
+) {
+    match serve_server_with_ct(handler, client, stop).await {
         Ok(running) => {
             if let Err(error) = running.waiting().await {
                 tracing::error!("a built-in tool server broke down: {error}");

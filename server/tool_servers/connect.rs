@@ -22,14 +22,13 @@ use super::{
     connection::{Connection, Mcp},
     environment::Resolved,
     http::{self, Happened},
+    in_process,
     pipe::Pipe,
     process::{Launch, Process},
 };
 
 /// How long a child that failed the handshake may take to be gone, so that its exit can be told.
 const FAREWELL: Duration = Duration::from_millis(300);
-/// Buffered between us and a server in this process.
-const DUPLEX: usize = 256 * 1024;
 
 /// What a connection is opened to.
 pub(super) struct Target<'a> {
@@ -64,14 +63,12 @@ enum Broken {
 /// # Errors
 /// When it does not answer.
 pub(super) async fn built_in(target: &Target<'_>, server: &BuiltIn) -> Result<Connection, Failure> {
-    let (ours, theirs) = tokio::io::duplex(DUPLEX);
+    let (ours, theirs) = in_process::connection();
     let stop = CancellationToken::new();
     let task = tokio::spawn((server.start)(theirs, stop.clone()));
-    let (reader, writer) = tokio::io::split(ours);
-    let pipe = Pipe::new(reader, writer, None);
-    let lost = pipe.lost();
+    let lost = ours.lost();
     let client = Client::default();
-    match shake_hands(client.clone(), pipe, Handshake::Discover, target.deadline).await {
+    match shake_hands(client.clone(), ours, Handshake::Discover, target.deadline).await {
         Ok(running) => {
             let mcp = Mcp::new(running, client, lost).in_process(task, stop);
             Ok(Connection::mcp(mcp))
@@ -134,7 +131,7 @@ async fn start(
 ) -> Result<(Connection, Era), (Broken, String)> {
     let (process, stdin, stdout) =
         Process::start(launch).map_err(|reason| (Broken::Hopeless(reason), String::new()))?;
-    let pipe = Pipe::new(stdout, stdin, Some(process.clone()));
+    let pipe = Pipe::new(stdout, stdin, process.clone());
     let lost = pipe.lost();
     let client = Client::default();
     match shake_hands(client.clone(), pipe, handshake, target.deadline).await {

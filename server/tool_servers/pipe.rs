@@ -1,4 +1,4 @@
-//! MCP over a pair of byte streams, one message a line: a child's pipes, or a server in this process.
+//! MCP over a child's pipes, one message a line.
 
 use std::{io, sync::Arc};
 
@@ -33,12 +33,12 @@ pub(super) const UNREADABLE: ErrorCode = ErrorCode(-31_002);
 pub(super) struct Pipe<R, W> {
     lines: Lines<R>,
     writer: Arc<Mutex<Option<W>>>,
-    process: Option<Arc<Process>>,
+    process: Arc<Process>,
     lost: CancellationToken,
 }
 
 impl<R: AsyncRead + Unpin, W> Pipe<R, W> {
-    pub(super) fn new(reader: R, writer: W, process: Option<Arc<Process>>) -> Pipe<R, W> {
+    pub(super) fn new(reader: R, writer: W, process: Arc<Process>) -> Pipe<R, W> {
         Pipe {
             lines: Lines::new(reader, LONGEST_MESSAGE),
             writer: Arc::new(Mutex::new(Some(writer))),
@@ -60,10 +60,7 @@ impl<R: AsyncRead + Unpin, W> Pipe<R, W> {
     }
 
     fn note(&self, text: &str) {
-        match &self.process {
-            Some(process) => process.note(text),
-            None => tracing::debug!("{text}"),
-        }
+        self.process.note(text);
     }
 
     fn message(&self, line: &[u8]) -> Option<RxJsonRpcMessage<RoleClient>> {
@@ -139,9 +136,7 @@ where
         if let Ok(mut writer) = self.writer.try_lock() {
             writer.take();
         }
-        if let Some(process) = &self.process {
-            process.end(LEAVE).await;
-        }
+        self.process.end(LEAVE).await;
         Ok(())
     }
 }

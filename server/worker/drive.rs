@@ -26,7 +26,7 @@ use crate::{
     bell::{Ear, Ring},
     children::{self, Family},
     clock::Moment,
-    driver::HandOver,
+    driver::{HandOver, Kept},
     fault, metrics, revisions,
     store::{self, Claim, Commit, Committed, Loaded, NewChild, Signal},
     tool_servers::{self, Failure, MaySend, Outcome, RetryClass},
@@ -66,6 +66,8 @@ pub(super) struct Drive {
     /// When the lease was last known to hold; calls that wait for their turn look at it too.
     held_at: watch::Sender<Moment>,
     _held: Held,
+    /// Where it was handed over: those who wait for it trust that the bell will ring.
+    kept: Option<Kept>,
     _driven: metrics::UnderWay,
     renewals: watch::Receiver<Renewal>,
     rings: Ear,
@@ -142,10 +144,11 @@ async fn set_aside(shared: &Shared, claim: &Claim, err: &Error) {
 
 impl Drive {
     /// Goes on where the process that created the execution stopped.
-    pub(super) fn from_hand_over(shared: &Arc<Shared>, letter: HandOver) -> Drive {
+    pub(super) fn from_hand_over(shared: &Arc<Shared>, letter: HandOver, kept: Kept) -> Drive {
         let held = shared.leases.begin(&letter.claim.execution_id);
         let HandOver { claim, claimed_at, workflow, state, family, .. } = letter;
         let mut drive = Drive::new(shared, claim, (claimed_at, held), workflow, (state, family), 0);
+        drive.kept = Some(kept);
         drive.to_call = letter.calls;
         drive.wake_at = letter.wake_at;
         drive
@@ -218,6 +221,7 @@ impl Drive {
             stopped: BTreeSet::new(),
             held_at: watch::Sender::new(held_at),
             _held: held,
+            kept: None,
             _driven: metrics::driven(),
             renewals: shared.leases.listen(),
             rings: shared.bell.listen_for(due),
@@ -348,6 +352,8 @@ impl Drive {
         let id: Arc<str> = self.claim.execution_id.as_str().into();
         self.shared.bell.ring(Ring::Moved(Arc::clone(&id)));
         if release || self.state.status.is_final() {
+            // Before it rings: who comes later looks.
+            self.kept = None;
             self.shared.bell.ring(Ring::Settled(Arc::clone(&id)));
         }
         if release {
