@@ -46,10 +46,10 @@ impl App {
         let place = span.as_ref().map(Span::context).or(above);
         let tracestate = above.and(caller.tracestate.as_deref());
         let in_trace = place.map(|place| trace::kept(place, tracestate));
-        let handed_on = in_trace.clone();
+        let handed_on = in_trace.as_deref().and_then(trace::tracestate);
+        let span = span.map(|span| span.in_state(handed_on));
         let started = self.start_at(caller, entry, request, (fork, in_trace)).await;
         if let Some(span) = span {
-            let span = span.in_state(handed_on.as_deref().and_then(trace::tracestate));
             let span = span.with("windlass.workflow.name", entry.name.as_str());
             match &started {
                 Ok(execution) => {
