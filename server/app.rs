@@ -345,7 +345,7 @@ impl App {
             oldest_due_ms,
             parked,
             database_up: standing.is_ok(),
-            broken: self.inner.tool_servers.broken(),
+            breakers: self.inner.tool_servers.breakers(),
         })
     }
 

@@ -23,7 +23,8 @@ pub struct Family {
     pub links: BTreeMap<String, String>,
     /// How many executions are above this one.
     pub depth: i64,
-    /// The trace that all of them belong to, as W3C's `traceparent`.
+    /// The trace that all of them belong to, as their rows have it: W3C's `traceparent`, with a `tracestate` in it where
+    /// there is one.
     pub traceparent: Option<String>,
 }
 

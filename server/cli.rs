@@ -77,6 +77,7 @@ pub(crate) fn caller() -> Caller {
         at_terminal: true,
         // As programs hand their trace to those that they start.
         traceparent: std::env::var("TRACEPARENT").ok(),
+        tracestate: std::env::var("TRACESTATE").ok(),
     }
 }
 

@@ -134,7 +134,8 @@ fn router(
     let token = options.token.as_deref();
     let mut mcp = guarded(service, kept, token);
     if options.metrics {
-        mcp = mcp.merge(metrics(app.clone(), Hosts::new(hosts.clone()), token));
+        let state = (app.clone(), Arc::clone(kept));
+        mcp = mcp.merge(metrics(state, Hosts::new(hosts.clone()), token));
     }
     let ready = Router::new()
         .route("/readyz", get(health::ready))
@@ -144,11 +145,11 @@ fn router(
 }
 
 /// What Prometheus asks for.
-fn metrics(app: App, hosts: Hosts, token: Option<&str>) -> Router {
+fn metrics(state: (App, Arc<Sessions>), hosts: Hosts, token: Option<&str>) -> Router {
     let metrics = Router::new()
         .route("/metrics", get(health::metrics))
         .route_layer(middleware::from_fn_with_state(hosts, guard::hosts))
-        .with_state(app);
+        .with_state(state);
     behind(metrics, token)
 }
 

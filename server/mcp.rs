@@ -146,7 +146,7 @@ impl Mcp {
             caller.client_name = Some(client.name);
             caller.client_version = Some(client.version);
         }
-        caller.traceparent = traceparent(context);
+        (caller.traceparent, caller.tracestate) = trace(context);
         caller
     }
 
@@ -183,13 +183,19 @@ impl Mcp {
     }
 }
 
-/// The trace of the caller: in the request itself, or else in the header.
-fn traceparent(context: &RequestContext<RoleServer>) -> Option<String> {
-    if let Some(said) = context.meta.get("traceparent").and_then(serde_json::Value::as_str) {
-        return Some(said.to_owned());
+/// The trace of the caller, and what those before it say of it: in the request itself, or else in the headers. Both are
+/// of the same place, for the second says nothing of any other trace.
+fn trace(context: &RequestContext<RoleServer>) -> (Option<String>, Option<String>) {
+    let said = |name| Some(context.meta.get(name)?.as_str()?.to_owned());
+    if let Some(traceparent) = said("traceparent") {
+        return (Some(traceparent), said("tracestate"));
     }
-    let parts = context.extensions.get::<http::request::Parts>()?;
-    Some(parts.headers.get("traceparent")?.to_str().ok()?.to_owned())
+    let Some(parts) = context.extensions.get::<http::request::Parts>() else { return (None, None) };
+    let headers = |name| parts.headers.get_all(name).iter().map(|value| value.to_str().ok());
+    let traceparent = headers("traceparent").next().flatten().map(str::to_owned);
+    // It may be spread over several headers, all of which count.
+    let tracestate: Option<Vec<&str>> = headers("tracestate").collect();
+    (traceparent, tracestate.map(|said| said.join(",")))
 }
 
 fn principal(context: &RequestContext<RoleServer>) -> Option<&Principal> {

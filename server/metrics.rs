@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     fmt::Write,
     sync::LazyLock,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -20,6 +21,8 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+
+use crate::tool_servers::Breaker;
 
 /// How long a call of a tool takes, in seconds: from a built-in one to a deployment.
 const CALL_SECONDS: [f64; 14] =
@@ -48,8 +51,8 @@ pub(crate) struct Standing {
     pub parked: i64,
     /// Whether the database answered.
     pub database_up: bool,
-    /// Each tool server, and whether calls to it are refused for now because it could not be reached.
-    pub broken: Vec<(String, bool)>,
+    /// Each tool server that this process knows, and whether it is called.
+    pub breakers: BTreeMap<String, Breaker>,
 }
 
 /// Everything that is counted.
@@ -71,6 +74,8 @@ struct Metrics {
     parked: Gauge,
     database_up: Gauge,
     broken: Family<Labels, Gauge>,
+    breakers: Family<Labels, Gauge>,
+    sessions: Gauge,
     resident: Gauge,
 }
 
@@ -151,6 +156,11 @@ pub(crate) fn committed(turns: usize, began: Instant) {
     METRICS.commit_seconds.observe(began.elapsed().as_secs_f64());
 }
 
+/// So many sessions of the older protocols are open over HTTP.
+pub(crate) fn sessions(count: usize) {
+    METRICS.sessions.set(i64::try_from(count).unwrap_or(i64::MAX));
+}
+
 /// Everything, in Prometheus' text format.
 pub(crate) fn text(standing: &Standing) -> String {
     let metrics = &*METRICS;
@@ -158,9 +168,8 @@ pub(crate) fn text(standing: &Standing) -> String {
     metrics.oldest_due.set(standing.oldest_due_ms as f64 / 1000.0);
     metrics.parked.set(standing.parked);
     metrics.database_up.set(i64::from(standing.database_up));
-    for (server, broken) in &standing.broken {
-        let labels = vec![("server", server.clone().into())];
-        metrics.broken.get_or_create(&labels).set(i64::from(*broken));
+    for (server, breaker) in &standing.breakers {
+        metrics.tell_breaker(server, *breaker);
     }
     metrics.resident.set(resident_bytes().unwrap_or_default());
     let mut text = String::new();
@@ -193,6 +202,8 @@ impl Metrics {
             parked: Gauge::default(),
             database_up: Gauge::default(),
             broken: Family::default(),
+            breakers: Family::default(),
+            sessions: Gauge::default(),
             resident: Gauge::default(),
         };
         for status in ["completed", "failed", "cancelled"] {
@@ -200,6 +211,18 @@ impl Metrics {
         }
         metrics.register();
         metrics
+    }
+
+    /// One of the states is 1, as a state set is written.
+    fn tell_breaker(&self, server: &str, breaker: Breaker) {
+        let mut labels: Labels = vec![("server", server.to_owned().into())];
+        let is_open = matches!(breaker, Breaker::Open { .. });
+        self.broken.get_or_create(&labels).set(i64::from(is_open));
+        for state in Breaker::STATES {
+            labels.push(("state", state.into()));
+            self.breakers.get_or_create(&labels).set(i64::from(state == breaker.word()));
+            labels.pop();
+        }
     }
 
     fn register(&mut self) {
@@ -293,6 +316,16 @@ impl Metrics {
             "tool_server_broken",
             "Whether calls are refused because the server could not be reached",
             self.broken.clone(),
+        );
+        ours.register(
+            "tool_server_breaker_state",
+            "1 for the state that the breaker of calls to the server is in",
+            self.breakers.clone(),
+        );
+        ours.register(
+            "mcp_sessions",
+            "Sessions of clients up to MCP 2025-11-25 that this process holds",
+            self.sessions.clone(),
         );
     }
 }

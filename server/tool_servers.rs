@@ -135,6 +135,8 @@ pub struct Call {
     pub inspect: Option<Inspect>,
     /// The place of this call in a trace, as W3C's `traceparent`; travels in `_meta`.
     pub traceparent: Option<String>,
+    /// What those before it say of that trace, as W3C's `tracestate`; travels in `_meta` too.
+    pub tracestate: Option<String>,
 }
 
 /// What became of a call.
@@ -267,6 +269,22 @@ fn did_you_mean(nearest: &[String]) -> String {
         String::new()
     } else {
         format!("; did you mean {}?", nearest.join(", "))
+    }
+}
+
+impl Breaker {
+    /// Every state that there is.
+    pub const STATES: [&str; 3] = ["closed", "half_open", "open"];
+
+    /// Its state as a word, one of [`Breaker::STATES`].
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        let [closed, half_open, open] = Breaker::STATES;
+        match self {
+            Breaker::Closed => closed,
+            Breaker::HalfOpen => half_open,
+            Breaker::Open { .. } => open,
+        }
     }
 }
 
@@ -460,13 +478,6 @@ impl ToolServers {
                 Outcome::Failed(Failure::new("unknown_tool", error.to_string(), Some(false)))
             }
         }
-    }
-
-    /// Each tool server, and whether calls to it are refused for now because it could not be reached.
-    #[must_use]
-    pub fn broken(&self) -> Vec<(String, bool)> {
-        let servers = self.inner.servers.iter();
-        servers.map(|(name, server)| (name.clone(), server.is_broken())).collect()
     }
 
     /// Closes every connection and ends every child process, within a bound.

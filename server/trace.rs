@@ -6,12 +6,13 @@
 //! params, no results and no messages, in which there may be secrets.
 
 mod export;
+mod state;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use windlass_engine::{State, Workflow};
+use windlass_engine::{Event, State, Workflow};
 
 use crate::{children::Family, metrics};
 
@@ -37,6 +38,8 @@ pub(crate) enum Kind {
 pub(crate) struct Span {
     context: Context,
     parent: Option<u64>,
+    /// W3C's `tracestate`.
+    state: Option<String>,
     name: String,
     kind: Kind,
     began: SystemTime,
@@ -82,6 +85,10 @@ impl Context {
         self.with_span(u64::from_be_bytes(bytes) | 1)
     }
 
+    fn is_sampled(self) -> bool {
+        self.flags & SAMPLED == SAMPLED
+    }
+
     /// A new place below this one.
     pub(crate) fn below(self) -> Context {
         self.with_span(random_id())
@@ -92,6 +99,16 @@ impl std::fmt::Display for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
     }
+}
+
+/// A trace as the row of an execution has it: a place, and of its caller's `tracestate` what is handed on.
+pub(crate) fn kept(place: Context, tracestate: Option<&str>) -> String {
+    state::kept(place, tracestate.and_then(state::read).as_deref())
+}
+
+/// The `tracestate` that goes on with the trace of an execution, as its row has it.
+pub(crate) fn tracestate(kept: &str) -> Option<&str> {
+    state::of_kept(kept)
 }
 
 /// Whether spans are collected.
@@ -111,7 +128,8 @@ pub(crate) fn begin(name: &str, kind: Kind, caller: Option<Context>) -> Option<S
 pub(crate) fn execution_ended(family: &Family, id: &str, workflow: &Workflow, state: &State) {
     let status = state.status.as_str();
     metrics::execution_ended(status);
-    let Some(caller) = family.traceparent.as_deref().and_then(Context::read) else { return };
+    let Some(kept) = family.traceparent.as_deref() else { return };
+    let Some(caller) = Context::read(kept) else { return };
     // What is a step of another one stands below the topmost.
     let parent = if family.root_id == id { caller } else { caller.of_execution(&family.root_id) };
     let name = || format!("workflow {}", workflow.name);
@@ -121,11 +139,33 @@ pub(crate) fn execution_ended(family: &Family, id: &str, workflow: &Workflow, st
     let failed = state.failure.as_ref().map(|(_, error)| error.code.as_str());
     let failed = failed.filter(|_| status == "failed");
     span.since(state.started_at)
+        .in_state(tracestate(kept))
         .with("windlass.execution.id", id)
         .with("windlass.workflow.name", workflow.name.as_str())
         .with("windlass.workflow.revision", workflow.hash.as_str())
         .with("windlass.execution.status", status)
         .end(failed);
+}
+
+/// Begins the span of a transaction that writes a turn. `None`, after no more than a look, when nobody collects spans.
+pub(crate) fn commit(family: &Family, execution_id: &str) -> Option<Span> {
+    if !is_on() {
+        return None;
+    }
+    let kept = family.traceparent.as_deref()?;
+    let execution = Context::read(kept).filter(|caller| caller.is_sampled())?;
+    let execution = execution.of_execution(execution_id);
+    let span = begin_at(|| "commit".to_owned(), Kind::Internal, execution.below(), execution)?;
+    Some(span.in_state(tracestate(kept)).with("windlass.execution.id", execution_id))
+}
+
+/// That transaction is over: what it wrote of the history, or why it wrote nothing.
+pub(crate) fn committed(span: Option<Span>, written: Result<&[Event], &str>) {
+    let Some(span) = span else { return };
+    match written {
+        Ok(events) => span.with("windlass.commit.events", events.len()).end(None),
+        Err(code) => span.end(Some(code)),
+    }
 }
 
 /// Begins a span at a place that is known already; `None` when nobody collects spans.
@@ -141,12 +181,20 @@ pub(crate) fn begin_at(
 impl Span {
     fn at(name: String, kind: Kind, context: Context, parent: Option<u64>) -> Span {
         let parent = parent.filter(|parent| *parent != context.span_id);
-        Span { context, parent, name, kind, began: SystemTime::now(), attributes: Vec::new() }
+        let (began, attributes) = (SystemTime::now(), Vec::new());
+        Span { context, parent, state: None, name, kind, began, attributes }
     }
 
     /// Where it stands.
     pub(crate) fn context(&self) -> Context {
         self.context
+    }
+
+    /// With the `tracestate` of its trace.
+    #[must_use]
+    pub(crate) fn in_state(mut self, tracestate: Option<&str>) -> Span {
+        self.state = tracestate.map(str::to_owned);
+        self
     }
 
     /// Says more of it.
@@ -167,7 +215,7 @@ impl Span {
     /// It is over; with the code of what went wrong.
     pub(crate) fn end(self, error: Option<&str>) {
         let Some(exporter) = export::exporter() else { return };
-        if self.context.flags & SAMPLED == SAMPLED {
+        if self.context.is_sampled() {
             exporter.send(self.written(error));
         }
     }
@@ -194,6 +242,9 @@ impl Span {
         });
         if let Some(parent) = self.parent {
             span["parentSpanId"] = format!("{parent:016x}").into();
+        }
+        if let Some(state) = &self.state {
+            span["traceState"] = state.as_str().into();
         }
         span
     }
@@ -257,12 +308,20 @@ mod tests {
     }
 
     #[test]
+    fn without_a_collector_a_commit_makes_no_span() {
+        let family = Family { traceparent: Some(CALLER.into()), ..Family::default() };
+        assert!(commit(&family, "exec_1").is_none());
+    }
+
+    #[test]
     fn a_span_is_written_as_otlp_has_it() {
         let context = Context::read(CALLER).unwrap();
         let span = Span::at("a".into(), Kind::Client, context.below(), Some(context.span_id));
-        let written = span.with("attempt", 2).with("tool", "x.one").written(Some("timeout"));
+        let span = span.with("attempt", 2).with("tool", "x.one").in_state(Some("a=1"));
+        let written = span.written(Some("timeout"));
         assert_eq!(written["traceId"], "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(written["parentSpanId"], "00f067aa0ba902b7");
+        assert_eq!(written["traceState"], "a=1");
         assert_eq!((&written["kind"], &written["status"]["code"]), (&json!(3), &json!(2)));
         assert_eq!(written["attributes"][0]["value"], json!({ "intValue": "2" }));
         assert_eq!(written["attributes"][2]["value"], json!({ "stringValue": "timeout" }));

@@ -22,7 +22,7 @@ use std::{
 
 pub use client::{Client, signed, text_of};
 pub use executions::{begin, settled};
-pub use http::{Answer, client as http_client, get, post};
+pub use http::{Answer, client as http_client, delete, get, post};
 pub use postgres::{Cluster, database};
 pub use process::{Ended, Running, limit_files, run};
 pub use proxy::Proxy;

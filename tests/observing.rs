@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     thread,
 };
@@ -12,14 +13,18 @@ use serde_json::{Value, json};
 
 use crate::{
     durability::{Run, Scene, was_killed},
-    harness::{Answer, Client, Project, SOON, database, eventually, get, post, settled},
+    harness::{Answer, Client, Project, SOON, database, delete, eventually, get, post, settled},
 };
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const SPAN: &str = "00f067aa0ba902b7";
+const STATE: &str = "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE";
 
-on_both!(a_trace_goes_on_in_the_process_that_takes_over);
+on_both!(
+    a_trace_goes_on_in_the_process_that_takes_over,
+    what_others_say_of_a_trace_goes_on_in_the_process_that_takes_over,
+);
 
 // ---- Metrics.
 
@@ -124,6 +129,7 @@ fn a_scrape_tells_what_was_done() {
         is("windlass_lease_losses_total", 0.0);
         is("windlass_takeovers_total", 0.0);
         is("windlass_tool_server_broken{server=\"demo\"}", 0.0);
+        is("windlass_mcp_sessions", 1.0);
         let (answer, samples) = scraped(&server.address);
         let kind = answer.headers["content-type"].to_str().unwrap();
         assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
@@ -135,6 +141,68 @@ fn a_scrape_tells_what_was_done() {
         assert_eq!(samples["windlass_queue_age_seconds"], 0.0);
         assert!(!answer.body.contains("made_up") && !answer.body.contains("exec_"));
     }
+}
+
+/// The state that a tool server's breaker is in: exactly one of those there are.
+fn breaker(samples: &Samples, server: &str) -> &'static str {
+    let states = ["closed", "half_open", "open"];
+    let name = |state: &str| {
+        format!("windlass_tool_server_breaker_state{{server=\"{server}\",state=\"{state}\"}}")
+    };
+    let on: Vec<&str> = states.into_iter().filter(|state| samples[&name(state)] == 1.0).collect();
+    let sum: f64 = states.iter().map(|state| samples[&name(state)]).sum();
+    assert_eq!((on.len(), sum), (1, 1.0), "{samples:#?}");
+    let broken = samples[&format!("windlass_tool_server_broken{{server=\"{server}\"}}")];
+    assert_eq!(broken == 1.0, on[0] == "open", "{samples:#?}");
+    on[0]
+}
+
+#[test]
+fn a_scrape_tells_how_the_breaker_of_each_tool_server_stands() {
+    let project = Project::new();
+    let late = project.path().join("late");
+    let servers = json!({ "mcpServers": { "late": { "command": late } } });
+    let project = project
+        .with_file(".mcp.json", &servers.to_string())
+        .with_file("windlass.toml", "mcp_config = ['.mcp.json']\n")
+        .with_workflow(
+            "knocks",
+            "name: knocks\nsteps:\n  - { name: say, tool: late.echo, params: { text: a } }\n",
+        );
+    let server = project.serve_http();
+    let stands = || breaker(&scraped(&server.address).1, "late");
+    assert_eq!(stands(), "closed", "nobody has called it yet");
+    // Each knock in vain leaves it alone for longer.
+    let mut door = server.client();
+    door.initialize();
+    let mut knock =
+        || door.call("workflow.run", json!({ "workflow": "knocks", "wait_seconds": 20 }));
+    eventually(SOON, "an open breaker", || {
+        assert_eq!(knock()["structuredContent"]["status"], "failed");
+        (stands() == "open").then_some(())
+    });
+    eventually(2 * SOON, "the time of the next probe", || (stands() == "half_open").then_some(()));
+    std::os::unix::fs::symlink(fake_tool_server(), &late).unwrap();
+    assert_eq!(knock()["structuredContent"]["status"], "completed");
+    assert_eq!(stands(), "closed");
+    assert_eq!(breaker(&scraped(&server.address).1, "demo"), "closed", "the others are called");
+}
+
+#[test]
+fn a_scrape_counts_the_sessions_that_are_open() {
+    let project = Project::new();
+    let server = project.serve_http();
+    let open = || scraped(&server.address).1["windlass_mcp_sessions"];
+    assert_eq!(open(), 0.0);
+    let (mut one, mut other) = (server.client(), server.client());
+    one.initialize();
+    other.initialize();
+    server.client().modern().call_ok("workflow.list", json!({}));
+    assert_eq!(open(), 2.0, "who says with each request who asks has no session");
+    let session = [("mcp-session-id", one.session().unwrap())];
+    let ended = delete(&format!("{}/mcp", server.address), &session);
+    assert!((200..300).contains(&ended.status), "{ended:#?}");
+    assert_eq!(open(), 1.0);
 }
 
 #[test]
@@ -186,11 +254,14 @@ impl Collector {
         self.spans.lock().unwrap().clone()
     }
 
+    fn named(&self, name: &str) -> Vec<Value> {
+        self.spans().into_iter().filter(|span| span["name"] == name).collect()
+    }
+
     /// The only span of that name, once it is there.
     fn span(&self, name: &str) -> Value {
         let mut found = eventually(SOON, &format!("the span {name:?}"), || {
-            let named: Vec<Value> =
-                self.spans().into_iter().filter(|span| span["name"] == name).collect();
+            let named = self.named(name);
             (!named.is_empty()).then_some(named)
         });
         assert_eq!(found.len(), 1, "{found:#?}");
@@ -227,10 +298,13 @@ fn take(stream: &TcpStream, spans: &Mutex<Vec<Value>>) {
     }
 }
 
+fn fake_tool_server() -> PathBuf {
+    let binary = Path::new(env!("CARGO_BIN_EXE_windlass"));
+    binary.parent().unwrap().join("examples/fake_tool_server")
+}
+
 fn with_fake(project: Project) -> Project {
-    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_windlass"));
-    let fake = binary.parent().unwrap().join("examples/fake_tool_server");
-    let server = json!({ "command": fake, "args": ["--ledger", "ledger"] });
+    let server = json!({ "command": fake_tool_server(), "args": ["--ledger", "ledger"] });
     project
         .with_file(".mcp.json", &json!({ "mcpServers": { "fake": server } }).to_string())
         .with_file("windlass.toml", "mcp_config = ['.mcp.json']\n")
@@ -256,7 +330,12 @@ fn told(execution: &Value) -> (String, String) {
 }
 
 fn run_traced(door: &mut Client) -> Value {
-    let params = json!({ "name": "workflow.run", "arguments": { "workflow": "traced" }, "_meta": { "traceparent": CALLER } });
+    run_with(door, json!({ "traceparent": CALLER, "tracestate": STATE }))
+}
+
+fn run_with(door: &mut Client, meta: Value) -> Value {
+    let params =
+        json!({ "name": "workflow.run", "arguments": { "workflow": "traced" }, "_meta": meta });
     let answer = door.ask("tools/call", params);
     let id = answer["structuredContent"]["execution_id"].as_str().unwrap().to_owned();
     settled(door, &id)
@@ -276,7 +355,7 @@ fn a_trace_goes_from_the_caller_through_the_execution_to_the_tool() {
     let (run, whole) = (collector.span("workflow.run"), collector.span("workflow traced"));
     let call = collector.span("tools/call fake.echo");
     for span in [&run, &whole, &call] {
-        assert_eq!(span["traceId"], TRACE);
+        assert_eq!((&span["traceId"], &span["traceState"]), (&json!(TRACE), &json!(STATE)));
         assert_eq!(
             attribute(span, "windlass.execution.id")["stringValue"],
             execution["execution_id"]
@@ -291,7 +370,54 @@ fn a_trace_goes_from_the_caller_through_the_execution_to_the_tool() {
     assert_eq!((&run["kind"], &call["kind"]), (&json!(2), &json!(3)));
     assert_eq!(attribute(&call, "mcp.method.name")["stringValue"], "tools/call");
     assert_eq!(attribute(&call, "gen_ai.tool.name")["stringValue"], "echo");
+    assert_eq!(execution["output"]["meta"]["tracestate"], STATE);
     assert!(!json!(collector.spans()).to_string().contains("a word of mine"));
+}
+
+#[test]
+fn each_commit_of_a_turn_has_a_span_below_its_execution() {
+    let collector = Collector::start();
+    let project = collector.watch(with_fake(Project::new()));
+    let server = project.serve_http();
+    let mut door = server.client();
+    door.initialize();
+    let execution = run_traced(&mut door);
+    let whole = collector.span("workflow traced");
+    // What began with it, and what came of it: together they wrote all of its history.
+    let events = |commit: &Value| {
+        let said = attribute(commit, "windlass.commit.events")["intValue"].as_str().unwrap();
+        said.parse::<i64>().unwrap()
+    };
+    let commits = eventually(SOON, "the spans of all commits", || {
+        let commits = collector.named("commit");
+        let written: i64 = commits.iter().map(events).sum();
+        (Some(written) == execution["version"].as_i64()).then_some(commits)
+    });
+    assert!(2 <= commits.len(), "{commits:#?}");
+    for commit in &commits {
+        assert_eq!((&commit["traceId"], &commit["traceState"]), (&json!(TRACE), &json!(STATE)));
+        assert_eq!(commit["parentSpanId"], whole["spanId"]);
+        assert_eq!(
+            attribute(commit, "windlass.execution.id")["stringValue"],
+            execution["execution_id"]
+        );
+        assert_eq!(commit["status"], json!({}));
+    }
+}
+
+#[test]
+fn what_others_say_of_a_trace_is_nothing_without_the_trace() {
+    let project = with_fake(Project::new());
+    let mut door = project.client(&["serve"]);
+    door.initialize();
+    let said = |execution: Value| execution["output"]["meta"]["tracestate"].clone();
+    let state = |trace: &str, state: &str| json!({ "traceparent": trace, "tracestate": state });
+    assert_eq!(said(run_with(&mut door, state(CALLER, STATE))), STATE);
+    assert_eq!(said(run_with(&mut door, state("no trace", STATE))), Value::Null);
+    assert_eq!(said(run_with(&mut door, json!({ "tracestate": STATE }))), Value::Null);
+    let odd = run_with(&mut door, state(CALLER, "Not, one"));
+    assert_eq!(told(&odd).0, TRACE, "the trace goes on without it");
+    assert_eq!(said(odd), Value::Null);
 }
 
 #[test]
@@ -308,10 +434,14 @@ fn a_trace_in_the_header_counts_and_without_a_caller_there_is_a_new_one() {
         ("mcp-method", "tools/call"),
         ("mcp-name", "workflow.run"),
         ("traceparent", CALLER),
+        ("tracestate", "rojo=00f067aa0ba902b7"),
+        ("tracestate", "congo=t61rcWkgMzE"),
     ];
     let answer = post(&format!("{}/mcp", server.address), &headers, &body.to_string());
     assert_eq!(answer.status, 200, "{answer:#?}");
     assert_eq!(collector.span("workflow.run")["traceId"], TRACE);
+    assert_eq!(collector.span("tools/call fake.echo")["traceState"], STATE);
+    collector.span("workflow traced");
     collector.spans.lock().unwrap().clear();
     let again = project.run(&["run", "traced", "--json"]).expect(0).json();
     let (trace, _) = told(&again);
@@ -329,11 +459,12 @@ fn an_execution_below_another_one_is_in_its_trace() {
         "name: above\nsteps:\n  - { name: below, workflow: traced }\n",
     );
     let mut command = project.command(&["run", "above", "--json"]);
-    command.env("TRACEPARENT", CALLER);
+    command.env("TRACEPARENT", CALLER).env("TRACESTATE", STATE);
     crate::harness::run(&mut command, 3 * SOON).expect(0);
     let (above, below) = (collector.span("workflow above"), collector.span("workflow traced"));
     let call = collector.span("tools/call fake.echo");
     assert!([&above, &below, &call].iter().all(|span| span["traceId"] == TRACE));
+    assert!([&above, &below, &call].iter().all(|span| span["traceState"] == STATE));
     assert_eq!(below["parentSpanId"], above["spanId"]);
     assert_eq!(call["parentSpanId"], below["spanId"]);
 }
@@ -383,4 +514,32 @@ fn a_trace_goes_on_in_the_process_that_takes_over(scene: &Scene) {
     assert_eq!(call["parentSpanId"], whole["spanId"]);
     assert_eq!(attribute(&whole, "windlass.execution.status")["stringValue"], "completed");
     assert_eq!(attribute(&whole, "windlass.execution.id")["stringValue"], ended["execution_id"]);
+}
+
+fn what_others_say_of_a_trace_goes_on_in_the_process_that_takes_over(scene: &Scene) {
+    let server = json!({ "mcpServers": { "fake": { "command": fake_tool_server() } } });
+    scene.project.write(".mcp.json", &server.to_string());
+    scene.project.write("windlass.toml", "mcp_config = ['.mcp.json']\n");
+    scene.project.write(
+        "workflows/said.yaml",
+        "name: said\nsteps:\n  - { name: say, tool: fake.echo, params: { text: a }, onUncertain: retry }\n\
+         output: { meta: \"${steps.say.meta}\" }\n",
+    );
+    let run = |fault: Option<&str>| {
+        let mut command = scene.command(&Run { workflow: "said", key: "k", input: json!({}) });
+        // Only the first one knows what is said of the trace.
+        if let Some(fault) = fault {
+            command.env("TRACEPARENT", CALLER).env("TRACESTATE", STATE);
+            command.env("WINDLASS_FAULT", fault);
+        }
+        crate::harness::run(&mut command, 2 * SOON)
+    };
+    let killed = run(Some("after_call:1"));
+    assert!(was_killed(&killed), "{killed:#?}");
+    scene.let_leases_run_out();
+    let ended = run(None).json();
+    assert_eq!(ended["status"], "completed", "{ended:#}");
+    let meta = &ended["output"]["meta"];
+    assert_eq!((told(&ended).0.as_str(), &meta["tracestate"]), (TRACE, &json!(STATE)));
+    assert_eq!(meta["dev.windlass/attempt"], 2, "it was called again: {meta}");
 }

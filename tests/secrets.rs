@@ -73,6 +73,7 @@ impl Way {
             may_send: None,
             inspect: None,
             traceparent: None,
+            tracestate: None,
         };
         self.outgoing.call("exec_a", call, slots, &|_| {}).await
     }

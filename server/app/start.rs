@@ -44,7 +44,11 @@ impl App {
         let above = caller.traceparent.as_deref().and_then(Context::read);
         let span = trace::begin("workflow.run", Kind::Server, above);
         let place = span.as_ref().map(Span::context).or(above);
-        let started = self.start_at(caller, entry, request, (fork, place)).await;
+        let tracestate = above.and(caller.tracestate.as_deref());
+        let in_trace = place.map(|place| trace::kept(place, tracestate));
+        let handed_on = in_trace.as_deref().and_then(trace::tracestate);
+        let span = span.map(|span| span.in_state(handed_on));
+        let started = self.start_at(caller, entry, request, (fork, in_trace)).await;
         if let Some(span) = span {
             let span = span.with("windlass.workflow.name", entry.name.as_str());
             match &started {
@@ -63,7 +67,7 @@ impl App {
         caller: &Caller,
         entry: &Entry,
         request: RunRequest,
-        (fork, in_trace): (Fork, Option<Context>),
+        (fork, traceparent): (Fork, Option<String>),
     ) -> Result<Execution, Error> {
         let workflow = runnable(entry)?;
         check_key(request.idempotency_key.as_deref())?;
@@ -90,7 +94,6 @@ impl App {
             all.map(|workflow| (workflow.name.clone(), workflow.hash.clone())).collect();
         let id = random_id("exec_");
         let requested_by = caller.name.clone();
-        let traceparent = in_trace.map(|place| place.to_string());
         let family = Family { root_id: id.clone(), requested_by, links, depth: 0, traceparent };
         // Whoever drives it must live before the row does, or its first moments are nobody's.
         self.inner.driver.ensure().await;
@@ -134,10 +137,12 @@ impl App {
             traceparent: family.traceparent.as_deref(),
         };
         fault::point("before_create");
+        let span = trace::commit(&family, &id);
         let created = self.inner.store.create(&new).await?;
         fault::point("after_create");
         let claim = match created {
             Created::New(claim) => {
+                trace::committed(span, Ok(&turn.events));
                 metrics::executions_started(1 + children.len());
                 if state.status.is_final() {
                     trace::execution_ended(&family, &id, &workflow, &state);

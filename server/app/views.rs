@@ -33,6 +33,8 @@ pub struct Caller {
     pub at_terminal: bool,
     /// The trace that the request belongs to, as W3C's `traceparent`, if it says so.
     pub traceparent: Option<String>,
+    /// What those before it say of that trace, as W3C's `tracestate`; nothing without a trace.
+    pub tracestate: Option<String>,
 }
 
 /// What to run.

@@ -198,6 +198,7 @@ fn call() -> Call {
         may_send: None,
         inspect: None,
         traceparent: None,
+        tracestate: None,
     }
 }
 

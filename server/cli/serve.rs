@@ -41,6 +41,7 @@ fn caller_of(arguments: &Serve) -> crate::app::Caller {
         client_version: None,
         at_terminal: false,
         traceparent: None,
+        tracestate: None,
         ..caller()
     }
 }

@@ -1,5 +1,7 @@
 //! Whether this process lives, and whether it can do its work.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::State,
@@ -9,7 +11,8 @@ use axum::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use super::sessions::Sessions;
+use crate::{app::App, metrics};
 
 /// Answers as long as anything answers.
 pub(super) async fn alive() -> Json<Value> {
@@ -25,7 +28,10 @@ pub(super) struct Health {
 }
 
 /// What this process did and does, for Prometheus.
-pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
+pub(super) async fn metrics(
+    State((app, sessions)): State<(App, Arc<Sessions>)>,
+) -> impl IntoResponse {
+    metrics::sessions(sessions.count().await);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics().await)
 }
 

@@ -109,6 +109,11 @@ impl Sessions {
         }
     }
 
+    /// How many are open here. One that went on elsewhere counts here until it has been silent for long.
+    pub(super) async fn count(&self) -> usize {
+        self.local.sessions.read().await.len()
+    }
+
     fn note(&self, id: &str) {
         if self.app.is_some() {
             self.lock().insert(digest_of_id(id), id.into());

@@ -36,6 +36,8 @@ use crate::metrics;
 
 /// Where a call stands in a trace, as OpenTelemetry has it in `_meta`.
 const TRACEPARENT: &str = "traceparent";
+/// What those before it say of that trace.
+const TRACESTATE: &str = "tracestate";
 
 /// Longer bounds are as good as none, and would not fit a clock.
 const FOREVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -204,11 +206,6 @@ impl Server {
     fn has(&self, tool: &str) -> bool {
         let Link::Open(connection) = &*self.link() else { return false };
         connection.known().is_some_and(|catalogue| catalogue.find(tool).is_some())
-    }
-
-    /// Whether it could not be reached, and is not asked again for a while.
-    pub(super) fn is_broken(&self) -> bool {
-        matches!(&*self.link(), Link::Broken { until, .. } if Instant::now() < *until)
     }
 
     async fn prepare_and_send(
@@ -530,6 +527,9 @@ fn meta(call: &Call) -> Map<String, Value> {
     meta.insert(FIRST_STARTED_AT.to_owned(), call.first_started_at.into());
     if let Some(traceparent) = &call.traceparent {
         meta.insert(TRACEPARENT.to_owned(), traceparent.as_str().into());
+    }
+    if let Some(tracestate) = &call.tracestate {
+        meta.insert(TRACESTATE.to_owned(), tracestate.as_str().into());
     }
     meta
 }

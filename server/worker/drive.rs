@@ -30,6 +30,7 @@ use crate::{
     fault, metrics, revisions,
     store::{self, Claim, Commit, Committed, Loaded, NewChild, Signal},
     tool_servers::{self, Failure, MaySend, Outcome, RetryClass},
+    trace,
 };
 
 /// How often a worker asks what an interrupted call's tool allows before it takes the careful answer.
@@ -337,8 +338,11 @@ impl Drive {
         if release {
             fault::point("before_release");
         }
-        let Committed { last_seq, signals_in, due } =
-            patiently(&self.shared, || self.shared.store.commit(&self.claim, &commit)).await?;
+        let span = trace::commit(&self.family, &self.claim.execution_id);
+        let committed =
+            patiently(&self.shared, || self.shared.store.commit(&self.claim, &commit)).await;
+        observed::committed(span, events, &committed);
+        let Committed { last_seq, signals_in, due } = committed?;
         fault::point("after_commit");
         let id = &self.claim.execution_id;
         observed::turned(&self.family, id, &self.workflow, &self.state, events, children);
@@ -417,6 +421,7 @@ impl Drive {
             may_send: Some(self.lease_holds()),
             inspect: Some(self.shared.pins.inspect(&self.workflow, &call.tool)),
             traceparent: None,
+            tracestate: None,
             tool: call.tool,
         }
     }

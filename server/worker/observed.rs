@@ -18,13 +18,17 @@ pub(super) fn sent(
     step: &str,
     call: &mut Call,
 ) -> Option<Span> {
-    let execution = Context::read(family.traceparent.as_deref()?)?.of_execution(execution_id);
+    let kept = family.traceparent.as_deref()?;
+    let execution = Context::read(kept)?.of_execution(execution_id);
     let place = execution.below();
+    let tracestate = trace::tracestate(kept);
     call.traceparent = Some(place.to_string());
+    call.tracestate = tracestate.map(str::to_owned);
     let span =
         trace::begin_at(|| format!("tools/call {}", call.tool), Kind::Client, place, execution)?;
     Some(
-        span.with("mcp.method.name", "tools/call")
+        span.in_state(tracestate)
+            .with("mcp.method.name", "tools/call")
             .with("gen_ai.operation.name", "execute_tool")
             .with("gen_ai.tool.name", call.tool.tool.as_str())
             .with("windlass.tool_server.name", call.tool.server.as_str())
@@ -45,6 +49,20 @@ pub(super) fn answered(span: Option<Span>, outcome: &Outcome) {
             span.with("windlass.uncertain", true).end(Some(&failure.code));
         }
     }
+}
+
+/// A turn was sent to the database, which took it or did not.
+pub(super) fn committed(
+    span: Option<Span>,
+    events: &[Event],
+    committed: &Result<store::Committed, store::Error>,
+) {
+    let written = match committed {
+        Ok(_) => Ok(events),
+        Err(store::Error::Fenced(_)) => Err("lease_lost"),
+        Err(_) => Err("database"),
+    };
+    trace::committed(span, written);
 }
 
 /// A turn was written.

@@ -20,6 +20,11 @@ pub fn get(url: &str, headers: &[(&str, &str)]) -> Answer {
     answer(with_headers(client().get(url), headers))
 }
 
+/// Deletes what is there.
+pub fn delete(url: &str, headers: &[(&str, &str)]) -> Answer {
+    answer(with_headers(client().delete(url), headers))
+}
+
 /// Posts a body; name its type among the headers.
 pub fn post(url: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     answer(with_headers(client().post(url), headers).body(body.to_owned()))

@@ -154,6 +154,7 @@ pub(super) fn call(name: &str, params: Value) -> Call {
         may_send: None,
         inspect: None,
         traceparent: None,
+        tracestate: None,
     }
 }
 

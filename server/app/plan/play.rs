@@ -403,6 +403,7 @@ impl<'p> Play<'p> {
             may_send: None,
             inspect: None,
             traceparent: None,
+            tracestate: None,
         };
         let servers = self.app.inner.tool_servers.clone();
         match tokio::spawn(async move { servers.look(call).await }).await {
