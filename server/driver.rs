@@ -151,6 +151,12 @@ impl Driver {
         instead.get().map(|(_, reason)| reason.clone())
     }
 
+    /// Whether the worker of this process drives only the executions that it was told of.
+    #[must_use]
+    pub fn is_told_which(&self) -> bool {
+        self.letter_box().is_some_and(|letter_box| letter_box.own.is_some())
+    }
+
     /// Whether the worker of this process has an execution in hand: it rings when it lets go of it.
     #[must_use]
     pub fn has_in_hand(&self, execution_id: &str) -> bool {

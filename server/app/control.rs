@@ -247,7 +247,7 @@ impl App {
             self.check_failed(&row, "retried").await?;
             return Err(Error::Refused(format!("execution {} is being written just now", row.id)));
         }
-        self.inner.driver.adopt(&row.id);
+        self.adopt(&row.id).await?;
         self.seen(row, |execution| row.last_seq < execution.version).await
     }
 

@@ -150,7 +150,7 @@ impl App {
                 claim
             }
             Created::Known(id) => {
-                self.inner.driver.adopt(&id);
+                self.adopt(&id).await?;
                 return self.status(&id, Detail::Steps).await;
             }
             Created::KeyReused(execution_id) => {
@@ -185,6 +185,19 @@ impl App {
             Some(begun) => Ok(begun),
             None => self.status(&id, Detail::Steps).await,
         }
+    }
+
+    /// Has a worker that drives only some executions drive one that is there already, and those below it: they may be what
+    /// it waits for.
+    pub(super) async fn adopt(&self, id: &str) -> Result<(), Error> {
+        let Inner { driver, store, .. } = &*self.inner;
+        if driver.is_told_which() {
+            driver.adopt(id);
+            for child in store.below(id).await? {
+                driver.adopt(&child.id);
+            }
+        }
+        Ok(())
     }
 
     /// Every other workflow that an execution may run, at whatever depth, as it is now; by name.

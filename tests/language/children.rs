@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    durability::{SLOW, Scene},
+    durability::{Run, SLOW, Scene, was_killed},
     harness::{begin, eventually, settled},
 };
 
@@ -232,5 +232,18 @@ fn a_run_from_the_terminal_drives_those_below_too() {
     scene.project.write("workflows/above.yaml", ABOVE_SLOW);
     let file = format!("file={}", scene.ledger("slow").display());
     scene.project.run_ok(&["run", "above", &file, "ms=1"]);
+    assert_eq!(scene.statuses(), ["completed", "completed"]);
+}
+
+#[test]
+fn a_run_that_comes_after_one_that_died_drives_those_below_too() {
+    let scene = Scene::on_sqlite();
+    scene.project.write("workflows/said.yaml", "steps: [{ name: a, tool: demo.echo }]\n");
+    scene.project.write("workflows/above.yaml", "steps: [{ name: part, workflow: said }]\n");
+    let run = Run { workflow: "above", key: "once", input: json!({}) };
+    let died = scene.run(&run, Some(("after_call", 1)));
+    assert!(was_killed(&died), "{died:#?}");
+    scene.let_leases_run_out();
+    scene.run(&run, None).expect(0);
     assert_eq!(scene.statuses(), ["completed", "completed"]);
 }
