@@ -58,6 +58,12 @@ pub struct Mistakes {
     pub numbers_not_compared: bool,
     /// A lease that is renewed is counted from the answer instead of from before it was asked for.
     pub renewed_from_answer: bool,
+    /// What was said before an execution failed, and was not heard by then, is not heard when it goes on.
+    pub too_late_for_ever: bool,
+    /// A paused execution begins what it would begin otherwise.
+    pub goes_on_in_pause: bool,
+    /// An execution is opened again without comparing that it has failed.
+    pub reopened_unseen: bool,
     /// A worker that has its lock again trusts what it knew of its leases before.
     pub present_without_renewal: bool,
 }
