@@ -2,11 +2,14 @@
 //!
 //! `ledger_tool_server LEDGER`
 //!
+//! Beside the ledger, `LEDGER.settled` may name keys of which somebody has said that nothing happened under them: a call that
+//! comes after that word has no effect any more, and leaves a line that says so.
+//!
 //! Its tools `read`, `idempotent`, `keyed` and `unsafe` say of themselves what they are called; each leaves one line in
 //! the ledger when it has its effect, and one when it answers, both as JSON. They take
 //! - `n`: what the answer holds
 //! - `ms`: how long they take; the effect comes first, or last with `late`
-//! - `breaks` and `times`: how the first calls of a key go wrong, and how many do: `crash_before` or `crash_after` the effect,
+//! - `breaks` and `times`: how the first calls of a step go wrong, and how many do: `crash_before` or `crash_after` the effect,
 //!   `hang`, `twice` (answers two times), `garbage` (says something that is no message first), `lie` (answers something else
 //!   than the schema promises), `refuse` (says that it failed)
 //!
@@ -14,7 +17,7 @@
 //! Speaks JSON-RPC by hand, so that it shares no code, and no mistake, with what it tests.
 
 use std::{
-    fs::OpenOptions,
+    fs::{self, File, OpenOptions},
     io::{BufRead, Write},
     path::PathBuf,
     process::exit,
@@ -74,7 +77,10 @@ impl Ledger {
         let number = |name: &str| arguments[name].as_u64().unwrap_or_default();
         let began = now();
         let call = params["_meta"]["dev.windlass/attempt"].as_u64().unwrap_or_default();
-        let breaks = arguments["breaks"].as_str().filter(|_| call <= number("times"));
+        // A person who has it called again has a new key, and counts from 1: it would go wrong for ever.
+        let is_first = key_of(params).ends_with("~0");
+        let breaks = arguments["breaks"].as_str();
+        let breaks = breaks.filter(|_| is_first && call <= number("times"));
         if breaks == Some("crash_before") {
             exit(3);
         }
@@ -82,7 +88,11 @@ impl Ledger {
         if is_late {
             thread::sleep(Duration::from_millis(number("ms")));
         }
-        self.note("effect", params, began);
+        if !self.has_effect(params, began) {
+            let text = "somebody has said that this call did not happen, and so it does not";
+            let content = json!([{ "type": "text", "text": text }]);
+            return reply(id, &json!({ "isError": true, "content": content }));
+        }
         if !is_late {
             thread::sleep(Duration::from_millis(number("ms")));
         }
@@ -92,7 +102,7 @@ impl Ledger {
             Some("garbage") => write("this is no message, and {neither} is it JSON\n"),
             _ => {}
         }
-        self.note("answered", params, began);
+        note(&mut self.open(), "answered", params, began);
         match breaks {
             Some("lie") => reply(id, &structured(&json!({ "n": "not a number" }))),
             Some("refuse") => reply(
@@ -106,23 +116,41 @@ impl Ledger {
         }
     }
 
-    /// One line, in one write, so that lines of several processes do not mix.
-    fn note(&self, what: &str, params: &Value, began: u64) {
-        let key = params["_meta"]["dev.windlass/idempotency_key"].as_str().unwrap_or_default();
-        let (execution, rest) = key.split_once('/').unwrap_or_default();
-        let step = rest.rsplit_once('#').map_or(rest, |(step, _)| step);
-        let line = json!({
-            "what": what, "tool": params["name"], "key": key, "execution": execution, "step": step,
-            "call": params["_meta"]["dev.windlass/attempt"], "pid": std::process::id(),
-            "owner": std::os::unix::process::parent_id(), "began": began, "at": now(),
-        });
-        let mut file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(&self.file)
-            .expect("the ledger can be opened");
-        file.write_all(format!("{line}\n").as_bytes()).expect("the ledger can be written");
+    /// Has its effect, unless it is settled that there is none.
+    fn has_effect(&self, params: &Value, began: u64) -> bool {
+        let mut file = self.open();
+        // Whoever settles holds it too, so that no effect comes between a look into the ledger and the word about it.
+        file.lock().expect("the ledger can be locked");
+        let key = key_of(params);
+        let settled = self.file.with_added_extension("settled");
+        let settled = fs::read_to_string(settled).unwrap_or_default();
+        let is_settled = settled.lines().any(|line| line == key);
+        note(&mut file, if is_settled { "late" } else { "effect" }, params, began);
+        !is_settled
     }
+
+    fn open(&self) -> File {
+        let file = OpenOptions::new().append(true).create(true).open(&self.file);
+        file.expect("the ledger can be opened")
+    }
+}
+
+/// One line, in one write, so that lines of several processes do not mix. It ends the line before it: of that one, half may
+/// stand there, where its writer was killed while the disk kept it waiting.
+fn note(file: &mut File, what: &str, params: &Value, began: u64) {
+    let key = key_of(params);
+    let (execution, rest) = key.split_once('/').unwrap_or_default();
+    let step = rest.rsplit_once('#').map_or(rest, |(step, _)| step);
+    let line = json!({
+        "what": what, "tool": params["name"], "key": key, "execution": execution, "step": step,
+        "call": params["_meta"]["dev.windlass/attempt"], "pid": std::process::id(),
+        "owner": std::os::unix::process::parent_id(), "began": began, "at": now(),
+    });
+    file.write_all(format!("\n{line}").as_bytes()).expect("the ledger can be written");
+}
+
+fn key_of(params: &Value) -> &str {
+    params["_meta"]["dev.windlass/idempotency_key"].as_str().unwrap_or_default()
 }
 
 fn tool(class: &str) -> Value {

@@ -24,6 +24,7 @@ mod outages;
 mod points;
 mod shapes;
 mod tool_servers;
+mod uncertain;
 mod zombies;
 
 use crate::durability::Scene;

@@ -504,9 +504,10 @@ impl Drive {
         Ok(())
     }
 
-    fn hear(&mut self, signals: Vec<(i64, Signal)>) {
+    fn hear(&mut self, mut signals: Vec<(i64, Signal)>) {
+        hear::put_in_order(&self.state, &mut signals);
         for (number, signal) in signals {
-            self.signals_done = number;
+            self.signals_done = self.signals_done.max(number);
             self.heard = true;
             let now = self.shared.store.now();
             let event = hear::event(&self.workflow, &self.state, &self.happened, signal, now);

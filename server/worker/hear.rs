@@ -4,6 +4,14 @@ use windlass_engine::{Event, Resolution, State, StepError, StepStatus, Workflow,
 
 use crate::store::{ChildOutcome, Signal};
 
+/// Where an execution has ended, it goes on by what stands among its signals, or not at all. An event that came before its end
+/// and was not heard is heard then: whoever sent it was told that it was taken.
+pub(super) fn put_in_order(state: &State, signals: &mut [(i64, Signal)]) {
+    if state.status.is_final() {
+        signals.sort_by_key(|(_, signal)| matches!(signal, Signal::Event { .. }));
+    }
+}
+
 /// What happened according to a signal; `None` when it comes too late to mean anything. `happened` is what is known
 /// and not yet part of the state.
 pub(super) fn event(
@@ -129,5 +137,38 @@ fn ended(step: String, execution_id: &str, outcome: ChildOutcome) -> Event {
             let message = format!("execution {execution_id} was cancelled{reason}");
             Event::AttemptFailed { step, error: StepError::permanent("cancelled", message) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use windlass_engine::{advance, parse};
+
+    use super::*;
+
+    #[test]
+    fn an_event_that_came_before_the_end_is_heard_when_the_execution_goes_on() {
+        let document = json!({ "name": "w", "steps": [{ "name": "a", "tool": "x.one" }] });
+        let workflow = parse(&document.to_string()).unwrap();
+        let mut state = State::new(&workflow, "exec_1", "ada");
+        let error = StepError::permanent("broken", "no");
+        let started = Event::ExecutionStarted { input: json!({}) };
+        let failed = Event::AttemptFailed { step: "a".into(), error };
+        for (at, happened) in [(1, started), (2, failed)] {
+            advance(&workflow, &mut state, "exec_1", vec![happened], at).unwrap();
+        }
+        assert!(state.status.is_final());
+
+        let said = Signal::Event { name: "paid".into(), data: json!(1), by: "bob".into() };
+        let retry = Signal::Retry { by: "ada".into(), input: None, children: Vec::new() };
+        let mut signals = [(1, said), (2, retry)];
+        put_in_order(&state, &mut signals);
+        let mut happened = Vec::new();
+        for (_, signal) in signals {
+            happened.extend(event(&workflow, &state, &happened, signal, 3));
+        }
+        let kinds: Vec<_> = happened.iter().map(Event::kind).collect();
+        assert_eq!(kinds, ["execution_retried", "event_received"]);
     }
 }

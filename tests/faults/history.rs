@@ -32,6 +32,8 @@ pub(super) struct Figures {
     pub(super) repeats: BTreeMap<String, usize>,
     pub(super) uncertain: usize,
     pub(super) answers: usize,
+    /// Calls that came when somebody had settled that they had not happened, and had no effect.
+    pub(super) late: usize,
 }
 
 impl std::fmt::Display for Figures {
@@ -40,11 +42,12 @@ impl std::fmt::Display for Figures {
             let each = all.iter().map(|(name, count)| format!("{name} {count}"));
             each.collect::<Vec<_>>().join(", ")
         };
-        let Figures { executions, ended, takeovers, effects, repeats, uncertain, answers } = self;
+        let Figures { executions, ended, takeovers, effects, repeats, uncertain, answers, late } =
+            self;
         write!(
             out,
             "{executions} executions ({}), {takeovers} takeovers, {effects} effects, repeats ({}), {uncertain} \
-             uncertain, {answers} answers",
+             uncertain, {answers} answers, {late} late",
             counts(ended),
             counts(repeats)
         )
@@ -86,7 +89,7 @@ pub(super) fn check(observer: &mut Observer, file: &Path, told: &Told) -> Figure
     against_told(&known, told, &mut wrong);
     audited(observer, &known, &mut wrong);
     assert!(wrong.is_empty(), "{} things are wrong:\n{}", wrong.len(), wrong.join("\n"));
-    figures(observer, &known, &effects)
+    Figures { late: ledger::late(file), ..figures(observer, &known, &effects) }
 }
 
 fn read(observer: &mut Observer) -> BTreeMap<String, Known> {

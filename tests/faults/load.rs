@@ -18,16 +18,15 @@ use super::{
     chance::Chance,
     fleet::{Fleet, Start},
     history::{self, Figures, Told},
-    ledger,
     observer::Observer,
-    shapes,
+    shapes, uncertain,
 };
 use crate::durability::Scene;
 
 /// In what time an execution ends once nothing breaks any more: several leases, and a busy machine.
 const BOUND: Duration = Duration::from_secs(90);
 
-/// How long a person looks before settling what is unknown: what is still on its way has then arrived.
+/// How long a person leaves alone what is unknown: what is still on its way has then most often arrived.
 const CARE: Duration = Duration::from_secs(2);
 
 /// How much is asked of the servers.
@@ -267,16 +266,10 @@ impl Field<'_> {
 
     /// Finds out whether a call has happened, as a person would, and says so.
     fn settle(&self, agent: &Agent, chance: &mut Chance, execution: &str, step: &str) {
-        let key = ledger::key_of(execution, step);
-        let effects = ledger::effects(&self.ledger);
-        let happened = effects.iter().any(|effect| effect.key.starts_with(&key));
-        let mut arguments = json!({ "execution_id": execution, "action": "resolve", "step": step });
-        if happened {
-            arguments["outcome"] = json!("completed");
-            arguments["result"] = json!({ "n": 0 });
-        } else {
-            arguments["outcome"] = json!("retry");
-        }
+        let mut observer = Observer::at(&self.observed);
+        // Where the database is away, or somebody else was faster, there is nothing to say now.
+        let settled = uncertain::settled(&mut observer, &self.ledger, execution, step);
+        let Ok(Some(arguments)) = settled else { return };
         if let Some(address) = self.some_server(chance) {
             _ = agent.call(&address, "workflow.control", &arguments);
         }

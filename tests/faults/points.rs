@@ -1,8 +1,10 @@
 //! `kill -9` at every named point of an execution's life, every time it is passed.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     os::unix::process::ExitStatusExt,
+    process::ExitStatus,
     sync::Mutex,
     thread,
     time::{Duration, Instant},
@@ -13,14 +15,10 @@ use serde_json::{Value, json};
 use super::{
     agent::{Agent, Trouble},
     history::{self, Told},
-    ledger,
     observer::Observer,
-    on, shapes,
+    on, shapes, uncertain,
 };
-use crate::{
-    durability::Scene,
-    harness::{HttpServer, SOON, eventually},
-};
+use crate::{durability::Scene, harness::HttpServer};
 
 /// Where a server can be made to die. Postgres has no `group_filled`: there a group is one statement.
 const POINTS: [&str; 15] = [
@@ -43,6 +41,13 @@ const POINTS: [&str; 15] = [
 
 /// Where one can die that has driven an execution for longer than leases are left alone.
 const LATER: [&str; 2] = ["before_renew", "after_renew"];
+
+/// How long one server may take for all that is left of an execution; a disk may keep it waiting for some seconds, again and
+/// again.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// In what time a process that hung up has ended.
+const A_MOMENT: Duration = Duration::from_secs(2);
 
 /// More often than an execution passes any point.
 const MANY: u32 = 60;
@@ -83,7 +88,12 @@ struct Walk<'w> {
     agent: Agent,
     workspace: String,
     told: &'w Mutex<Told>,
+    /// What was last answered, for whoever waits in vain.
+    said: RefCell<String>,
 }
+
+/// How a server ended before its execution did.
+struct Gone(ExitStatus);
 
 fn a_process_that_dies_at_any_point_leaves_an_execution_that_another_one_finishes(scene: &Scene) {
     let began = Instant::now();
@@ -136,34 +146,29 @@ fn a_process_that_dies_at_any_point_leaves_an_execution_that_another_one_finishe
 /// Whether a server dies when it passes the point this often; then another one has finished what it began.
 fn dies(scene: &Scene, workflow: &str, (point, count): (&str, u32), told: &Mutex<Told>) -> bool {
     let workspace = format!("{point}-{count}");
-    let walk = Walk { scene, workflow, agent: Agent::new(), workspace, told };
+    let said = RefCell::default();
+    let walk = Walk { scene, workflow, agent: Agent::new(), workspace, told, said };
     let mut victim = walk.serve(Some(&format!("{point}:{count}")));
-    let was_killed = match walk.to_the_end(&mut victim) {
-        Ok(()) => false,
-        Err(lost) => {
-            let status = victim.process.ended(SOON);
-            assert_eq!(
-                status.signal(),
-                Some(6),
-                "{point} {count}: {lost}: {}",
-                victim.process.stderr()
-            );
-            true
-        }
-    };
-    if was_killed {
-        let expire = format!(
-            "UPDATE executions SET lease_until = 0, wake_at = 0
-             WHERE workspace = '{}' AND lease_owner IS NOT NULL",
-            walk.workspace
-        );
-        Observer::at(scene.database()).execute(&expire);
-        let mut other = walk.serve(None);
-        if let Err(lost) = walk.to_the_end(&mut other) {
-            panic!("{point} {count}: {lost}: {}", other.process.stderr());
-        }
+    let Err(Gone(status)) = walk.to_the_end(&mut victim) else { return false };
+    assert_eq!(
+        status.signal(),
+        Some(6),
+        "{point} {count}: {status}; {}; it said: {}",
+        walk.said.borrow(),
+        victim.process.stderr()
+    );
+    let expire = format!(
+        "UPDATE executions SET lease_until = 0, wake_at = 0
+         WHERE workspace = '{}' AND lease_owner IS NOT NULL",
+        walk.workspace
+    );
+    Observer::at(scene.database()).execute(&expire);
+    let mut other = walk.serve(None);
+    if let Err(Gone(status)) = walk.to_the_end(&mut other) {
+        let said = other.process.stderr();
+        panic!("{point} {count}: the other server ended with {status}; it said: {said}");
     }
-    was_killed
+    true
 }
 
 impl Walk<'_> {
@@ -178,60 +183,101 @@ impl Walk<'_> {
     }
 
     /// Runs the workflow, answers and says what is waited for, until it has ended; or the server has.
-    fn to_the_end(&self, server: &mut HttpServer) -> Result<(), String> {
-        let address = server.address.clone();
+    fn to_the_end(&self, server: &mut HttpServer) -> Result<(), Gone> {
         let run = json!({ "workflow": self.workflow, "idempotency_key": self.workspace, "wait_seconds": 0 });
-        let begun = self.ask(&address, "workflow.run", &run)?;
-        let id = begun["execution_id"].as_str().unwrap().to_owned();
+        let id = self.patiently("its id", || {
+            let begun = self.ask(server, "workflow.run", &run)?;
+            Ok(begun["execution_id"].as_str().map(str::to_owned))
+        })?;
         let before = self.told.lock().unwrap().accepted.insert(self.workspace.clone(), id.clone());
         assert!(before.is_none_or(|before| before == id), "one key, two executions");
-        eventually(3 * SOON, &format!("the end of {}", self.workspace), || {
-            self.look(&address, &id).transpose()
-        })
+        self.patiently("its end", || self.look(server, &id))
     }
 
-    fn look(&self, address: &str, id: &str) -> Result<Option<()>, String> {
-        let known = self.ask(address, "workflow.status", &json!({ "execution_id": id }))?;
-        if known["status"] == "completed" {
+    /// Looks again and again, for as long as the server lives.
+    fn patiently<T>(
+        &self,
+        what: &str,
+        mut look: impl FnMut() -> Result<Option<T>, Gone>,
+    ) -> Result<T, Gone> {
+        let began = Instant::now();
+        loop {
+            if let Some(seen) = look()? {
+                return Ok(seen);
+            }
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{} waited {PATIENCE:?} in vain for {what}; {}",
+                self.workspace,
+                self.said.borrow()
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn look(&self, server: &mut HttpServer, id: &str) -> Result<Option<()>, Gone> {
+        let known = self.ask(server, "workflow.status", &json!({ "execution_id": id }))?;
+        let status = known["status"].as_str().unwrap_or_default();
+        if status == "completed" {
             return Ok(Some(()));
         }
+        assert!(!["failed", "cancelled"].contains(&status), "{}: {known:#}", self.workspace);
         for step in known["steps"].as_array().into_iter().flatten() {
             if step["status"] == "uncertain" {
-                self.settle(address, id, step["name"].as_str().unwrap())?;
+                self.settle(server, id, step["name"].as_str().unwrap())?;
             }
         }
         let waits = known["waiting_for"].as_str().unwrap_or_default();
         if let Some(request) = known["requests"][0]["request_id"].as_str() {
             let answer = json!({ "request_id": request, "decision": "approve" });
-            self.ask(address, "workflow.answer", &answer)?;
+            self.ask(server, "workflow.answer", &answer)?;
         } else if waits.contains("the event") {
             let said = json!({ "execution_id": id, "action": "signal", "event": "paid" });
-            self.ask(address, "workflow.control", &said)?;
+            self.ask(server, "workflow.control", &said)?;
         } else if let Some(child) = waiting_below(&known) {
-            self.look(address, &child)?;
+            self.look(server, &child)?;
         }
-        thread::sleep(Duration::from_millis(10));
         Ok(None)
     }
 
-    fn settle(&self, address: &str, id: &str, step: &str) -> Result<(), String> {
-        let key = ledger::key_of(id, step);
-        let effects = ledger::effects(&self.scene.project.path().join("ledger"));
-        let happened = effects.iter().any(|effect| effect.key.starts_with(&key));
-        let mut arguments = json!({ "execution_id": id, "action": "resolve", "step": step });
-        arguments["outcome"] = json!(if happened { "completed" } else { "retry" });
-        if happened {
-            arguments["result"] = json!({ "n": 1 });
+    fn settle(&self, server: &mut HttpServer, id: &str, step: &str) -> Result<(), Gone> {
+        let ledger = self.scene.project.path().join("ledger");
+        let mut observer = Observer::at(self.scene.database());
+        match uncertain::settled(&mut observer, &ledger, id, step) {
+            Ok(Some(arguments)) => self.ask(server, "workflow.control", &arguments).map(drop),
+            Ok(None) => Ok(()),
+            Err(away) => {
+                self.said.replace(format!("the database last said: {away}"));
+                Ok(())
+            }
         }
-        self.ask(address, "workflow.control", &arguments).map(drop)
     }
 
-    /// What was answered; no result where the answer was a refusal, since what is refused is asked again, or has been done.
-    fn ask(&self, address: &str, tool: &str, arguments: &Value) -> Result<Value, String> {
-        match self.agent.call(address, tool, arguments) {
+    /// What was answered. Nothing where that was a refusal, since what is refused is asked again, or has been done; nor where
+    /// no answer came in time from a server that lives.
+    fn ask(&self, server: &mut HttpServer, tool: &str, arguments: &Value) -> Result<Value, Gone> {
+        if let Some(status) = server.process.status() {
+            return Err(Gone(status));
+        }
+        let answer = self.agent.call(&server.address, tool, arguments);
+        let words = match &answer {
+            Ok(known) => known.to_string(),
+            Err(trouble) => trouble.to_string(),
+        };
+        self.said.replace(format!("to {tool} {arguments} it last said: {words}"));
+        match answer {
             Ok(known) => Ok(known),
             Err(Trouble::Refused(_)) => Ok(Value::Null),
-            Err(Trouble::Lost(how)) => Err(how),
+            Err(Trouble::Lost(_)) => {
+                let began = Instant::now();
+                while began.elapsed() < A_MOMENT {
+                    if let Some(status) = server.process.status() {
+                        return Err(Gone(status));
+                    }
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Ok(Value::Null)
+            }
         }
     }
 }

@@ -151,6 +151,11 @@ impl Running {
         self.ended(deadline)
     }
 
+    /// How it has ended, once it has.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Waits until it has ended by itself; kills it and panics when the deadline passes first.
     pub fn ended(&mut self, deadline: Duration) -> ExitStatus {
         let status = wait(&mut self.child, deadline);

@@ -32,7 +32,7 @@ impl HttpServer {
     /// Starts `windlass serve --http`, however it is wrapped, and waits until it says where.
     pub fn start(command: &mut Command) -> HttpServer {
         let process = Running::start(command);
-        let address = process.stderr_line(SOON, "the address it listens on", address_in);
+        let address = process.stderr_line(3 * SOON, "the address it listens on", address_in);
         HttpServer { address, process }
     }
 

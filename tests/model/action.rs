@@ -72,6 +72,21 @@ pub enum Action {
         /// What they saw.
         resolution: Resolution,
     },
+    /// Somebody pauses it.
+    Pause {
+        /// The execution, by index.
+        execution: u8,
+    },
+    /// Somebody has it go on.
+    Resume {
+        /// The execution, by index.
+        execution: u8,
+    },
+    /// Somebody who once saw that it failed has it go on.
+    Reopen {
+        /// The execution, by index.
+        execution: u8,
+    },
     /// Time passes.
     Tick,
     /// A worker's lock is seen to be gone: its leases end at once.

@@ -9,16 +9,29 @@ use crate::{
 
 /// Everything that may happen next.
 pub fn actions(world: &World, actions: &mut Vec<Action>) {
+    reopenings(world, actions);
     if is_over(world) {
         return;
     }
     // Order is of no meaning, but what workers do comes first: time waits for it.
+    let known = actions.len();
     workers(world, actions);
-    let nobody_acts = actions.is_empty();
+    let nobody_acts = actions.len() == known;
     outside(world, actions);
     faults(world, actions);
     if time_matters(world) && (0 < world.left.ticks || nobody_acts) {
         actions.push(Action::Tick);
+    }
+}
+
+/// Whoever saw that an execution failed may take its time: it may have gone on by then.
+fn reopenings(world: &World, actions: &mut Vec<Action>) {
+    if world.left.reopenings == 0 {
+        return;
+    }
+    let has_failed = |row: &Row| row.history().any(|event| event == Event::ExecutionFailed);
+    for (execution, _) in (0..).zip(&world.rows).filter(|(_, row)| has_failed(row)) {
+        actions.push(Action::Reopen { execution });
     }
 }
 
@@ -117,6 +130,14 @@ fn outside(world: &World, actions: &mut Vec<Action>) {
         }
         if 0 < world.left.noise {
             actions.push(Action::Tell { execution, word: Word::Noise });
+        }
+        let mut said = row.signals.iter().rev();
+        if said.find(|signal| matches!(signal, Signal::Pause | Signal::Resume))
+            == Some(&Signal::Pause)
+        {
+            actions.push(Action::Resume { execution });
+        } else if 0 < world.left.pauses {
+            actions.push(Action::Pause { execution });
         }
         person(world, execution, row, actions);
     }

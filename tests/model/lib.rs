@@ -2,7 +2,7 @@
 //! model that is explored exhaustively within small bounds.
 //!
 //! It is a crate of its own, so that it can be built with optimization in a second or two, without the server. Its
-//! schedules are replayed against the real store by `tests/replay.rs`, answer for answer and row for row.
+//! schedules are replayed against the real store by `tests/store/replay.rs`, answer for answer and row for row.
 //!
 //! What is coarser than the code:
 //!
@@ -12,7 +12,8 @@
 //! - A call that goes out takes effect at once or never.
 //! - Rings are not modelled: a worker may look at any time, and whatever depends on it having looked is found.
 //! - One workflow: a call that must not be repeated, then a wait for an event. Tools that may be called again, children,
-//!   locks, requests and timers are more of the same rows and signals.
+//!   locks, requests and timers are more of the same rows and signals. What failed goes on with a new input, a result or a skipped
+//!   step only in the code.
 //! - A group that the database refuses as a whole changes nothing, and is written one by one: that is no action.
 //! - A process that crashes starts again at once; that it stays away is the same as its doing nothing.
 
@@ -58,6 +59,12 @@ pub struct Mistakes {
     pub numbers_not_compared: bool,
     /// A lease that is renewed is counted from the answer instead of from before it was asked for.
     pub renewed_from_answer: bool,
+    /// What was said before an execution failed, and was not heard by then, is not heard when it goes on.
+    pub too_late_for_ever: bool,
+    /// A paused execution begins what it would begin otherwise.
+    pub goes_on_in_pause: bool,
+    /// An execution is opened again without comparing that it has failed.
+    pub reopened_unseen: bool,
     /// A worker that has its lock again trusts what it knew of its leases before.
     pub present_without_renewal: bool,
 }

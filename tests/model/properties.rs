@@ -7,7 +7,7 @@ use stateright::Property;
 
 use crate::{
     Model, allowed,
-    workflow::{Event, State},
+    workflow::{Event, State, Status},
     world::{Row, Signal, Wake, World},
 };
 
@@ -27,6 +27,8 @@ pub const NOT_LOST: &str = "a signal that was taken keeps its execution due unti
 pub const HEARD: &str = "a signal that is done with is in the history";
 /// The effect of a call.
 pub const EFFECT: &str = "a call that must not be repeated has its effect at most once";
+/// A pause is one.
+pub const PAUSED: &str = "nothing begins in a pause";
 /// The intent comes first.
 pub const INTENT: &str = "a call goes out only after its intent was committed";
 
@@ -61,6 +63,7 @@ pub(crate) fn all() -> Vec<Property<Model>> {
         Property::always(EFFECT, |_: &Model, world: &World| {
             world.rows.iter().all(|row| row.effects <= 1)
         }),
+        Property::always(PAUSED, |_: &Model, world: &World| world.rows.iter().all(rests_in_pause)),
         Property::always(INTENT, |_: &Model, world: &World| world.rows.iter().all(has_intent)),
         Property::sometimes(TAKEN_OVER, |_: &Model, world: &World| {
             world.rows.iter().any(|row| row.status.is_final() && was_taken_over(row))
@@ -113,7 +116,24 @@ fn is_line(row: &Row) -> bool {
     let in_order = (1..).zip(&row.written).all(|(seq, written)| written.seq == seq);
     let is_all = row.written.len() == usize::from(row.last_seq);
     let state = State::of(row.history());
-    in_order && is_all && state.is_ok_and(|state| state.status == row.status)
+    in_order
+        && is_all
+        && state.is_ok_and(|state| state.status == row.status || is_opened(row, state))
+}
+
+/// It has failed and is opened again, which whoever drives it has not written yet.
+fn is_opened(row: &Row, state: State) -> bool {
+    let unread = &row.signals[usize::from(row.signals_done)..];
+    (state.status, row.status) == (Status::Failed, Status::Running)
+        && unread.contains(&Signal::Retry)
+}
+
+fn rests_in_pause(row: &Row) -> bool {
+    let mut paused = false;
+    row.history().all(|event| {
+        paused = (paused || event == Event::ExecutionPaused) && event != Event::ExecutionResumed;
+        !(paused && event.begins())
+    })
 }
 
 fn loses_no_signal(row: &Row) -> bool {

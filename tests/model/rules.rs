@@ -3,7 +3,7 @@
 use crate::{
     Mistakes,
     action::{Action, Said},
-    workflow::{Event, State, Unexpected, Word},
+    workflow::{Event, State, Status, Unexpected, Word},
     world::{
         Budget, Drive, FRESH, Key, LEASE, Lock, Out, Pending, Renewal, Row, Signal, Wake, World,
         Written,
@@ -26,12 +26,12 @@ fn act(mistakes: Mistakes, world: &mut World, action: Action) -> Result<Said, Un
         Action::Claim { worker, execution, is_lost } => {
             return Ok(claim(world, worker, execution, is_lost));
         }
-        Action::Load(key) => return load(world, key),
+        Action::Load(key) => return load(mistakes, world, key),
         Action::Listen(key) => {
             let row = world.row(key.execution).clone();
-            hear(drive(world, key), &row);
+            hear(mistakes, drive(world, key), &row);
         }
-        Action::Turn(key) => turn(drive(world, key))?,
+        Action::Turn(key) => turn(mistakes, drive(world, key))?,
         Action::Commit { key, is_lost } => {
             world.left.losses -= u8::from(is_lost);
             return Ok(commit(mistakes, world, key, is_lost));
@@ -69,6 +69,12 @@ fn act(mistakes: Mistakes, world: &mut World, action: Action) -> Result<Said, Un
             world.left.opinions -= u8::from(second);
             return Ok(signal(world, execution, Signal::Resolve { generation, resolution }));
         }
+        Action::Pause { execution } => {
+            world.left.pauses -= 1;
+            return Ok(signal(world, execution, Signal::Pause));
+        }
+        Action::Resume { execution } => return Ok(signal(world, execution, Signal::Resume)),
+        Action::Reopen { execution } => return Ok(reopen(mistakes, world, execution)),
         Action::Tick => tick(world),
         Action::Expire { name } => expire(world, name),
         Action::Lose { .. }
@@ -151,7 +157,7 @@ fn claim(world: &mut World, worker: u8, execution: u8, is_lost: bool) -> Said {
     Said::Claimed { key, last_seq }
 }
 
-fn load(world: &mut World, key: Key) -> Result<Said, Unexpected> {
+fn load(mistakes: Mistakes, world: &mut World, key: Key) -> Result<Said, Unexpected> {
     let row = world.row(key.execution).clone();
     if row.epoch != key.epoch {
         world.drives.retain(|drive| drive.key != key);
@@ -165,31 +171,54 @@ fn load(world: &mut World, key: Key) -> Result<Said, Unexpected> {
         // Whoever made the call is gone, and nobody can say what became of it.
         drive.happened.push(Event::AttemptUncertain { repeatable: false });
     }
-    hear(drive, &row);
+    hear(mistakes, drive, &row);
     Ok(Said::Loaded { unread: row.signals_in() - row.signals_done })
 }
 
-fn hear(drive: &mut Drive, row: &Row) {
-    for signal in &row.signals[usize::from(drive.signals_done)..] {
-        drive.heard = true;
-        let event = match *signal {
-            Signal::Event(word) => Some(Event::EventReceived(word)),
-            Signal::Resolve { generation, resolution } => {
-                let state = drive.state.unwrap_or_default();
-                let is_meant = state.is_uncertain() && state.generation == generation;
-                let is_first =
-                    !drive.happened.iter().any(|event| matches!(event, Event::StepResolved(_)));
-                (is_meant && is_first).then_some(Event::StepResolved(resolution))
-            }
-        };
+fn hear(mistakes: Mistakes, drive: &mut Drive, row: &Row) {
+    let mut unread = row.signals[usize::from(drive.signals_done)..].to_vec();
+    drive.heard |= !unread.is_empty();
+    let state = drive.state.unwrap_or_default();
+    if state.status.is_final() && !mistakes.too_late_for_ever {
+        // What was said before it ended, and was not heard, is heard when it goes on.
+        unread.sort_by_key(|signal| matches!(signal, Signal::Event(_)));
+    }
+    for signal in unread {
+        let event = heard(state, &drive.happened, signal);
         drive.happened.extend(event);
     }
     drive.signals_done = row.signals_in();
 }
 
-fn turn(drive: &mut Drive) -> Result<(), Unexpected> {
+/// What a word means for what is known; nothing where it comes too late.
+fn heard(state: State, happened: &[Event], signal: Signal) -> Option<Event> {
+    let goes_on = happened.contains(&Event::ExecutionRetried);
+    if state.status.is_final() && !goes_on {
+        let is_meant = signal == Signal::Retry && state.status == Status::Failed;
+        return is_meant.then_some(Event::ExecutionRetried);
+    }
+    let pauses = happened.iter().rev().find_map(|event| match event {
+        Event::ExecutionPaused => Some(true),
+        Event::ExecutionResumed => Some(false),
+        _ => None,
+    });
+    let is_paused = pauses.unwrap_or(state.is_paused());
+    match signal {
+        Signal::Event(word) => Some(Event::EventReceived(word)),
+        Signal::Resolve { generation, resolution } => {
+            let is_meant = state.is_uncertain() && state.generation == generation;
+            let is_first = !happened.iter().any(|event| matches!(event, Event::StepResolved(_)));
+            (is_meant && is_first).then_some(Event::StepResolved(resolution))
+        }
+        Signal::Pause => (!is_paused).then_some(Event::ExecutionPaused),
+        Signal::Resume => is_paused.then_some(Event::ExecutionResumed),
+        Signal::Retry => None,
+    }
+}
+
+fn turn(mistakes: Mistakes, drive: &mut Drive) -> Result<(), Unexpected> {
     let mut state = drive.state.unwrap_or_default();
-    let turn = state.advance(std::mem::take(&mut drive.happened))?;
+    let turn = state.advance(std::mem::take(&mut drive.happened), mistakes.goes_on_in_pause)?;
     drive.state = Some(state);
     let release = drive.call == Out::Nothing && !turn.calls;
     if release || drive.heard || !turn.events.is_empty() {
@@ -359,6 +388,22 @@ fn signal(world: &mut World, execution: u8, signal: Signal) -> Said {
     }
     row.signals.push(signal);
     row.wake = Wake::Due;
+    Said::Told(true)
+}
+
+/// The row that says so and the word for whoever drives it are one transaction. That it still says so is what makes it
+/// happen once.
+fn reopen(mistakes: Mistakes, world: &mut World, execution: u8) -> Said {
+    world.left.reopenings -= 1;
+    let row = &mut world.rows[usize::from(execution)];
+    if row.status != Status::Failed && !mistakes.reopened_unseen {
+        return Said::Told(false);
+    }
+    row.status = Status::Running;
+    row.wake = Wake::Due;
+    row.signals.push(Signal::Retry);
+    // Who was told that it had ended says it again.
+    row.told = row.signals.contains(&Signal::Event(Word::Go));
     Said::Told(true)
 }
 

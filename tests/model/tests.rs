@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     Mistakes, Model,
-    properties::{EFFECT, ENDS, LINE, NOT_LOST, ONCE, REACHED, REPLACED},
+    properties::{EFFECT, ENDS, HEARD, LINE, NOT_LOST, ONCE, PAUSED, REACHED, REPLACED},
     schedules::{Explored, explore, find_failure},
     world::Budget,
 };
@@ -32,55 +32,41 @@ fn two(workers: u8, budget: Budget) -> Model {
     Model { executions: 2, ..one(workers, budget) }
 }
 
-const NONE: Budget = Budget {
-    ticks: 0,
-    crashes: 0,
-    freezes: 0,
-    losses: 0,
-    renewals: 0,
-    held_back: 0,
-    set_asides: 0,
-    hand_backs: 0,
-    noise: 0,
-    opinions: 0,
-    failures: 0,
-    absences: 0,
-};
-
 #[test]
 fn nothing_is_lost_or_done_twice_when_workers_crash_and_answers_are_lost() {
     let reached = holds(
         "crashes and lost answers",
-        one(2, Budget { ticks: 2, crashes: 1, losses: 1, ..NONE }),
+        one(2, Budget { ticks: 2, crashes: 1, losses: 1, ..Budget::NONE }),
     );
     assert_eq!(reached, REACHED.into(), "whatever is worth seeing is seen");
-    holds("three workers, crashes", one(3, Budget { ticks: 2, crashes: 1, ..NONE }));
-    holds("crashes alone", one(2, Budget { crashes: 2, ..NONE }));
+    holds("three workers, crashes", one(3, Budget { ticks: 2, crashes: 1, ..Budget::NONE }));
+    holds("crashes alone", one(2, Budget { crashes: 2, ..Budget::NONE }));
 }
 
 #[test]
 fn nothing_is_lost_or_done_twice_when_words_come_in_at_any_time() {
-    let words = Budget { noise: 1, ..NONE };
+    let words = Budget { noise: 1, ..Budget::NONE };
     holds("words, slow workers, lost answers", one(2, Budget { ticks: 2, losses: 1, ..words }));
     holds("words, crashes, lost answers", one(2, Budget { crashes: 1, losses: 1, ..words }));
     holds("two opinions", one(2, Budget { crashes: 1, opinions: 1, ..words }));
-    holds("two opinions of two calls", one(2, Budget { crashes: 2, opinions: 2, ..NONE }));
+    holds("two opinions of two calls", one(2, Budget { crashes: 2, opinions: 2, ..Budget::NONE }));
 }
 
 #[test]
 fn nothing_is_lost_or_done_twice_when_workers_are_stopped_and_go_on() {
-    let frozen = Budget { freezes: 1, ..NONE };
+    let frozen = Budget { freezes: 1, ..Budget::NONE };
     holds("stopped", one(2, Budget { ticks: 1, ..frozen }));
     holds("stopped, renewals", one(2, Budget { renewals: 1, held_back: 1, ..frozen }));
     holds("stopped, lost answers", one(2, Budget { losses: 1, ..frozen }));
-    holds("slow, renewals", one(2, Budget { ticks: 3, renewals: 1, ..NONE }));
-    let ways_out = Budget { set_asides: 1, hand_backs: 1, held_back: 1, failures: 1, ..NONE };
+    holds("slow, renewals", one(2, Budget { ticks: 3, renewals: 1, ..Budget::NONE }));
+    let ways_out =
+        Budget { set_asides: 1, hand_backs: 1, held_back: 1, failures: 1, ..Budget::NONE };
     holds("slow, every way out", one(2, Budget { ticks: 2, ..ways_out }));
 }
 
 #[test]
 fn nothing_is_lost_or_done_twice_when_a_living_worker_is_taken_for_dead() {
-    let absent = Budget { absences: 1, ..NONE };
+    let absent = Budget { absences: 1, ..Budget::NONE };
     holds("locks that vanish", one(2, Budget { ticks: 1, ..absent }));
     holds("locks that vanish, renewals", one(2, Budget { renewals: 1, ..absent }));
     holds("locks that vanish, crashes", one(2, Budget { crashes: 1, ..absent }));
@@ -89,12 +75,32 @@ fn nothing_is_lost_or_done_twice_when_a_living_worker_is_taken_for_dead() {
 
 #[test]
 fn turns_of_several_executions_are_written_together_and_fenced_one_by_one() {
-    holds("a group", two(1, Budget { crashes: 1, ..NONE }));
-    holds("a group, lost answers", two(1, Budget { losses: 1, ..NONE }));
-    holds("two groups", two(2, NONE));
-    holds("two groups, lost answers", two(2, Budget { losses: 1, ..NONE }));
-    let slow = two(2, Budget { ticks: 1, ..NONE });
+    holds("a group", two(1, Budget { crashes: 1, ..Budget::NONE }));
+    holds("a group, lost answers", two(1, Budget { losses: 1, ..Budget::NONE }));
+    holds("two groups", two(2, Budget::NONE));
+    holds("two groups, lost answers", two(2, Budget { losses: 1, ..Budget::NONE }));
+    let slow = two(2, Budget { ticks: 1, ..Budget::NONE });
     holds("two groups, slow", slow);
+}
+
+#[test]
+fn nothing_is_lost_or_done_twice_when_somebody_pauses_an_execution() {
+    let pauses = Budget { pauses: 1, ..Budget::NONE };
+    holds("pauses, crashes", one(2, Budget { crashes: 1, ..pauses }));
+    holds("pauses, lost answers", one(2, Budget { losses: 1, ..pauses }));
+    holds("pauses, slow workers", one(2, Budget { ticks: 2, ..pauses }));
+    let ways_out = Budget { hand_backs: 1, held_back: 1, failures: 1, ..pauses };
+    holds("pauses, every way out", one(1, ways_out));
+}
+
+#[test]
+fn nothing_is_lost_or_done_twice_when_somebody_has_a_failed_execution_go_on() {
+    let again = Budget { failures: 1, reopenings: 2, ..Budget::NONE };
+    holds("going on, crashes", one(2, Budget { crashes: 1, ..again }));
+    holds("going on, lost answers", one(2, Budget { losses: 1, ..again }));
+    holds("going on, slow workers", one(2, Budget { ticks: 1, ..again }));
+    holds("going on, words", one(1, Budget { noise: 1, pauses: 1, ..again }));
+    holds("going on twice", one(1, Budget { failures: 2, noise: 1, ..again }));
 }
 
 /// What a mistake leads to, within bounds in which all is well without it.
@@ -110,7 +116,7 @@ fn found(mistakes: Mistakes, model: Model) -> BTreeSet<&'static str> {
 #[test]
 fn a_commit_that_compares_no_epoch_is_found() {
     let mistakes = Mistakes { no_fence: true, ..Mistakes::default() };
-    let found = found(mistakes, one(2, Budget { ticks: 2, ..NONE }));
+    let found = found(mistakes, one(2, Budget { ticks: 2, ..Budget::NONE }));
     // Calls are safe even so: who was replaced has not renewed its lease for too long to start one.
     assert_eq!(found, [REPLACED].into());
 }
@@ -118,27 +124,48 @@ fn a_commit_that_compares_no_epoch_is_found() {
 #[test]
 fn a_signal_that_is_lost_on_commit_is_found() {
     let mistakes = Mistakes { signals_forgotten: true, ..Mistakes::default() };
-    let found = found(mistakes, one(1, NONE));
+    let found = found(mistakes, one(1, Budget::NONE));
     assert_eq!(found, [ENDS, NOT_LOST].into());
 }
 
 #[test]
 fn a_turn_that_is_written_twice_is_found() {
     let mistakes = Mistakes { numbers_not_compared: true, ..Mistakes::default() };
-    let found = found(mistakes, one(1, Budget { losses: 1, ..NONE }));
+    let found = found(mistakes, one(1, Budget { losses: 1, ..Budget::NONE }));
     assert!(found.contains(ONCE) && found.contains(LINE), "{found:?}");
 }
 
 #[test]
 fn a_lease_that_is_counted_from_the_answer_of_its_renewal_is_found() {
     let mistakes = Mistakes { renewed_from_answer: true, ..Mistakes::default() };
-    let found = found(mistakes, one(2, Budget { ticks: 3, renewals: 1, ..NONE }));
+    let found = found(mistakes, one(2, Budget { ticks: 3, renewals: 1, ..Budget::NONE }));
     assert_eq!(found, [EFFECT].into());
 }
 
 #[test]
 fn a_worker_that_trusts_its_leases_although_its_lock_was_gone_is_found() {
     let mistakes = Mistakes { present_without_renewal: true, ..Mistakes::default() };
-    let found = found(mistakes, one(2, Budget { absences: 1, ..NONE }));
+    let found = found(mistakes, one(2, Budget { absences: 1, ..Budget::NONE }));
     assert_eq!(found, [EFFECT].into());
+}
+
+#[test]
+fn a_pause_in_which_something_begins_is_found() {
+    let mistakes = Mistakes { goes_on_in_pause: true, ..Mistakes::default() };
+    let found = found(mistakes, one(1, Budget { pauses: 1, ..Budget::NONE }));
+    assert_eq!(found, [PAUSED].into());
+}
+
+#[test]
+fn an_execution_that_is_opened_again_although_it_went_on_is_found() {
+    let mistakes = Mistakes { reopened_unseen: true, ..Mistakes::default() };
+    let found = found(mistakes, one(1, Budget { failures: 1, reopenings: 2, ..Budget::NONE }));
+    assert!(found.contains(LINE), "{found:?}");
+}
+
+#[test]
+fn an_event_that_nobody_heard_before_the_execution_failed_is_found() {
+    let mistakes = Mistakes { too_late_for_ever: true, ..Mistakes::default() };
+    let found = found(mistakes, one(1, Budget { failures: 1, reopenings: 1, ..Budget::NONE }));
+    assert_eq!(found, [ENDS, HEARD].into());
 }

@@ -33,10 +33,16 @@ pub enum Event {
     StepCompleted,
     /// `b` is not needed any more.
     StepCancelled,
+    /// Somebody has it begin nothing for now.
+    ExecutionPaused,
+    /// It goes on.
+    ExecutionResumed,
     /// The last event of an execution that did what it should.
     ExecutionCompleted,
-    /// The last event of one that did not.
+    /// The last event of one that did not, unless somebody has it go on.
     ExecutionFailed,
+    /// It failed and goes on: what did not complete begins anew.
+    ExecutionRetried,
 }
 
 /// What a person says of an uncertain call. They look into the ledger of its tool first.
@@ -64,6 +70,8 @@ pub enum Status {
     Running,
     /// Only somebody outside can move it.
     Waiting,
+    /// It begins nothing.
+    Paused,
     /// It did what it should.
     Completed,
     /// It did not.
@@ -96,6 +104,7 @@ pub struct State {
     waits: bool,
     has_heard: bool,
     held: u8,
+    is_paused: bool,
 }
 
 /// An event that means nothing in its state: the history is none.
@@ -129,9 +138,28 @@ impl Event {
             Event::EventReceived(_) => "event_received",
             Event::StepCompleted => "step_completed",
             Event::StepCancelled => "step_cancelled",
+            Event::ExecutionPaused => "execution_paused",
+            Event::ExecutionResumed => "execution_resumed",
             Event::ExecutionCompleted => "execution_completed",
             Event::ExecutionFailed => "execution_failed",
+            Event::ExecutionRetried => "execution_retried",
         }
+    }
+}
+
+impl Event {
+    /// Whether it says what became of something, which is written in a pause too.
+    fn settles(self) -> bool {
+        matches!(
+            self,
+            Event::CallScheduled | Event::StepFailed | Event::StepUncertain | Event::StepCompleted
+        )
+    }
+
+    /// Whether something begins with it.
+    #[must_use]
+    pub fn begins(self) -> bool {
+        matches!(self, Event::AttemptStarted | Event::WaitStarted)
     }
 }
 
@@ -142,6 +170,7 @@ impl Status {
         match self {
             Status::Running => "running",
             Status::Waiting => "waiting",
+            Status::Paused => "paused",
             Status::Completed => "completed",
             Status::Failed => "failed",
         }
@@ -165,6 +194,7 @@ impl State {
             waits: false,
             has_heard: false,
             held: 0,
+            is_paused: false,
         }
     }
 
@@ -192,11 +222,22 @@ impl State {
         self.call == Call::Uncertain
     }
 
+    /// Whether nothing is begun.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
     /// Takes note of an event.
     ///
     /// # Errors
     /// When it means nothing in this state.
     pub fn apply(&mut self, event: Event) -> Result<(), Unexpected> {
+        if (self.status, event) == (Status::Failed, Event::ExecutionRetried) {
+            self.status = Status::Running;
+            (self.call, self.waits) = (Call::Due, false);
+            return Ok(());
+        }
         if self.status.is_final() {
             return Err(Unexpected(event));
         }
@@ -227,6 +268,8 @@ impl State {
                 self.has_heard = true;
             }
             (Event::StepCancelled, Call::Failed) => {}
+            (Event::ExecutionPaused, _) => self.is_paused = true,
+            (Event::ExecutionResumed, _) if self.is_paused => self.is_paused = false,
             (Event::ExecutionCompleted, Call::Done) if self.has_heard => {
                 self.status = Status::Completed;
             }
@@ -235,22 +278,32 @@ impl State {
         }
         if !self.status.is_final() {
             let waits = self.is_uncertain() || (self.waits && !self.has_heard && self.held == 0);
-            self.status = if waits { Status::Waiting } else { Status::Running };
+            self.status = match waits {
+                _ if self.is_paused => Status::Paused,
+                true => Status::Waiting,
+                false => Status::Running,
+            };
         }
         Ok(())
     }
 
-    /// Decides what to write because of what happened.
+    /// Decides what to write because of what happened; with a mistake, as if nobody had paused anything.
     ///
     /// # Errors
     /// When what happened means nothing in this state.
-    pub fn advance(&mut self, happened: Vec<Event>) -> Result<Turn, Unexpected> {
+    pub fn advance(
+        &mut self,
+        happened: Vec<Event>,
+        goes_on_in_pause: bool,
+    ) -> Result<Turn, Unexpected> {
         let mut turn = Turn::default();
         for event in happened {
             self.apply(event)?;
             turn.events.push(event);
         }
-        while let Some(event) = self.next(&turn) {
+        while let Some(event) =
+            self.next(&turn).filter(|event| goes_on_in_pause || !self.is_paused || event.settles())
+        {
             self.apply(event)?;
             turn.events.push(event);
             turn.calls |= event == Event::AttemptStarted;

@@ -86,6 +86,12 @@ pub enum Signal {
         /// What became of it.
         resolution: Resolution,
     },
+    /// It begins nothing for now.
+    Pause,
+    /// It goes on.
+    Resume,
+    /// It failed, and goes on.
+    Retry,
 }
 
 /// A process that drives executions. One that crashes starts again under another name.
@@ -211,6 +217,30 @@ pub struct Budget {
     pub failures: u8,
     /// Connections that are lost by workers that live.
     pub absences: u8,
+    /// Times that somebody pauses an execution.
+    pub pauses: u8,
+    /// Times that somebody has one go on that failed.
+    pub reopenings: u8,
+}
+
+impl Budget {
+    /// Nothing goes wrong.
+    pub const NONE: Budget = Budget {
+        ticks: 0,
+        crashes: 0,
+        freezes: 0,
+        losses: 0,
+        renewals: 0,
+        held_back: 0,
+        set_asides: 0,
+        hand_backs: 0,
+        noise: 0,
+        opinions: 0,
+        failures: 0,
+        absences: 0,
+        pauses: 0,
+        reopenings: 0,
+    };
 }
 
 impl Row {

@@ -13,6 +13,7 @@ use windlass_model::{
     properties::REACHED,
     rules,
     schedules::{by_chance, explore, find_failure},
+    workflow::Status,
     world::{Budget, Wake, World},
 };
 
@@ -22,21 +23,6 @@ use super::*;
 /// How many schedules by chance are replayed, and the seed of the first.
 const SCHEDULES: u64 = 60;
 const SEED: u64 = 20_261_121;
-
-const NONE: Budget = Budget {
-    ticks: 0,
-    crashes: 0,
-    freezes: 0,
-    losses: 0,
-    renewals: 0,
-    held_back: 0,
-    set_asides: 0,
-    hand_backs: 0,
-    noise: 0,
-    opinions: 0,
-    failures: 0,
-    absences: 0,
-};
 
 fn model(workers: u8, executions: u8, budget: Budget) -> Model {
     Model { workers, executions, budget, mistakes: Mistakes::default() }
@@ -55,8 +41,10 @@ fn everything() -> Model {
         hand_backs: 1,
         noise: 2,
         opinions: 1,
-        failures: 1,
+        failures: 2,
         absences: 1,
+        pauses: 2,
+        reopenings: 2,
     };
     model(3, 2, budget)
 }
@@ -120,7 +108,7 @@ on_both! {
 
     async fn what_is_worth_seeing_in_the_model_is_seen_in_the_store(database) {
         let store = database.open().await;
-        let model = model(2, 1, Budget { ticks: 2, crashes: 1, losses: 1, ..NONE });
+        let model = model(2, 1, Budget { ticks: 2, crashes: 1, losses: 1, ..Budget::NONE });
         for name in REACHED {
             let schedule = &explore(model).found[name];
             replay(database, &store, &model, schedule).await;
@@ -129,7 +117,7 @@ on_both! {
 
     async fn the_store_refuses_what_a_missing_fence_would_let_through(database) {
         let mistakes = Mistakes { no_fence: true, ..Mistakes::default() };
-        let model = model(2, 1, Budget { ticks: 2, ..NONE });
+        let model = model(2, 1, Budget { ticks: 2, ..Budget::NONE });
         let schedule = shown(mistakes, model);
         let (broken, _) = played(mistakes, &model, &schedule);
         assert!(broken.rows[0].written.iter().any(|written| written.is_stale), "without it it is written");
@@ -141,7 +129,7 @@ on_both! {
 
     async fn the_store_keeps_due_what_a_forgotten_signal_would_leave_asleep(database) {
         let mistakes = Mistakes { signals_forgotten: true, ..Mistakes::default() };
-        let model = model(1, 1, NONE);
+        let model = model(1, 1, Budget::NONE);
         let schedule = shown(mistakes, model);
         let (broken, _) = played(mistakes, &model, &schedule);
         assert_eq!(broken.rows[0].wake, Wake::Far, "with the mistake nobody looks at it again");
@@ -153,11 +141,31 @@ on_both! {
 
     async fn the_store_recognizes_a_turn_that_is_sent_twice(database) {
         let mistakes = Mistakes { numbers_not_compared: true, ..Mistakes::default() };
-        let model = model(1, 1, Budget { losses: 1, ..NONE });
+        let model = model(1, 1, Budget { losses: 1, ..Budget::NONE });
         let schedule = shown(mistakes, model);
         let (world, said) = replay(database, &database.open().await, &model, &schedule).await;
         assert!(matches!(said, Said::Committed(..)), "{said:?}");
         assert_eq!(usize::from(world.rows[0].last_seq), world.rows[0].written.len());
+    }
+
+    async fn the_store_opens_what_failed_once(database) {
+        let mistakes = Mistakes { reopened_unseen: true, ..Mistakes::default() };
+        let model = model(1, 1, Budget { failures: 1, reopenings: 2, ..Budget::NONE });
+        let schedule = shown(mistakes, model);
+        let (_, without) = played(mistakes, &model, &schedule);
+        assert_eq!(without, Said::Told(true), "without the comparison it is opened although it completed");
+
+        let (world, said) = replay(database, &database.open().await, &model, &schedule).await;
+        assert_eq!(said, Said::Told(false));
+        assert_eq!(world.rows[0].status, Status::Completed);
+    }
+
+    async fn what_is_paused_begins_nothing_in_the_store(database) {
+        let mistakes = Mistakes { goes_on_in_pause: true, ..Mistakes::default() };
+        let model = model(1, 1, Budget { pauses: 1, ..Budget::NONE });
+        let schedule = shown(mistakes, model);
+        let (world, _) = replay(database, &database.open().await, &model, &schedule).await;
+        assert_eq!(world.rows[0].status, Status::Paused);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use futures::future::join_all;
-use windlass::store::Missing;
+use windlass::store::{Missing, Reopening};
 use windlass_model::{
     workflow::{Resolution as Said_, Word},
     world::{Key, Row, Wake},
@@ -150,6 +150,19 @@ impl<'d> Real<'d> {
             }
             Action::Resolve { execution, resolution, .. } => {
                 return self.resolve(execution, resolution).await;
+            }
+            Action::Pause { execution } => {
+                let signal = Signal::Pause { by: "ada".into(), reason: None };
+                return Said::Told(self.store.signal(self.id(execution), &signal).await.unwrap());
+            }
+            Action::Resume { execution } => {
+                let signal = Signal::Resume { by: "ada".into() };
+                return Said::Told(self.store.signal(self.id(execution), &signal).await.unwrap());
+            }
+            Action::Reopen { execution } => {
+                let reopening = Reopening { by: "ada", input: None, more: None };
+                let opened = self.store.reopen(self.id(execution), &reopening).await;
+                return Said::Told(opened.unwrap());
             }
             Action::Expire { name } if self.rows.is_postgres() => {
                 self.take_over(name, before).await
@@ -417,11 +430,36 @@ impl<'d> Real<'d> {
 
 impl Held {
     /// As the worker does it.
-    fn hear(&mut self, signals: Vec<(i64, Signal)>) {
+    fn hear(&mut self, mut signals: Vec<(i64, Signal)>) {
         let driven = self.driven.as_mut().unwrap();
+        let has_ended = driven.state.status.is_final();
+        if has_ended {
+            signals.sort_by_key(|(_, signal)| matches!(signal, Signal::Event { .. }));
+        }
         for (number, signal) in signals {
-            driven.signals_done = number;
+            driven.signals_done = driven.signals_done.max(number);
+            let known = &self.happened;
+            let goes_on = known.iter().any(|event| matches!(event, Event::ExecutionRetried { .. }));
+            let (state, workflow, at) = (&driven.state, &driven.workflow, driven.at);
+            let if_allowed =
+                |event: Event| state.allows(workflow, known, &event, at).then_some(event);
+            let is_paused = known.iter().rev().find_map(|event| match event {
+                Event::ExecutionPaused { .. } => Some(true),
+                Event::ExecutionResumed { .. } => Some(false),
+                _ => None,
+            });
+            let is_paused = is_paused.unwrap_or(state.is_paused());
             let event = match signal {
+                Signal::Retry { by, input, children } => {
+                    if_allowed(Event::ExecutionRetried { by, input, children })
+                }
+                _ if has_ended && !goes_on => None,
+                Signal::Pause { by, reason } => (!is_paused)
+                    .then_some(Event::ExecutionPaused { by, reason })
+                    .and_then(if_allowed),
+                Signal::Resume { by } => {
+                    is_paused.then_some(Event::ExecutionResumed { by }).and_then(if_allowed)
+                }
                 Signal::Event { name, data, by } => Some(Event::EventReceived { name, data, by }),
                 Signal::Resolve { step, started_at, resolution, by } => {
                     let same =
