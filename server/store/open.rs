@@ -134,14 +134,19 @@ where
     let deadline = Instant::now() + BUSY;
     loop {
         match connect().await {
-            Err(sqlx::Error::Database(err))
-                if err.code().as_deref() == Some("5") && Instant::now() < deadline =>
-            {
+            Err(err) if is_busy(&err) && Instant::now() < deadline => {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             connected => return connected,
         }
     }
+}
+
+/// Whether another process holds what is wanted of a SQLite file: to write it, or to put it right after a process that died.
+fn is_busy(err: &sqlx::Error) -> bool {
+    let code = err.as_database_error().and_then(|err| err.code()?.parse::<u32>().ok());
+    // The lowest byte is the kind; what stands above it says why.
+    code.is_some_and(|code| code & 0xff == 5)
 }
 
 /// Two processes may open a new file at once, and SQLite's migrations take no lock of their own.
