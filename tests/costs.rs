@@ -13,9 +13,9 @@ const PARKED: &str = "name: parked\nsteps: [{ name: sure, approval: { message: G
 /// More statements a second than an idle process sends: one look, and every five seconds what keeps its worker known.
 const MOST_A_SECOND: f64 = 3.0;
 
-/// The connections that a process may have to Postgres: its pool's, two that write groups, one that listens, and one that
-/// shows that it lives.
-const MOST_CONNECTIONS: i64 = 16 + 2 + 2;
+/// The connections that a process may have to Postgres: its pool's, two that write groups, four that read for many at once, one
+/// that listens, and one that shows that it lives.
+const MOST_CONNECTIONS: i64 = 16 + 2 + 4 + 2;
 
 /// The server, as another database of it sees this one.
 struct Seen {

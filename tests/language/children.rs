@@ -238,8 +238,10 @@ fn a_run_from_the_terminal_drives_those_below_too() {
 #[test]
 fn a_run_that_comes_after_one_that_died_drives_those_below_too() {
     let scene = Scene::on_sqlite();
-    scene.project.write("workflows/said.yaml", "name: said\nsteps: [{ name: a, tool: demo.echo }]\n");
-    scene.project.write("workflows/above.yaml", "name: above\nsteps: [{ name: part, workflow: said }]\n");
+    let above = "name: above\nsteps: [{ name: part, workflow: said }]\n";
+    scene.project.write("workflows/above.yaml", above);
+    let said = "name: said\nsteps: [{ name: a, tool: demo.echo }]\n";
+    scene.project.write("workflows/said.yaml", said);
     let run = Run { workflow: "above", key: "once", input: json!({}) };
     let died = scene.run(&run, Some(("after_call", 1)));
     assert!(was_killed(&died), "{died:#?}");
