@@ -156,6 +156,19 @@ impl Field<'_> {
         }
     }
 
+    /// Has each server that answers begin an execution of this workflow.
+    pub(super) fn begin_everywhere(&self, workflow: &str) {
+        let agent = Agent::new();
+        for address in self.fleet.addresses() {
+            let number = self.told.lock().unwrap().accepted.len();
+            let key = format!("{workflow} after {number}");
+            let run = json!({ "workflow": workflow, "idempotency_key": key, "wait_seconds": 0 });
+            if let Ok(begun) = agent.call(&address, "workflow.run", &run) {
+                self.was_told(&key, begun["execution_id"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+
     /// A client was told that an execution is accepted.
     pub(super) fn was_told(&self, key: &str, id: String) {
         self.told.lock().unwrap().accepted.insert(key.to_owned(), id);
