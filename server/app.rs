@@ -63,6 +63,9 @@ use crate::{
     tool_servers::{self, ToolInfo, ToolServers},
 };
 
+/// How often an execution that keeps moving is read before it is shown as it was read.
+const MOST_READS: usize = 3;
+
 /// How long a caller who waits goes without looking, in case a ring was lost.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -150,6 +153,21 @@ impl App {
     /// When there is no such execution in this workspace.
     pub async fn status(&self, execution_id: &str, detail: Detail) -> Result<Execution, Error> {
         let row = self.row(execution_id).await?;
+        self.shown(row, detail).await
+    }
+
+    /// How an execution stands at one moment. What is read after its row may be newer than it: then all of it is read again,
+    /// a few times, as long as it keeps moving.
+    async fn shown(&self, mut row: ExecutionRow, detail: Detail) -> Result<Execution, Error> {
+        for _ in 0..MOST_READS {
+            let (id, ended) = (row.id.clone(), row.ended_at.is_some());
+            let execution = self.view(row, detail).await?;
+            let is_whole = ended || detail == Detail::Outcome;
+            if is_whole || self.inner.store.version(&id).await? == Some(execution.version) {
+                return Ok(execution);
+            }
+            row = self.row(&id).await?;
+        }
         self.view(row, detail).await
     }
 
@@ -170,7 +188,7 @@ impl App {
         loop {
             let row = self.row(execution_id).await?;
             if since < row.last_seq || row.ended_at.is_some() || deadline <= Instant::now() {
-                return self.view(row, detail).await;
+                return self.shown(row, detail).await;
             }
             self.until_rung(&moved, deadline).await;
         }
@@ -200,7 +218,7 @@ impl App {
             let (is_news, ended) = (since < row.last_seq, row.ended_at.is_some());
             // While a worker holds it, it does something, or is about to.
             if is_over || ended || (is_news && row.lease_until == 0) {
-                let execution = self.view(row, detail).await?;
+                let execution = self.shown(row, detail).await?;
                 if is_over || ended || execution.rests() {
                     return Ok(execution);
                 }
@@ -384,7 +402,7 @@ impl App {
             return match signal {
                 // Cancelling what is cancelled is no mistake.
                 Signal::Cancel { .. } if row.status == "cancelled" => {
-                    self.view(row, Detail::Steps).await
+                    self.shown(row, Detail::Steps).await
                 }
                 _ => Err(has_ended(&row.id, &row.status)),
             };

@@ -66,3 +66,38 @@ impl<R: ServiceRole> Transport<R> for InProcess<R> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rmcp::model::{ClientRequest, JsonRpcMessage, PingRequest, RequestId};
+
+    use super::*;
+
+    fn ping() -> TxJsonRpcMessage<RoleClient> {
+        let request = ClientRequest::PingRequest(PingRequest::default());
+        JsonRpcMessage::request(request, RequestId::Number(1))
+    }
+
+    #[tokio::test]
+    async fn what_one_end_sends_the_other_one_receives() {
+        let (mut ours, mut theirs) = connection();
+        ours.send(ping()).await.unwrap();
+        let received = theirs.receive().await;
+        assert!(matches!(received, Some(JsonRpcMessage::Request(_))), "{received:?}");
+    }
+
+    #[tokio::test]
+    async fn whose_other_end_is_closed_is_told_so_and_sends_nothing() {
+        let (mut ours, mut theirs) = connection();
+        let lost = ours.lost();
+        theirs.close().await.unwrap();
+        assert!(ours.receive().await.is_none());
+        assert!(lost.is_cancelled());
+        assert!(ours.send(ping()).await.is_err());
+        assert!(theirs.send(JsonRpcMessage::error(internal(), None)).await.is_err());
+    }
+
+    fn internal() -> rmcp::ErrorData {
+        rmcp::ErrorData::internal_error("no", None)
+    }
+}
