@@ -19,6 +19,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead, Write},
+    panic,
     path::PathBuf,
     process::exit,
     sync::Arc,
@@ -26,6 +27,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 const CLASSES: [&str; 4] = ["read", "idempotent", "keyed", "unsafe"];
@@ -35,6 +37,8 @@ struct Ledger {
 }
 
 fn main() {
+    write_without_bound();
+    end_with_a_panic();
     let file = std::env::args_os().nth(1).expect("the first argument names the ledger");
     let ledger = Arc::new(Ledger { file: file.into() });
     for line in std::io::stdin().lock().lines() {
@@ -43,6 +47,23 @@ fn main() {
         hear(&ledger, message);
     }
     exit(0);
+}
+
+/// Who starts us may be a server whose disk is made full by a limit on its files, which we would have, too, for as long as we
+/// live.
+fn write_without_bound() {
+    let mut files = getrlimit(Resource::Fsize);
+    files.current = files.maximum;
+    setrlimit(Resource::Fsize, files).expect("a limit can be raised up to its maximum");
+}
+
+/// A call whose thread is gone would never be answered, and nobody would know why.
+fn end_with_a_panic() {
+    let say = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        exit(101);
+    }));
 }
 
 fn hear(ledger: &Arc<Ledger>, message: Value) {

@@ -2,12 +2,10 @@
 
 use std::{thread, time::Duration};
 
-use serde_json::json;
-
 use super::{
     fleet::plain,
     load::{Load, under_load},
-    on, shapes,
+    on,
 };
 use crate::durability::Scene;
 
@@ -40,14 +38,12 @@ fn jumps(scene: Scene, variable: &str, stays: Duration) {
         start: &start,
         observed: None,
     };
-    // A call that is out while the clocks differ: a server measures its clock after it has renewed its leases, so that for
-    // as long as it takes until it renews them again, they seem to be over.
-    let held = json!({ "name": "it", "tool": "ledger.keyed", "params": { "n": 1, "ms": 9_000 } });
-    shapes::put(&scene.project, "held", &json!({ "name": "held", "steps": [held] }));
     let figures = under_load(&scene, &load, |field, _| {
         for (round, jump) in JUMP_MS.iter().enumerate() {
             field.wait_for((round + 1) * 11, Duration::from_secs(5));
-            field.begin_everywhere("held");
+            // A server measures its clock after it has renewed its leases: until it renews them again, those of what is out
+            // seem to be over.
+            field.have_calls_out();
             std::fs::write(&file, jump.to_string()).unwrap();
             thread::sleep(stays);
         }

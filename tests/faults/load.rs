@@ -19,7 +19,8 @@ use super::{
     fleet::{Fleet, Start},
     history::{self, Figures, Told},
     observer::Observer,
-    shapes, uncertain,
+    shapes::{self, HELD},
+    uncertain,
 };
 use crate::durability::Scene;
 
@@ -156,13 +157,13 @@ impl Field<'_> {
         }
     }
 
-    /// Has each server that answers begin an execution of this workflow.
-    pub(super) fn begin_everywhere(&self, workflow: &str) {
+    /// Has each server that answers begin an execution whose call stays out for a while.
+    pub(super) fn have_calls_out(&self) {
         let agent = Agent::new();
         for address in self.fleet.addresses() {
             let number = self.told.lock().unwrap().accepted.len();
-            let key = format!("{workflow} after {number}");
-            let run = json!({ "workflow": workflow, "idempotency_key": key, "wait_seconds": 0 });
+            let key = format!("{HELD} after {number}");
+            let run = json!({ "workflow": HELD, "idempotency_key": key, "wait_seconds": 0 });
             if let Ok(begun) = agent.call(&address, "workflow.run", &run) {
                 self.was_told(&key, begun["execution_id"].as_str().unwrap().to_owned());
             }

@@ -2,12 +2,9 @@
 
 use std::{thread, time::Duration};
 
-use serde_json::json;
-
 use super::{
     fleet::plain,
     load::{Load, under_load},
-    shapes,
 };
 use crate::{
     durability::Scene,
@@ -118,12 +115,10 @@ fn a_server_that_is_cut_off_for_longer_than_its_leases_is_replaced_and_commits_n
         start: &start,
         observed: None,
     };
-    // So that the server which is cut off has something in hand.
-    let held = json!({ "name": "it", "tool": "ledger.keyed", "params": { "n": 1, "ms": 9_000 } });
-    shapes::put(&scene.project, "held", &json!({ "name": "held", "steps": [held] }));
     let figures = under_load(&scene, &load, |field, _| {
         field.wait_for(15, A_WHILE);
-        field.begin_everywhere("held");
+        // The server that is cut off has something in hand.
+        field.have_calls_out();
         proxy.mute(true);
         thread::sleep(Duration::from_secs(18));
         proxy.mute(false);

@@ -75,12 +75,6 @@ fn mixed() -> Value {
     ] })
 }
 
-/// One call that takes longer than a lease is left alone.
-fn long() -> Value {
-    let params = json!({ "n": 1, "ms": 6000 });
-    json!({ "name": "long", "steps": [{ "name": "it", "tool": "ledger.keyed", "params": params }] })
-}
-
 /// One execution in a workspace of its own, which one server after the other drives.
 struct Walk<'w> {
     scene: &'w Scene,
@@ -100,7 +94,8 @@ fn a_process_that_dies_at_any_point_leaves_an_execution_that_another_one_finishe
     shapes::configure(&scene.project);
     shapes::put(&scene.project, "mixed", &mixed());
     let below = json!([{ "name": "inner", "tool": "ledger.unsafe", "params": { "n": 2 } }]);
-    shapes::put(&scene.project, "long", &long());
+    // One call that takes longer than a lease is left alone.
+    shapes::put(&scene.project, "long", &shapes::long("long", 6_000));
     shapes::put(&scene.project, "below", &json!({ "name": "below", "steps": below }));
     // The schema, and then the audit.
     drop(scene.project.serve_http());

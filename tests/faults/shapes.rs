@@ -11,7 +11,11 @@ pub(super) const SHAPES: usize = 16;
 const CLASSES: [&str; 4] = ["read", "idempotent", "keyed", "unsafe"];
 const LOCKS: [&str; 3] = ["red", "green", "blue"];
 
-/// Gives a project the ledger's tools and the workflows of a seed: `w0`, `w1` and so on, and `below`, which they run.
+/// The workflow of [`long`].
+pub(super) const HELD: &str = "held";
+
+/// Gives a project the ledger's tools and the workflows of a seed: `w0`, `w1` and so on, and `below`, which they run; and
+/// the one that is [`HELD`].
 pub(super) fn write(project: &Project, seed: u64) {
     configure(project);
     let mut chance = Chance::of(seed);
@@ -21,6 +25,13 @@ pub(super) fn write(project: &Project, seed: u64) {
         let name = format!("w{number}");
         put(project, &name, &document(&mut chance, &name));
     }
+    put(project, HELD, &long(HELD, 9_000));
+}
+
+/// One call that takes so many milliseconds.
+pub(super) fn long(name: &str, ms: u64) -> Value {
+    let params = json!({ "n": 1, "ms": ms });
+    json!({ "name": name, "steps": [{ "name": "it", "tool": "ledger.keyed", "params": params }] })
 }
 
 /// Gives a project the tools that keep a ledger.

@@ -36,6 +36,8 @@ fn a_server_that_stops_for_longer_than_its_leases_is_replaced_and_commits_nothin
     };
     let figures = under_load(scene, &load, |field, _| {
         field.wait_for(15, Duration::from_secs(10));
+        // The one that stops has something in hand.
+        field.have_calls_out();
         field.fleet.pause(0);
         thread::sleep(Duration::from_secs(20));
         field.fleet.resume(0);
