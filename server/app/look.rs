@@ -24,7 +24,7 @@ impl App {
         let store = &self.inner.store;
         let workflow = self.inner.revisions.get(store, &row.revision).await?;
         if detail == Detail::Outcome {
-            let output = self.output(&row).await?;
+            let output = output(&row)?;
             let waiting_for = self.waiting_for(&row, &workflow).await?;
             let execution = Execution { output, waiting_for, ..of_row(row) };
             return Ok(sealed::execution(execution));
@@ -59,7 +59,7 @@ impl App {
         }
         let artifacts = self.shown_artifacts(&row.id).await?;
         let cancel = notes.cancel.take();
-        let output = self.output(&row).await?;
+        let output = output(&row)?;
         let mut requests = Vec::new();
         if row.ended_at.is_none() {
             for request in store.open_requests_of(&row.id).await? {
@@ -192,13 +192,13 @@ impl App {
         let numbers: Vec<i64> = lines.iter().filter_map(Line::content).collect();
         Ok(self.inner.store.some_events(&row.id, &numbers).await?)
     }
+}
 
-    /// The last event of a completed execution holds what it resulted in.
-    async fn output(&self, row: &ExecutionRow) -> Result<Option<Value>, Error> {
-        match self.inner.store.completion(row).await? {
-            Some(Event::ExecutionCompleted { output }) => Ok(Some(output)),
-            Some(_) | None => Ok(None),
-        }
+/// The last event of a completed execution holds what it resulted in.
+fn output(row: &ExecutionRow) -> Result<Option<Value>, Error> {
+    match row.completion()? {
+        Some(Event::ExecutionCompleted { output }) => Ok(Some(output)),
+        Some(_) | None => Ok(None),
     }
 }
 

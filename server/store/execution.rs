@@ -114,7 +114,18 @@ pub struct ExecutionRow {
     pub ended_at: Option<i64>,
     /// The event that it completed with, as JSON, where it was read too: lists leave it out.
     #[sqlx(default)]
-    pub completion: Option<String>,
+    completion: Option<String>,
+}
+
+impl ExecutionRow {
+    /// The event that it has completed with; `None` when it has not, or the row is one of a list.
+    ///
+    /// # Errors
+    /// When a newer release wrote it.
+    pub fn completion(&self) -> Result<Option<Event>> {
+        let read = |data: &String| parse(&self.id, "an event", data);
+        self.completion.as_ref().map(read).transpose()
+    }
 }
 
 /// A step as its row has it; a step that has not begun has none.
@@ -571,18 +582,6 @@ impl Store {
     /// When the database fails, or a newer release wrote it.
     pub async fn event(&self, execution_id: &str, seq: i64) -> Result<Option<Event>> {
         Ok(self.some_events(execution_id, &[seq]).await?.remove(&seq))
-    }
-
-    /// The event that an execution has completed with; `None` when it has not.
-    ///
-    /// # Errors
-    /// When the database fails, or a newer release wrote it.
-    pub async fn completion(&self, row: &ExecutionRow) -> Result<Option<Event>> {
-        match &row.completion {
-            Some(data) => Ok(Some(parse(&row.id, "an event", data)?)),
-            None if row.status == "completed" => self.event(&row.id, row.last_seq).await,
-            None => Ok(None),
-        }
     }
 
     /// Some events, whole, by their numbers.

@@ -107,38 +107,36 @@ const REVISIONS: &str =
     WHERE workspace = $1 AND workflow = $2 AND number IS NOT NULL ORDER BY number DESC";
 
 // What came in by SQL counts until it is a revision, or another one has been saved in its place.
-const WORKFLOWS: Sql = about_workflows!(
-    "SELECT name, revision, enabled, updated_at, updated_by,
-         CASE WHEN sql_taken IS NULL AND COALESCE(sql_over, '') = COALESCE(revision, '') THEN sql_definition END
-             AS sql_definition,
-         sql_description FROM ",
-    " WHERE workspace = $1"
-);
-
-macro_rules! by_name {
-    ($table:literal, $names:literal) => {
+macro_rules! workflows_where {
+    ($sqlite:literal, $postgres:literal) => {
+        Sql::Each {
+            sqlite: workflows_where!(in "workflows", $sqlite),
+            postgres: workflows_where!(in "workflow_states", $postgres),
+        }
+    };
+    (in $table:literal, $which:literal) => {
         concat!(
             "SELECT name, revision, enabled, updated_at, updated_by,
                  CASE WHEN sql_taken IS NULL AND COALESCE(sql_over, '') = COALESCE(revision, '') THEN sql_definition END
                      AS sql_definition,
                  sql_description FROM ",
             $table,
-            " WHERE workspace = $2 AND name ",
-            $names
+            " WHERE ",
+            $which
         )
     };
 }
 
-const WORKFLOW: Sql = Sql::Each {
-    sqlite: by_name!("workflows", "= $1"),
-    postgres: by_name!("workflow_states", "= $1"),
-};
+const WORKFLOWS: Sql = workflows_where!("workspace = $1", "workspace = $1");
+
+const WORKFLOW: Sql =
+    workflows_where!("name = $1 AND workspace = $2", "name = $1 AND workspace = $2");
 
 /// Workflows of a workspace by their names.
-pub(super) const BY_NAME: Sql = Sql::Each {
-    sqlite: by_name!("workflows", "IN (SELECT value FROM json_each($1))"),
-    postgres: by_name!("workflow_states", "= ANY($1::TEXT[])"),
-};
+pub(super) const BY_NAME: Sql = workflows_where!(
+    "name IN (SELECT value FROM json_each($1)) AND workspace = $2",
+    "name = ANY($1::TEXT[]) AND workspace = $2"
+);
 
 // Whoever comes second waits here, and sees what the first one wrote.
 const LOCK: Sql = about_workflows!(
