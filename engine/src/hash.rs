@@ -15,14 +15,26 @@ pub fn content_hash(value: &Value) -> String {
     Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// An id that is the same whenever it is made from the same text: a prefix and 130 bits of SHA-256, in the letters
-/// that survive every URL, shell and eye.
+/// The letters that survive every URL, shell and eye, in the order of their codes.
+const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// An id that is the same whenever it is made from the same text: a prefix and 130 bits of SHA-256.
 #[must_use]
 pub fn id(prefix: &str, text: &str) -> String {
-    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let digest = Sha256::digest(text);
     let letters = digest.iter().take(26).map(|byte| char::from(LETTERS[usize::from(byte & 31)]));
     std::iter::once(prefix.to_owned()).chain(letters.map(String::from)).collect()
+}
+
+/// An id that sorts by the time when it was made, so that what is written at one time lies side by side in every index: a
+/// prefix, 48 bits of milliseconds since 1970, and the lower 80 of the random bits, as in a
+/// [ULID](https://github.com/ulid/spec).
+#[must_use]
+pub fn id_at(prefix: &str, at: i64, random: u128) -> String {
+    let at = u128::from(at.cast_unsigned()) << 80;
+    let bits = at | random & ((1 << 80) - 1);
+    let letters = (0..26).rev().map(|place| LETTERS[(bits >> (5 * place)) as usize & 31]);
+    prefix.chars().chain(letters.map(char::from)).collect()
 }
 
 /// The value with the numbers as texts that canonical JSON would round, as RFC 8785 advises:
@@ -63,5 +75,15 @@ mod tests {
             content_hash(&json!({ "a": 1, "b": 2 })),
             content_hash(&json!({ "b": 2, "a": 1 }))
         );
+    }
+
+    #[test]
+    fn ids_of_a_later_millisecond_sort_later_and_those_of_one_differ() {
+        let at = 1_795_318_154_577;
+        let (first, second) = (id_at("exec_", at, 1), id_at("exec_", at, 2));
+        assert_eq!(first, "exec_01m80mt1ah0000000000000001");
+        assert!(first < second, "{first} {second}");
+        let later = id_at("exec_", at + 1, 0);
+        assert!(id_at("exec_", at, u128::MAX) < later, "{later}");
     }
 }

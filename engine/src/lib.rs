@@ -31,7 +31,7 @@ pub use depth::{MAX_VALUE_DEPTH, is_too_deep};
 pub use event::{
     Again, Answer, Event, Phase, Request, RequestKind, Resolution, SecretSlot, StepError,
 };
-pub use hash::{content_hash, id};
+pub use hash::{content_hash, id, id_at};
 pub use input::{InputSchema, has_too_many_references};
 pub use origins::{Origin, Origins};
 pub use parse::{locate, parse, to_json};

@@ -16,7 +16,7 @@ use super::{
     App, Caller, Error,
     catalogue::{self, Entry},
     drifts::{Live, LiveTools},
-    start::{random_id, runnable},
+    start::runnable,
     stem,
 };
 use crate::store::PlanRow;
@@ -98,8 +98,8 @@ impl App {
         workflows.extend([named(Arc::clone(&workflow))]);
         self.used_tool_servers(workflows.values())?;
         let tools = self.tools_of(&workflows).await;
-        let plan_id = random_id("plan_");
         let created_at = self.inner.store.now();
+        let plan_id = windlass_engine::id_at("plan_", created_at, rand::random());
         let play = Play::new(self, &plan_id, &caller.name, &workflows, &tools);
         let found = play.whole(&workflow, input.clone()).await?;
         let number = self.inner.store.revision_number(&workflow.hash).await?;

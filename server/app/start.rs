@@ -92,7 +92,7 @@ impl App {
         let tool_servers = json!(self.used_tool_servers(all.clone())?).to_string();
         let links: BTreeMap<String, String> =
             all.map(|workflow| (workflow.name.clone(), workflow.hash.clone())).collect();
-        let id = random_id("exec_");
+        let id = windlass_engine::id_at("exec_", self.inner.store.now(), rand::random());
         let requested_by = caller.name.clone();
         let family = Family { root_id: id.clone(), requested_by, links, depth: 0, traceparent };
         // Whoever drives it must live before the row does, or its first moments are nobody's.
@@ -278,9 +278,4 @@ fn request_hash(workflow: &str, input: &Value, fork: &Fork) -> String {
         Some(origin) => windlass_engine::content_hash(&json!([hash, origin])),
         None => hash,
     }
-}
-
-/// An id that nobody else has: of 128 random bits.
-pub(super) fn random_id(prefix: &str) -> String {
-    windlass_engine::id(prefix, &rand::random::<u128>().to_string())
 }
