@@ -49,8 +49,12 @@ const KNOW_SECRETS: [&str; 4] = ["host", "secrets", "tool_servers", "worker"];
 const WRITES_THE_LOG: &str = "server/cli/logs.rs";
 
 /// A crate from outside, and the modules of `server/` that may name it.
-const HOMES: [(&str, &[&str]); 3] =
-    [("sqlx", &["store"]), ("rmcp", &["http", "mcp", "tool_servers"]), ("axum", &["http", "web"])];
+const HOMES: [(&str, &[&str]); 4] = [
+    ("sqlx", &["store"]),
+    ("rusqlite", &["store"]),
+    ("rmcp", &["http", "mcp", "tool_servers"]),
+    ("axum", &["http", "web"]),
+];
 
 /// What only a client of other MCP servers needs.
 const RMCP_CLIENT: [&str; 6] = [

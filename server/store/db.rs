@@ -232,6 +232,11 @@ pub(crate) async fn all_on<T: AnyRow>(
     rows.iter().map(T::from_row).collect()
 }
 
+/// What this thread has others send to SQLite.
+pub(super) fn note_each<const N: usize>(texts: [&'static str; N]) {
+    NOTED.with_borrow_mut(|noted| noted.iter_mut().for_each(|noted| noted.extend(texts)));
+}
+
 /// Notes what this thread sends to SQLite from now on; what it has sent since the last call.
 pub(super) fn note() -> Vec<&'static str> {
     NOTED.replace(Some(Vec::new())).unwrap_or_default()
@@ -248,7 +253,7 @@ async fn bounded<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result
 fn sqlite<'q>(sql: Sql, args: &'q [Arg<'_>]) -> Query<'q, Sqlite, SqliteArguments> {
     STATEMENTS.fetch_add(1, Ordering::Relaxed);
     let (Sql::Both(text) | Sql::Each { sqlite: text, .. }) = sql;
-    NOTED.with_borrow_mut(|noted| noted.iter_mut().for_each(|noted| noted.push(text)));
+    note_each([text]);
     args.iter().fold(sqlx::query(text), |query, arg| match arg {
         Arg::Int(int) => query.bind(*int),
         Arg::Text(text) => query.bind(text.as_deref()),

@@ -21,7 +21,7 @@ static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// How long a statement waits for another process that writes the same SQLite file.
-const BUSY: Duration = Duration::from_secs(10);
+pub(super) const BUSY: Duration = Duration::from_secs(10);
 
 /// A process that is frozen in the middle of a transaction keeps what it locked from everybody. Postgres ends such a
 /// transaction before a lease runs out, so that whoever takes over finds the rows free; nothing of ours rests that long.
@@ -180,7 +180,7 @@ async fn connect_postgres(url: &str) -> Result<PgPool> {
         // The text may hold a password: it is not repeated.
         return Err(Error::Url);
     }
-    let options = PgConnectOptions::from_str(url)?.application_name("windlass");
+    let options = postgres_options(url)?;
     let pool = PgPoolOptions::new().max_connections(16).acquire_timeout(CONNECT);
     // To ask a connection that was just used whether it lives takes as long as what it is used for.
     let pool = pool.test_before_acquire(false).before_acquire(|connection, about| {
@@ -225,12 +225,9 @@ pub(super) async fn lives(connection: &mut PgConnection) -> bool {
     tokio::time::timeout(CONNECT, connection.ping()).await.is_ok_and(|ping| ping.is_ok())
 }
 
-/// How a Postgres is connected to; nothing for SQLite.
-pub(super) fn postgres_options(url: &str) -> Result<Option<PgConnectOptions>> {
-    if url.starts_with("sqlite:") {
-        return Ok(None);
-    }
-    Ok(Some(PgConnectOptions::from_str(url)?.application_name("windlass")))
+/// How a Postgres is connected to.
+pub(super) fn postgres_options(url: &str) -> Result<PgConnectOptions> {
+    Ok(PgConnectOptions::from_str(url)?.application_name("windlass"))
 }
 
 const NEWEST: &str = "SELECT MAX(version) FROM _sqlx_migrations WHERE success";

@@ -31,9 +31,11 @@ enum Place {
 
 impl Reads {
     pub(super) fn new(db: &Db, url: &str, workspace: &Arc<str>) -> Result<Reads> {
-        let place = match open::postgres_options(url)? {
-            None => Place::Sqlite(db.clone()),
-            Some(options) => Place::Postgres(Arc::new(Connections::new(options))),
+        let place = match db {
+            Db::Sqlite { .. } => Place::Sqlite(db.clone()),
+            Db::Postgres(_) => {
+                Place::Postgres(Arc::new(Connections::new(open::postgres_options(url)?)))
+            }
         };
         let id = |row: &ExecutionRow| row.id.clone();
         let name = |row: &WorkflowRow| row.name.clone();

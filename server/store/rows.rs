@@ -49,6 +49,12 @@ pub(super) fn json_rows(columns: &Columns) -> String {
     format!("(SELECT {} FROM json_each($1)) AS r", values.join(", "))
 }
 
+/// What stands behind `FROM` on SQLite for one row, whose values are the parameters.
+pub(super) fn one(columns: &Columns) -> String {
+    let values = columns.iter().zip(1..).map(|((name, _), at)| format!("${at} AS {name}"));
+    format!("(SELECT {}) AS r", values.collect::<Vec<_>>().join(", "))
+}
+
 /// The parameters of a statement that takes these rows.
 pub(super) fn args<'r>(tx: &Tx, columns: &Columns, rows: Vec<Row<'r>>) -> Vec<Arg<'r>> {
     match tx {

@@ -49,7 +49,7 @@ pub(super) struct Writer {
 
 /// Where groups are written to.
 enum Place {
-    Sqlite(Db),
+    Sqlite(sqlite::File),
     Postgres(Box<Connections>),
 }
 
@@ -109,10 +109,13 @@ impl Write {
 impl Writer {
     /// Writes to the database that the URL names.
     pub(super) fn new(db: &Db, url: &str) -> Result<Writer> {
-        let (place, most_groups) = match open::postgres_options(url)? {
+        let (place, most_groups) = match db {
             // It has one writer at a time.
-            None => (Place::Sqlite(db.clone()), 1),
-            Some(options) => (Place::Postgres(Box::new(Connections::new(options))), GROUPS),
+            Db::Sqlite { write, .. } => (Place::Sqlite(sqlite::File::new(write)), 1),
+            Db::Postgres(_) => {
+                let connections = Connections::new(open::postgres_options(url)?);
+                (Place::Postgres(Box::new(connections)), GROUPS)
+            }
         };
         let (queue, revisions) = (Mutex::default(), Mutex::default());
         Ok(Writer { inner: Arc::new(Inner { place, most_groups, queue, revisions }) })
@@ -120,8 +123,9 @@ impl Writer {
 
     /// Closes the connections.
     pub(super) async fn close(&self) {
-        if let Place::Postgres(connections) = &self.inner.place {
-            connections.close().await;
+        match &self.inner.place {
+            Place::Sqlite(file) => file.close(),
+            Place::Postgres(connections) => connections.close().await,
         }
     }
 
@@ -193,7 +197,7 @@ impl Inner {
 
     async fn write(&self, group: Group) -> Result<Passed> {
         match &self.place {
-            Place::Sqlite(db) => sqlite::write(db, group).await,
+            Place::Sqlite(file) => file.write(group).await,
             Place::Postgres(connections) => postgres::write(connections, group).await,
         }
     }
