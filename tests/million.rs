@@ -109,6 +109,7 @@ async fn ask_everything(store: &Store, pattern: &Pattern) {
         let claim = store.claim("worker", &refused).await.unwrap().expect("a signal makes it due");
         assert_eq!(&claim.execution_id, parked);
         store.renew("worker", std::slice::from_ref(parked)).await.unwrap();
+        store.renew_one("worker", parked).await.unwrap();
         let loaded = store.load(&claim).await.unwrap();
         assert_eq!(loaded.signals.len(), round + 1);
         store.release(&claim, i64::MAX).await.unwrap();

@@ -287,7 +287,7 @@ impl Store {
     }
 
     /// Renews the leases that a worker still holds on these executions; the epoch of each, and the number of
-    /// its newest signal.
+    /// its newest signal. One whose row is just being written is left out; [`Store::renew_one`] waits for that.
     ///
     /// # Errors
     /// When the database fails; the leases then run out by themselves.
@@ -307,6 +307,18 @@ impl Store {
         let rows: Vec<(String, i64, i64)> =
             self.db.write(RENEW, args![self.now() + LEASE_MS, worker, ids]).await?;
         Ok(rows.into_iter().map(|(id, epoch, signals)| (id, (epoch, signals))).collect())
+    }
+
+    /// Renews one lease, if the worker still holds it; its epoch, and the number of its newest signal. Waits for whoever
+    /// writes to the row: that it cannot be had now does not mean that it is lost.
+    ///
+    /// # Errors
+    /// When the database fails; the lease then runs out by itself.
+    pub async fn renew_one(&self, worker: &str, id: &str) -> Result<Option<(i64, i64)>> {
+        let sql = "UPDATE executions SET lease_until = $1, wake_at = $1
+                   WHERE lease_owner = $2 AND id = $3 RETURNING lease_epoch, signals_in";
+        let until = self.now() + LEASE_MS;
+        Ok(self.db.write(sql, args![until, worker, id]).await?.pop())
     }
 
     /// Gives a lease back without having done anything; the execution is due again at `wake_at`.

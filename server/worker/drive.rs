@@ -454,12 +454,12 @@ impl Drive {
         let (sent, held) = patiently(&self.shared, || async {
             // Counted from before the renewal that was answered, not from the first that was tried.
             let sent = Moment::now();
-            let held = self.shared.store.renew(&self.shared.id, std::slice::from_ref(id)).await?;
+            let held = self.shared.store.renew_one(&self.shared.id, id).await?;
             Ok((sent, held))
         })
         .await?;
-        match held.get(id) {
-            Some((epoch, _)) if self.claim.is_epoch(*epoch) => {
+        match held {
+            Some((epoch, _)) if self.claim.is_epoch(epoch) => {
                 self.held_at.send_replace(sent);
                 Ok(())
             }

@@ -89,6 +89,20 @@ on_both! {
         }
     }
 
+    async fn a_lease_whose_row_is_just_written_is_not_taken_for_lost(database) {
+        let store = database.open().await;
+        let driven = driven(&store, "exec_1", "worker_1").await;
+        let held = Blocker::of(database, "exec_1").await;
+        if database.is_postgres() {
+            let several = store.renew("worker_1", &["exec_1".to_owned()]).await.unwrap();
+            assert!(several.is_empty(), "one row keeps the renewal of others waiting");
+        }
+        // The renewal is sent before the row is let go: it is polled first.
+        let (renewed, ()) = tokio::join!(store.renew_one("worker_1", "exec_1"), held.let_go());
+        assert!(driven.claim.is_epoch(renewed.unwrap().expect("the lease is held").0));
+        assert_eq!(store.renew_one("worker_2", "exec_1").await.unwrap(), None);
+    }
+
     async fn a_turn_that_comes_alone_is_written_alone(database) {
         let store = database.open().await;
         for (driven, turn) in all_driven(&store, 3).await {

@@ -289,9 +289,9 @@ impl<'d> Real<'d> {
 
     async fn renew(&mut self, key: Key) -> Said {
         let (store, id) = (self.store, self.id(key.execution).to_owned());
-        let renewed = store.renew(&self.held(key).worker, std::slice::from_ref(&id)).await.unwrap();
+        let renewed = store.renew_one(&self.held(key).worker, &id).await.unwrap();
         let small = |number: i64| u8::try_from(number).unwrap();
-        Said::Renewed(renewed.get(&id).map(|(epoch, signals)| (small(*epoch), small(*signals))))
+        Said::Renewed(renewed.map(|(epoch, signals)| (small(epoch), small(signals))))
     }
 
     fn comes_home(&mut self, key: Key, event: Event) {
