@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use rmcp::{
     RoleServer,
     model::{CallToolResult, JsonObject, Tool},
@@ -38,20 +39,22 @@ impl Call<'_> {
     /// What the caller has to put right.
     pub(crate) async fn carry_out(&self, values: JsonObject) -> Result<CallToolResult, Refusal> {
         let arguments = Arguments::read(self.tool, values)?;
+        // Each in a box: a request would carry the room for all of them otherwise, more than ten kilobytes.
         match self.id {
             ToolId::List => {
-                let workflows = self.granted(self.mcp.app().workflows(Look::Remembered).await)?;
+                let workflows = self.mcp.app().workflows(Look::Remembered).boxed().await;
+                let workflows = self.granted(workflows)?;
                 Ok(answer::workflows(self.mcp.names(), &workflows))
             }
-            ToolId::Describe => self.describe(arguments).await,
-            ToolId::Run => self.run(arguments).await,
-            ToolId::Status => self.status(arguments).await,
-            ToolId::Control => self.control(arguments).await,
-            ToolId::Answer => self.answer(arguments).await,
-            ToolId::Validate => self.validate(arguments).await,
-            ToolId::Save => self.save(arguments).await,
-            ToolId::Manage => self.manage(arguments).await,
-            ToolId::Plan => self.plan(arguments).await,
+            ToolId::Describe => self.describe(arguments).boxed().await,
+            ToolId::Run => self.run(arguments).boxed().await,
+            ToolId::Status => self.status(arguments).boxed().await,
+            ToolId::Control => self.control(arguments).boxed().await,
+            ToolId::Answer => self.answer(arguments).boxed().await,
+            ToolId::Validate => self.validate(arguments).boxed().await,
+            ToolId::Save => self.save(arguments).boxed().await,
+            ToolId::Manage => self.manage(arguments).boxed().await,
+            ToolId::Plan => self.plan(arguments).boxed().await,
         }
     }
 

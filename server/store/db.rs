@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::BoxFuture};
 use sqlx::{
     FromRow, PgConnection, PgPool, Postgres, Sqlite, SqlitePool,
     postgres::{PgArguments, PgRow},
@@ -136,11 +136,16 @@ impl Db {
     ///
     /// SQLite takes its single write lock here rather than at the first write:
     /// a reader that upgrades later can fail with `SQLITE_BUSY`.
-    pub(crate) async fn begin(&self) -> sqlx::Result<Tx> {
-        match self {
-            Db::Sqlite { write, .. } => Ok(Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)),
-            Db::Postgres(pool) => Ok(Tx::Postgres(bounded(pool.begin()).await?)),
-        }
+    pub(crate) fn begin(&self) -> BoxFuture<'_, sqlx::Result<Tx>> {
+        // Eight kilobytes otherwise, in whatever future may once begin one.
+        Box::pin(async move {
+            match self {
+                Db::Sqlite { write, .. } => {
+                    Ok(Tx::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?))
+                }
+                Db::Postgres(pool) => Ok(Tx::Postgres(bounded(pool.begin()).await?)),
+            }
+        })
     }
 
     /// One writing statement, in a transaction of its own.

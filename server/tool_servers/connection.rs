@@ -153,7 +153,8 @@ impl Connection {
         if let Some(listed) = listed.as_ref().filter(|listed| will_do(listed, changes)) {
             return Ok(listed.catalogue.clone());
         }
-        let pages = match (self.pages().await, listed.as_ref()) {
+        // Rare, and large: in a box it makes no call carry it.
+        let pages = match (Box::pin(self.pages()).await, listed.as_ref()) {
             (Ok(pages), _) => pages,
             // What was known is better than nothing, as long as the server can be called.
             (Err(failure), Some(listed)) if !self.is_over() => {

@@ -101,7 +101,7 @@ impl Mcp {
         match self.wait(ask, handle, progress).await {
             End::Answer(answer) => match *answer {
                 Ok(result) => Sent::Yes(self.result(ask, result).await),
-                Err(error) => self.error(ask, error).await,
+                Err(error) => Box::pin(self.error(ask, error)).await,
             },
             End::Timeout => Sent::Yes(timed_out(ask)),
             End::Cancelled => Sent::Yes(cancelled(ask)),
@@ -127,11 +127,12 @@ impl Mcp {
                 }
                 () = self.lost.cancelled() => return End::Lost,
                 () = ask.stopped() => {
-                    say_goodbye(handle, "cancelled").await;
+                    Box::pin(say_goodbye(handle, "cancelled")).await;
                     return End::Cancelled;
                 }
                 () = sleep_until(ask.deadline) => {
-                    say_goodbye(handle, RequestHandle::<RoleClient>::REQUEST_TIMEOUT_REASON).await;
+                    let reason = RequestHandle::<RoleClient>::REQUEST_TIMEOUT_REASON;
+                    Box::pin(say_goodbye(handle, reason)).await;
                     return End::Timeout;
                 }
                 heard = progress.next() => (ask.progress)(heard),
@@ -145,7 +146,10 @@ impl Mcp {
                 let answer = ask.files.keep(Answer::of_result(result)).await;
                 answer::outcome(answer, ask.entry)
             }
-            ServerResult::CreateTaskResult(created) => self.follow(ask, created.task).await,
+            // Rare, and large: in a box it makes no call carry it.
+            ServerResult::CreateTaskResult(created) => {
+                Box::pin(self.follow(ask, created.task)).await
+            }
             ServerResult::InputRequiredResult(required) => {
                 needs_input(ask, required.input_requests.as_ref())
             }

@@ -494,7 +494,7 @@ async fn send(connection: &Connection, ask: &Ask<'_>) -> Sent {
     match &connection.wire {
         Wire::Mcp(mcp) => mcp.call(ask).await,
         Wire::Afu9(server) => {
-            let call = server.call(ask);
+            let call = Box::pin(server.call(ask));
             Sent::Yes(tokio::select! {
                 biased;
                 outcome = call => outcome,
