@@ -143,17 +143,23 @@ fn worked() -> Duration {
     known.map_or_else(|| BEGAN.elapsed(), Duration::from_nanos)
 }
 
-/// How many times longer the larger one of two takes, at best.
+/// How many times longer the larger one of two takes, at best. Asked again where it seems to be too long: a machine may be
+/// slower for a moment, and what is quadratic is so every time.
 fn growth(small: impl Fn(), large: impl Fn()) -> f64 {
-    let best = |work: &dyn Fn()| {
-        let take = |_| {
-            let began = worked();
-            work();
-            worked() - began
-        };
-        (0..2).map(take).min().unwrap_or_default().as_secs_f64()
+    let take = |work: &dyn Fn()| {
+        let began = worked();
+        work();
+        (worked() - began).as_secs_f64()
     };
-    best(&large) / best(&small)
+    let (mut least, mut most) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..8 {
+        least = least.min(take(&small));
+        most = most.min(take(&large));
+        if most < LINEAR * least {
+            break;
+        }
+    }
+    most / least
 }
 
 /// Four times as much takes about four times as long; what is quadratic takes sixteen times.
