@@ -320,6 +320,12 @@ mod tests {
     }
 
     #[test]
+    fn who_looks_around_takes_over_within_two_seconds() {
+        // Seen missing at the next look, and again when it may be judged.
+        assert!(EVERY + TAKE_AFTER <= Duration::from_secs(2));
+    }
+
+    #[test]
     fn a_worker_stops_sending_well_before_others_take_over() {
         assert!(KNOWN + Duration::from_millis(300) <= TAKE_AFTER);
         assert!(SOON_UNKNOWN < KNOWN);

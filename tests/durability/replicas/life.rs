@@ -1,6 +1,6 @@
 //! Who lives, who only seems to, and who is about to end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -46,9 +46,11 @@ fn what_a_dead_server_did_is_taken_over_long_before_its_lease_runs_out() {
     eventually(SOON, "both to hold a lock", || (scene.number(HOLDERS) == 2).then_some(()));
     let id = begin_to_nap(&scene, &first, 1_000);
     first.process.kill();
+    let killed = Instant::now();
     eventually(SOONER_THAN_A_LEASE, "the other to take over", || {
         (scene.number("SELECT lease_epoch FROM executions") == 2).then_some(())
     });
+    println!("taken over after {} ms", killed.elapsed().as_millis());
     assert_eq!(settled(&mut client(&second), &id)["output"], json!({ "counted": 2 }));
     assert_eq!(scene.number("SELECT COUNT(*) FROM workers"), 1, "the dead one's row is gone");
 }
