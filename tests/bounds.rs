@@ -135,7 +135,7 @@ fn with_mute_server() -> Scene {
         "[mcpServers.mute]\ncommand = 'sh'\nargs = ['mute.sh']\nprotocol = 'legacy'\n",
     );
     for tool in ["look", "touch"] {
-        let step = format!("{{ name: wait, tool: mute.{tool}, params: {{}}, timeoutMs: 1500 }}");
+        let step = format!("{{ name: wait, tool: mute.{tool}, params: {{}}, timeoutMs: 4000 }}");
         project.write(
             &format!("workflows/{tool}.yaml"),
             &format!("name: {tool}\nsteps:\n  - {step}\n"),

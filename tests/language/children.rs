@@ -137,12 +137,12 @@ async fn what_a_person_takes_below_counts_against_no_bound_above(house: House) {
     house.workflow("asks", "steps:\n  - { name: ok, approval: { message: Deploy? } }\n");
     house.workflow("middle", "steps:\n  - { name: m, workflow: asks }\n");
     let above =
-        "config: { timeoutMs: 1500 }\nsteps:\n  - { name: a, workflow: middle, timeoutMs: 1000 }\n";
+        "config: { timeoutMs: 5000 }\nsteps:\n  - { name: a, workflow: middle, timeoutMs: 4000 }\n";
     house.workflow("above", above);
     let host = house.open().await;
     let id = run(&host.app, "above", json!({})).await.execution_id;
     let request = asked(&host.app, &id).await;
-    tokio::time::sleep(Duration::from_millis(2_000)).await;
+    tokio::time::sleep(Duration::from_millis(6_000)).await;
     host.app.answer(&terminal(), &request.request_id, approved(), false).await.unwrap();
     let execution = ended(&host.app, &id).await;
     assert_eq!(execution.status, "completed", "{execution:#?}");
