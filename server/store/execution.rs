@@ -193,15 +193,15 @@ pub(super) const NEW_COLUMNS: &Columns = &[
     ("traceparent", Type::Text),
 ];
 
-static INSERT: LazyLock<[String; 2]> = LazyLock::new(|| {
+/// Writes a new execution.
+pub(super) static INSERT: LazyLock<[String; 2]> = LazyLock::new(|| {
     let insert = insert_into("executions", NEW_COLUMNS);
-    let (sqlite, postgres) = (rows::json_rows(NEW_COLUMNS), rows::arrays(NEW_COLUMNS, 1));
+    let (sqlite, postgres) = (rows::one(NEW_COLUMNS), rows::arrays(NEW_COLUMNS, 1));
     [format!("{insert} {sqlite}"), format!("{insert} {postgres}")]
 });
 
-/// Writes new executions.
-pub(super) async fn insert(tx: &mut Tx, all: Vec<Row<'_>>) -> Result<()> {
-    let args = rows::args(tx, NEW_COLUMNS, all);
+async fn insert(tx: &mut Tx, row: Row<'_>) -> Result<()> {
+    let args = rows::args_of_one(tx, NEW_COLUMNS, row);
     tx.execute(either(&INSERT), &args).await?;
     Ok(())
 }
@@ -371,7 +371,7 @@ impl Store {
         };
         let effects = Effects::prepare(&mut tx, &self.workspace, &happened).await?;
         self.insert_revisions(&mut tx, new).await?;
-        insert(&mut tx, vec![values(&self.workspace, new, effects.own())]).await?;
+        insert(&mut tx, values(&self.workspace, new, effects.own())).await?;
         record::write(&mut tx, 0, &new.record(&self.workspace)).await?;
         let own = effects.own();
         let due = effects.write(&mut tx, &self.workspace, &happened, own, new.at).await?;

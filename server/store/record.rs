@@ -119,23 +119,15 @@ pub(super) async fn write(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Re
         lines.begin_anew(tx, record).await?;
     }
     let large = lines.take_large();
-    write_lines(tx, std::iter::once(&lines)).await?;
+    let (events, steps) = rows_of(std::iter::once(&lines));
+    write_rows(tx, either(&EVENTS), EVENT_COLUMNS, events).await?;
+    write_rows(tx, either(&STEPS), STEP_COLUMNS, steps).await?;
     for (seq, data) in large {
         let sql = "INSERT INTO payloads (execution_id, seq, data) VALUES ($1, $2, $3)";
         tx.execute(sql, args![record.execution_id, seq, data]).await?;
     }
     let Record { workspace, execution_id, state, events, at, .. } = record;
     request::write(tx, workspace, execution_id, events, *at, state.status.is_final()).await
-}
-
-/// Writes the events and steps of turns.
-pub(super) async fn write_lines<'l>(
-    tx: &mut Tx,
-    all: impl Iterator<Item = &'l Lines>,
-) -> Result<()> {
-    let (events, steps) = rows_of(all);
-    write_rows(tx, either(&EVENTS), EVENT_COLUMNS, events).await?;
-    write_rows(tx, either(&STEPS), STEP_COLUMNS, steps).await
 }
 
 /// The rows of the events and of the steps of turns.

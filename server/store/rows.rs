@@ -63,6 +63,14 @@ pub(super) fn args<'r>(tx: &Tx, columns: &Columns, rows: Vec<Row<'r>>) -> Vec<Ar
     }
 }
 
+/// The parameters of a statement that takes one row: [`one`] on SQLite.
+pub(super) fn args_of_one<'r>(tx: &Tx, columns: &Columns, row: Row<'r>) -> Vec<Arg<'r>> {
+    match tx {
+        Tx::Sqlite(_) => row,
+        Tx::Postgres(_) => array_args(columns, vec![row]),
+    }
+}
+
 /// The rows as arrays, one a column.
 pub(super) fn array_args<'r>(columns: &Columns, rows: Vec<Row<'r>>) -> Vec<Arg<'r>> {
     let empty = |(_, of): &(&str, Type)| match of {

@@ -107,17 +107,19 @@ pub(super) fn update_from(source: &str) -> String {
 /// What comes back of the rows on Postgres.
 pub(super) const RETURNING: &str = "RETURNING e.id, e.signals_in";
 
-static UPDATE: LazyLock<[String; 2]> = LazyLock::new(|| {
-    let (sqlite, postgres) = (rows::json_rows(TURN_COLUMNS), rows::arrays(TURN_COLUMNS, 1));
+/// Writes a turn to the row of its execution.
+pub(super) static UPDATE: LazyLock<[String; 2]> = LazyLock::new(|| {
+    let (sqlite, postgres) = (rows::one(TURN_COLUMNS), rows::arrays(TURN_COLUMNS, 1));
     let (sqlite, postgres) = (update_from(&sqlite), update_from(&postgres));
     // SQLite returns nothing but the table's own columns, and does not know it by its other name there.
     [format!("{sqlite} RETURNING id, signals_in"), format!("{postgres} {RETURNING}")]
 });
 
-/// Writes turns to the rows of their executions; those that were still theirs, each with the number of its newest signal.
-pub(super) async fn update(tx: &mut Tx, all: Vec<Row<'_>>) -> Result<Vec<(String, i64)>> {
-    let args = rows::args(tx, TURN_COLUMNS, all);
-    Ok(tx.all(either(&UPDATE), &args).await?)
+/// Writes a turn to the row of its execution; the number of its newest signal, if the row was still the turn's.
+async fn update(tx: &mut Tx, row: Row<'_>) -> Result<Option<i64>> {
+    let args = rows::args_of_one(tx, TURN_COLUMNS, row);
+    let written: Option<(String, i64)> = tx.optional(either(&UPDATE), &args).await?;
+    Ok(written.map(|(_, signals_in)| signals_in))
 }
 
 /// A turn that writes nothing but its own execution's rows, on its way into the database.
@@ -228,7 +230,7 @@ impl Store {
         let mut tx = self.db.begin().await?;
         let effects = Effects::prepare(&mut tx, &self.workspace, &happened).await?;
         let row = values(claim, commit, self.now() + LEASE_MS, Some(effects.own()));
-        let Some((_, signals_in)) = update(&mut tx, vec![row]).await?.pop() else {
+        let Some(signals_in) = update(&mut tx, row).await? else {
             return committed_before(&mut tx, claim, last_seq).await;
         };
         record::write(&mut tx, claim.last_seq, &commit.record(&self.workspace, claim)).await?;

@@ -22,19 +22,14 @@ use crate::{
     store::{
         Result,
         db::{self, Arg, COMMITS, STATEMENTS},
-        execution::NEW_COLUMNS,
+        execution::INSERT,
         open::BUSY,
         record::{self, EVENT_COLUMNS, ON_KNOWN_STEP, STEP_COLUMNS, insert_into},
         rows::{self, Row},
-        turn::{TURN_COLUMNS, update_from},
+        turn::UPDATE,
     },
 };
 
-static TURN: LazyLock<String> =
-    LazyLock::new(|| format!("{} RETURNING id, signals_in", update_from(&rows::one(TURN_COLUMNS))));
-static START: LazyLock<String> = LazyLock::new(|| {
-    format!("{} {}", insert_into("executions", NEW_COLUMNS), rows::one(NEW_COLUMNS))
-});
 static EVENT: LazyLock<String> = LazyLock::new(|| {
     format!("{} {}", insert_into("events", EVENT_COLUMNS), rows::one(EVENT_COLUMNS))
 });
@@ -66,7 +61,7 @@ impl File {
             Some(connection) => Ok(connection),
             None => Err((self.path.clone(), synchronous(&mut right).await?)),
         };
-        db::note_each([&*TURN, &*START, &*EVENT, &*STEP]);
+        db::note_each([&UPDATE[0], &INSERT[0], &*EVENT, &*STEP]);
         let idle = Arc::clone(&self.idle);
         let written = tokio::task::spawn_blocking(move || {
             let mut connection = connection.or_else(|(path, how)| open(path, how))?;
@@ -104,7 +99,7 @@ fn write(connection: &mut Connection, group: Group) -> rusqlite::Result<Passed> 
     let Group { turns, starts, started, lines } = group;
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut passed = turned(&tx, turns)?;
-    carry_out(tx.prepare_cached(&START)?, starts)?;
+    carry_out(tx.prepare_cached(&INSERT[0])?, starts)?;
     passed.extend(started.into_iter().map(|id| (id, 0)));
     let ids: HashSet<&str> = passed.iter().map(|(id, _)| id.as_str()).collect();
     let lines = lines.iter().filter(|lines| ids.contains(lines.execution_id()));
@@ -119,7 +114,7 @@ fn write(connection: &mut Connection, group: Group) -> rusqlite::Result<Passed> 
 
 /// Writes turns to the rows of their executions; those that were still theirs.
 fn turned(tx: &Transaction<'_>, turns: Vec<Row<'_>>) -> rusqlite::Result<Passed> {
-    let mut statement = tx.prepare_cached(&TURN)?;
+    let mut statement = tx.prepare_cached(&UPDATE[0])?;
     let mut passed = Vec::with_capacity(turns.len());
     for turn in turns {
         STATEMENTS.fetch_add(1, Ordering::Relaxed);
