@@ -209,8 +209,11 @@ impl App {
         let deadline = Instant::now() + patience;
         // Register for the bell, then look, then wait: what settles in between is heard.
         let settled = self.inner.bell.listen_for(Ring::Settled(execution_id.into()));
-        if self.inner.driver.has_in_hand(execution_id) {
+        if let Some(ending) = self.inner.driver.in_hand(execution_id) {
             self.until_rung(&settled, deadline).await;
+            if let Some(row) = ending.row() {
+                return self.shown(row.clone(), detail).await;
+            }
         }
         loop {
             let row = self.row(execution_id).await?;

@@ -1,7 +1,7 @@
 //! How an application gets its executions driven: by a row, and a nudge to whoever reads rows.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +11,12 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use windlass_engine::{Call, State, Workflow};
 
-use crate::{children::Family, clock::Moment, link::Link, store::Claim};
+use crate::{
+    children::Family,
+    clock::Moment,
+    link::Link,
+    store::{Claim, ExecutionRow},
+};
 
 /// An execution that was created with a lease for the worker of this process, ready to go on.
 ///
@@ -19,6 +24,8 @@ use crate::{children::Family, clock::Moment, link::Link, store::Claim};
 pub struct HandOver {
     /// The lease.
     pub claim: Claim,
+    /// Its row, as it was written.
+    pub row: ExecutionRow,
     /// From before the lease was written: it is counted from here.
     pub claimed_at: Moment,
     /// What is executed.
@@ -63,24 +70,47 @@ pub struct Letter {
 /// Executions that were handed to a worker which has not let go of them yet: whoever waits for one of them need not look,
 /// for the bell will ring. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct InHand(Arc<Mutex<HashSet<String>>>);
+pub struct InHand(Arc<Mutex<HashMap<String, Ending>>>);
+
+/// The row of an execution in hand as soon as it has ended: whoever waits for that need not read what was just written.
+/// Empty for ever when the worker lets go of it otherwise. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Ending(Arc<OnceLock<ExecutionRow>>);
 
 /// Keeps an execution among those in hand until it is dropped.
 pub struct Kept {
     in_hand: InHand,
     execution_id: String,
+    ending: Ending,
 }
 
 impl InHand {
     /// An execution is handed over.
     #[must_use]
     pub fn keep(&self, execution_id: &str) -> Kept {
-        self.lock().insert(execution_id.to_owned());
-        Kept { in_hand: self.clone(), execution_id: execution_id.to_owned() }
+        let (execution_id, ending) = (execution_id.to_owned(), Ending::default());
+        self.lock().insert(execution_id.clone(), ending.clone());
+        Kept { in_hand: self.clone(), execution_id, ending }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Ending>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ending {
+    /// The row, if the worker has written that it ended.
+    #[must_use]
+    pub fn row(&self) -> Option<&ExecutionRow> {
+        self.0.get()
+    }
+}
+
+impl Kept {
+    /// The execution has ended, and this is its row.
+    pub fn ended(self, row: ExecutionRow) {
+        // Nobody else says so of it.
+        _ = self.ending.0.set(row);
     }
 }
 
@@ -157,11 +187,10 @@ impl Driver {
         self.letter_box().is_some_and(|letter_box| letter_box.own.is_some())
     }
 
-    /// Whether the worker of this process has an execution in hand: it rings when it lets go of it.
+    /// How an execution ends that the worker of this process has in hand: it rings when it lets go of it.
     #[must_use]
-    pub fn has_in_hand(&self, execution_id: &str) -> bool {
-        let letter_box = self.letter_box();
-        letter_box.is_some_and(|letter_box| letter_box.in_hand.lock().contains(execution_id))
+    pub fn in_hand(&self, execution_id: &str) -> Option<Ending> {
+        self.letter_box()?.in_hand.lock().get(execution_id).cloned()
     }
 
     fn letter_box(&self) -> Option<&LetterBox> {

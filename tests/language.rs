@@ -18,6 +18,7 @@ macro_rules! on_both_databases {
 
 mod answers;
 mod children;
+mod endings;
 mod locks;
 
 use std::time::{Duration, Instant};

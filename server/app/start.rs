@@ -158,7 +158,7 @@ impl App {
                 return Err(Error::KeyReused { key, execution_id });
             }
         };
-        let begun = self.begun(&new);
+        let (begun, row) = (self.begun(&new), new.row());
         for due in claim.iter().flat_map(|claim| &claim.due).filter(|due| **due != id) {
             self.inner.bell.ring(Ring::Due(due.as_str().into()));
         }
@@ -168,6 +168,7 @@ impl App {
         match place.zip(claim) {
             Some((place, claim)) => place.hand_over(HandOver {
                 claim,
+                row,
                 claimed_at,
                 workflow,
                 state,

@@ -7,16 +7,17 @@ use std::{
     time::Instant,
 };
 
-use windlass_engine::{Event, State, Workflow};
+use windlass_engine::{Event, State, Status, Workflow};
 
 use super::{
     Error, NewChild, Result, Signal, Store,
     db::{Arg, Sql, Tx, args, row},
+    event_data,
     lease::{Claim, LEASE_MS},
     min_engine,
     record::{self, Lines, Record, either, insert_into},
     rows::{self, Columns, Row, Type},
-    turn::{Effects, Happened, error_text, is_plain, waiting_for},
+    turn::{Commit, Effects, Happened, error_text, is_plain, waiting_for},
     writer::Write,
 };
 use crate::metrics;
@@ -118,6 +119,25 @@ pub struct ExecutionRow {
 }
 
 impl ExecutionRow {
+    /// The row as the turn wrote it that ended the execution.
+    ///
+    /// # Errors
+    /// When an event cannot be written.
+    pub fn ended(self, commit: &Commit<'_>, last_seq: i64) -> Result<ExecutionRow> {
+        let completed = commit.events.last().filter(|_| commit.state.status == Status::Completed);
+        Ok(ExecutionRow {
+            status: commit.state.status.as_str().to_owned(),
+            error: error_text(commit.state),
+            waiting_for: None,
+            wake_at: None,
+            lease_until: 0,
+            last_seq,
+            ended_at: Some(commit.at),
+            completion: completed.map(event_data).transpose()?,
+            ..self
+        })
+    }
+
     /// The event that it has completed with; `None` when it has not, or the row is one of a list.
     ///
     /// # Errors
@@ -267,6 +287,30 @@ impl<'n> NewExecution<'n> {
     #[must_use]
     pub fn step_rows(&self) -> Vec<StepRow> {
         record::step_rows(0, &self.record(""))
+    }
+
+    /// Its row as it is written when a worker goes on with it at once.
+    #[must_use]
+    pub fn row(&self) -> ExecutionRow {
+        let lease_until = self.at + LEASE_MS;
+        ExecutionRow {
+            id: self.id.to_owned(),
+            workflow: self.workflow.name.clone(),
+            revision: self.workflow.hash.clone(),
+            status: self.state.status.as_str().to_owned(),
+            input: self.state.input.to_string(),
+            error: error_text(self.state),
+            waiting_for: waiting_for(self.state),
+            requested_by: self.requested_by.to_owned(),
+            tool_servers: self.tool_servers.to_owned(),
+            plan: self.plan.map(str::to_owned),
+            wake_at: Some(lease_until),
+            lease_until,
+            last_seq: i64::try_from(self.events.len()).unwrap_or(i64::MAX),
+            created_at: self.at,
+            ended_at: None,
+            completion: None,
+        }
     }
 
     fn record(&self, workspace: &'n str) -> Record<'n> {

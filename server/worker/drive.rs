@@ -28,7 +28,7 @@ use crate::{
     clock::Moment,
     driver::{HandOver, Kept},
     fault, metrics, revisions,
-    store::{self, Claim, Commit, Committed, Loaded, NewChild, Signal},
+    store::{self, Claim, Commit, Committed, ExecutionRow, Loaded, NewChild, Signal},
     tool_servers::{self, Failure, MaySend, Outcome, RetryClass},
     trace,
 };
@@ -67,8 +67,8 @@ pub(super) struct Drive {
     /// When the lease was last known to hold; calls that wait for their turn look at it too.
     held_at: watch::Sender<Moment>,
     _held: Held,
-    /// Where it was handed over: those who wait for it trust that the bell will ring.
-    kept: Option<Kept>,
+    /// Where it was handed over, with its row as it was then: those who wait for it trust that the bell will ring.
+    kept: Option<(Kept, ExecutionRow)>,
     _driven: metrics::UnderWay,
     renewals: watch::Receiver<Renewal>,
     rings: Ear,
@@ -147,9 +147,9 @@ impl Drive {
     /// Goes on where the process that created the execution stopped.
     pub(super) fn from_hand_over(shared: &Arc<Shared>, letter: HandOver, kept: Kept) -> Drive {
         let held = shared.leases.begin(&letter.claim.execution_id);
-        let HandOver { claim, claimed_at, workflow, state, family, .. } = letter;
+        let HandOver { claim, row, claimed_at, workflow, state, family, .. } = letter;
         let mut drive = Drive::new(shared, claim, (claimed_at, held), workflow, (state, family), 0);
-        drive.kept = Some(kept);
+        drive.kept = Some((kept, row));
         drive.to_call = letter.calls;
         drive.wake_at = letter.wake_at;
         drive
@@ -357,7 +357,13 @@ impl Drive {
         self.shared.bell.ring(Ring::Moved(Arc::clone(&id)));
         if release || self.state.status.is_final() {
             // Before it rings: who comes later looks.
-            self.kept = None;
+            let kept = self.kept.take();
+            if let Some((kept, row)) = kept.filter(|_| self.state.status.is_final())
+                // It has just been written as the same text.
+                && let Ok(row) = row.ended(&commit, last_seq)
+            {
+                kept.ended(row);
+            }
             self.shared.bell.ring(Ring::Settled(Arc::clone(&id)));
         }
         if release {
