@@ -18,6 +18,7 @@ on_both!(
     a_retry_may_change_the_input_and_outlives_the_worker,
     a_failed_step_is_skipped_or_its_result_is_given_by_hand,
     a_fork_keeps_what_came_before_the_step,
+    a_fork_of_what_still_runs_leaves_it_alone,
     every_committed_turn_is_a_checkpoint,
     a_place_in_the_queue_of_a_lock_outlives_the_worker,
 );
@@ -248,6 +249,23 @@ fn a_fork_keeps_what_came_before_the_step(scene: &Scene) {
         json!({ "execution_id": id, "action": "fork", "step": "broken", "latest": true }),
     );
     assert!(refusal.contains("is another one in the current revision"), "{refusal}");
+}
+
+fn a_fork_of_what_still_runs_leaves_it_alone(scene: &Scene) {
+    scene.project.write("workflows/slow.yaml", SLOW);
+    let mut door = scene.door();
+    let ledger = scene.ledger("slow");
+    let id = begin(&mut door, "slow", json!({ "file": ledger, "ms": 4000 }));
+    step_is(&mut door, &id, "nap", "running");
+    // What has no result yet is done anew.
+    let forks = ["nap", "after"].map(|from| {
+        let forked = told(scene, &["fork", &id, "--from", from]);
+        forked["execution_id"].as_str().unwrap().to_owned()
+    });
+    for id in forks.iter().chain([&id]) {
+        ended(&mut door, id, "completed");
+    }
+    assert_eq!(counted(&ledger).len(), 4, "`before` ran once, `after` in each of them");
 }
 
 fn every_committed_turn_is_a_checkpoint(scene: &Scene) {
