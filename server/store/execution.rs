@@ -128,7 +128,7 @@ impl ExecutionRow {
         Ok(ExecutionRow {
             status: commit.state.status.as_str().to_owned(),
             error: error_text(commit.state),
-            waiting_for: None,
+            waiting_for: waiting_for(commit.state),
             wake_at: None,
             lease_until: 0,
             last_seq,

@@ -11,8 +11,9 @@ mod sqlite;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     mem,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -37,6 +38,9 @@ const ENOUGH: usize = 8;
 /// How many times in a row the tasks that are ready go first without bringing a turn, before those that wait are written.
 /// A result goes through about as many tasks until it is one.
 const QUIET_ROUNDS: u32 = 4;
+
+/// How long a group takes at most that waits for nobody: for one that takes longer, nobody else waits.
+const SLOW: Duration = Duration::from_millis(50);
 
 /// How large a transaction gets, about, in bytes.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
@@ -75,6 +79,8 @@ struct Inner {
 struct Queue {
     waiting: VecDeque<Waiting>,
     under_way: usize,
+    /// How many of those under way take longer than they should: a row is locked, or a connection hangs.
+    slow: usize,
 }
 
 struct Waiting {
@@ -142,18 +148,8 @@ impl Writer {
     /// written, or nobody knows whether it was.
     pub(super) async fn write(&self, write: Write) -> Option<i64> {
         let (written, answer) = oneshot::channel();
-        let begins = {
-            let mut queue = self.inner.queue();
-            queue.waiting.push_back(Waiting { write, written });
-            let begins = queue.under_way < self.inner.most_groups && queue.may_begin();
-            queue.under_way += usize::from(begins);
-            begins
-        };
-        if begins {
-            let inner = Arc::clone(&self.inner);
-            // Not in the caller's own future: it may be dropped, and others wait for the same transaction.
-            tokio::spawn(async move { inner.work_off().await });
-        }
+        self.inner.queue().waiting.push_back(Waiting { write, written });
+        self.inner.begin();
         answer.await.ok()
     }
 
@@ -178,10 +174,24 @@ impl Inner {
         lock(&self.queue)
     }
 
+    /// Begins a group for those that wait, if there is to be one.
+    fn begin(self: &Arc<Self>) {
+        let begins = {
+            let mut queue = self.queue();
+            let begins = queue.under_way < self.most_groups && queue.may_begin();
+            queue.under_way += usize::from(begins);
+            begins
+        };
+        if begins {
+            // Not in the future of a caller: it may be dropped, and others wait for the same transaction.
+            tokio::spawn(Arc::clone(self).work_off());
+        }
+    }
+
     /// Writes one group after the other until nobody waits any more.
-    async fn work_off(&self) {
+    async fn work_off(self: Arc<Self>) {
         // For when it panics: those who wait are told, and others may go on.
-        let under_way = UnderWay(self);
+        let under_way = UnderWay(&self);
         loop {
             self.gather().await;
             let Some(group) = self.queue().next_group() else {
@@ -192,7 +202,7 @@ impl Inner {
             let (group, answers) = Group::of(group);
             let (size, began) = (answers.len(), Instant::now());
             fault::point("group_begun");
-            let written = self.write(group).await;
+            let written = self.write_or_let_others_go_first(group).await;
             fault::point("group_written");
             match written {
                 Ok(passed) => {
@@ -214,11 +224,40 @@ impl Inner {
         }
     }
 
+    /// Writes a group. When that takes too long, those that wait meanwhile get a group of their own.
+    async fn write_or_let_others_go_first(self: &Arc<Self>, group: Group) -> Result<Passed> {
+        let mut writing = pin!(self.write(group));
+        if let Ok(written) = tokio::time::timeout(SLOW, &mut writing).await {
+            return written;
+        }
+        let _slow = Slow::of(self);
+        if !self.queue().waiting.is_empty() {
+            self.begin();
+        }
+        writing.await
+    }
+
     async fn write(&self, group: Group) -> Result<Passed> {
         match &self.place {
             Place::Sqlite(file) => file.write(group).await,
             Place::Postgres(connections) => postgres::write(connections, group).await,
         }
+    }
+}
+
+/// A group that takes too long, until it has ended.
+struct Slow<'i>(&'i Inner);
+
+impl Slow<'_> {
+    fn of(inner: &Inner) -> Slow<'_> {
+        inner.queue().slow += 1;
+        Slow(inner)
+    }
+}
+
+impl Drop for Slow<'_> {
+    fn drop(&mut self) {
+        self.0.queue().slow -= 1;
     }
 }
 
@@ -239,7 +278,7 @@ impl Drop for UnderWay<'_> {
 impl Queue {
     /// Whether those that wait are to be written beside the groups that are under way already.
     fn may_begin(&self) -> bool {
-        self.under_way == 0 || ENOUGH <= self.waiting.len()
+        self.under_way <= self.slow || ENOUGH <= self.waiting.len()
     }
 
     /// Takes those that have waited longest, in the order of their executions' ids. Each execution once: of two turns of
@@ -335,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_few_turns_go_with_the_next_group_of_who_writes_already() {
-        let mut queue = Queue { under_way: 1, waiting: VecDeque::new() };
+        let mut queue = Queue { under_way: 1, ..Queue::default() };
         queue.waiting.extend((1..ENOUGH).map(waiting));
         assert!(!queue.may_begin());
         queue.waiting.push_front(waiting(0));

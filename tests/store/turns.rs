@@ -1,5 +1,7 @@
 //! Turns that are written together: none suffers from its neighbours, and none is lost among them.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 
 use super::*;
@@ -39,6 +41,10 @@ impl Blocker {
         self.write("COMMIT").await;
     }
 }
+
+/// How many connections to this database wait for a row that somebody else holds.
+const WAIT_FOR_A_ROW: &str = "SELECT COUNT(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
 /// So many executions that one worker drives; the first steps of all are to be written.
 async fn all_driven(store: &Store, count: usize) -> Vec<(Driven, Turn)> {
@@ -86,6 +92,37 @@ on_both! {
         }
         if database.is_postgres() {
             assert!(transactions(database).await < 6);
+        }
+    }
+
+    async fn a_group_that_waits_for_a_row_keeps_nobody_else_waiting(database) {
+        let store = database.open().await;
+        let all = all_driven(&store, 3).await;
+        let held = Blocker::of(database, "exec_0").await;
+        let mut commits = all.iter().map(|(driven, turn)| driven.commit(&store, turn, false));
+        let stuck = commits.next().unwrap();
+        let others = async {
+            if database.is_postgres() {
+                while database.number(WAIT_FOR_A_ROW).await == 0 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                // One comes before anybody can tell that the group is stuck, one after.
+                for commit in commits {
+                    commit.await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                assert_eq!(database.number(WAIT_FOR_A_ROW).await, 1);
+                held.let_go().await;
+            } else {
+                // It has one writer at a time, whoever that is.
+                let (committed, ()) = tokio::join!(join_all(commits), held.let_go());
+                assert!(committed.iter().all(Result::is_ok), "{committed:?}");
+            }
+        };
+        let (committed, ()) = tokio::join!(stuck, others);
+        committed.unwrap();
+        for number in 0..3 {
+            assert_eq!(database.number(steps_begun(&format!("exec_{number}"))).await, 1);
         }
     }
 
