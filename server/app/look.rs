@@ -60,13 +60,14 @@ impl App {
         let artifacts = self.shown_artifacts(&row.id).await?;
         let cancel = notes.cancel.take();
         let output = output(&row)?;
+        // Before the requests: who is told that a person is waited for, finds what that person is asked.
+        let waiting_for = self.waiting_for(&row, &workflow).await?;
         let mut requests = Vec::new();
         if row.ended_at.is_none() {
             for request in store.open_requests_of(&row.id).await? {
                 requests.push(answers::view(&request)?);
             }
         }
-        let waiting_for = self.waiting_for(&row, &workflow).await?;
         Ok(sealed::execution(Execution {
             output,
             waiting_for,
