@@ -15,7 +15,7 @@ use super::{
     event_data,
     lease::{Claim, LEASE_MS},
     min_engine,
-    record::{self, Lines, Record, either, insert_into},
+    record::{self, Lines, Record, insert_into},
     rows::{self, Columns, Row, Type},
     turn::{Commit, Effects, Happened, error_text, is_plain, waiting_for},
     writer::Write,
@@ -214,17 +214,9 @@ pub(super) const NEW_COLUMNS: &Columns = &[
 ];
 
 /// Writes a new execution.
-pub(super) static INSERT: LazyLock<[String; 2]> = LazyLock::new(|| {
-    let insert = insert_into("executions", NEW_COLUMNS);
-    let (sqlite, postgres) = (rows::one(NEW_COLUMNS), rows::arrays(NEW_COLUMNS, 1));
-    [format!("{insert} {sqlite}"), format!("{insert} {postgres}")]
+pub(super) static INSERT: LazyLock<String> = LazyLock::new(|| {
+    format!("{} {}", insert_into("executions", NEW_COLUMNS), rows::one(NEW_COLUMNS, 1))
 });
-
-async fn insert(tx: &mut Tx, row: Row<'_>) -> Result<()> {
-    let args = rows::args_of_one(tx, NEW_COLUMNS, row);
-    tx.execute(either(&INSERT), &args).await?;
-    Ok(())
-}
 
 /// The row of a new execution that leaves so many signals for itself.
 fn values<'n>(workspace: &'n str, new: &NewExecution<'n>, signals_in: i64) -> Row<'n> {
@@ -415,7 +407,7 @@ impl Store {
         };
         let effects = Effects::prepare(&mut tx, &self.workspace, &happened).await?;
         self.insert_revisions(&mut tx, new).await?;
-        insert(&mut tx, values(&self.workspace, new, effects.own())).await?;
+        tx.execute(INSERT.as_str(), &values(&self.workspace, new, effects.own())).await?;
         record::write(&mut tx, 0, &new.record(&self.workspace)).await?;
         let own = effects.own();
         let due = effects.write(&mut tx, &self.workspace, &happened, own, new.at).await?;

@@ -49,9 +49,9 @@ pub(super) fn json_rows(columns: &Columns) -> String {
     format!("(SELECT {} FROM json_each($1)) AS r", values.join(", "))
 }
 
-/// What stands behind `FROM` on SQLite for one row, whose values are the parameters.
-pub(super) fn one(columns: &Columns) -> String {
-    let values = columns.iter().zip(1..).map(|((name, _), at)| format!("${at} AS {name}"));
+/// What stands behind `FROM` for one row, whose values are the parameters, numbered from `first`.
+pub(super) fn one(columns: &Columns, first: usize) -> String {
+    let values = columns.iter().zip(first..).map(|((name, _), at)| format!("${at} AS {name}"));
     format!("(SELECT {}) AS r", values.collect::<Vec<_>>().join(", "))
 }
 
@@ -60,14 +60,6 @@ pub(super) fn args<'r>(tx: &Tx, columns: &Columns, rows: Vec<Row<'r>>) -> Vec<Ar
     match tx {
         Tx::Sqlite(_) => vec![json_text(&rows)],
         Tx::Postgres(_) => array_args(columns, rows),
-    }
-}
-
-/// The parameters of a statement that takes one row: [`one`] on SQLite.
-pub(super) fn args_of_one<'r>(tx: &Tx, columns: &Columns, row: Row<'r>) -> Vec<Arg<'r>> {
-    match tx {
-        Tx::Sqlite(_) => row,
-        Tx::Postgres(_) => array_args(columns, vec![row]),
     }
 }
 

@@ -109,16 +109,14 @@ pub(super) const RETURNING: &str = "RETURNING e.id, e.signals_in";
 
 /// Writes a turn to the row of its execution.
 pub(super) static UPDATE: LazyLock<[String; 2]> = LazyLock::new(|| {
-    let (sqlite, postgres) = (rows::one(TURN_COLUMNS), rows::arrays(TURN_COLUMNS, 1));
-    let (sqlite, postgres) = (update_from(&sqlite), update_from(&postgres));
+    let update = update_from(&rows::one(TURN_COLUMNS, 1));
     // SQLite returns nothing but the table's own columns, and does not know it by its other name there.
-    [format!("{sqlite} RETURNING id, signals_in"), format!("{postgres} {RETURNING}")]
+    [format!("{update} RETURNING id, signals_in"), format!("{update} {RETURNING}")]
 });
 
 /// Writes a turn to the row of its execution; the number of its newest signal, if the row was still the turn's.
 async fn update(tx: &mut Tx, row: Row<'_>) -> Result<Option<i64>> {
-    let args = rows::args_of_one(tx, TURN_COLUMNS, row);
-    let written: Option<(String, i64)> = tx.optional(either(&UPDATE), &args).await?;
+    let written: Option<(String, i64)> = tx.optional(either(&UPDATE), &row).await?;
     Ok(written.map(|(_, signals_in)| signals_in))
 }
 

@@ -81,6 +81,8 @@ struct Queue {
     under_way: usize,
     /// How many of those under way take longer than they should: a row is locked, or a connection hangs.
     slow: usize,
+    /// How many turns the newest group had.
+    newest_group: usize,
 }
 
 struct Waiting {
@@ -214,8 +216,11 @@ impl Inner {
         }
     }
 
-    /// Lets those who are about to bring a turn come along.
+    /// Lets those who are about to bring a turn come along. Who came alone the last time is not kept waiting for them.
     async fn gather(&self) {
+        if self.queue().is_lonely() {
+            return;
+        }
         let (mut waiting, mut quiet_rounds) = (self.queue().waiting.len(), 0);
         while waiting < ENOUGH && quiet_rounds < QUIET_ROUNDS {
             tokio::task::yield_now().await;
@@ -281,6 +286,11 @@ impl Queue {
         self.under_way <= self.slow || ENOUGH <= self.waiting.len()
     }
 
+    /// Whether nobody is likely to share a group with who waits.
+    fn is_lonely(&self) -> bool {
+        self.waiting.len() <= 1 && self.newest_group <= 1
+    }
+
     /// Takes those that have waited longest, in the order of their executions' ids. Each execution once: of two turns of
     /// one, at most one is not outdated. `None` gives the place of the group back.
     fn next_group(&mut self) -> Option<Vec<Waiting>> {
@@ -304,6 +314,7 @@ impl Queue {
         }
         later.append(&mut self.waiting);
         self.waiting = later;
+        self.newest_group = group.len();
         // Everybody locks executions in this order.
         group.sort_unstable_by(|one, other| {
             one.write.execution_id().cmp(other.write.execution_id())

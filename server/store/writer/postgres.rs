@@ -1,15 +1,17 @@
 //! A group on Postgres: one statement, which is one transaction and one round trip.
 
+mod single;
+
 use std::sync::{LazyLock, atomic::Ordering};
 
 use super::{Group, Passed};
 use crate::store::{
     Result,
     connections::Connections,
-    db::COMMITS,
+    db::{Arg, COMMITS},
     execution::NEW_COLUMNS,
     record::{self, EVENT_COLUMNS, ON_KNOWN_STEP, STEP_COLUMNS, insert_into},
-    rows::{self, Columns},
+    rows::{self, Columns, Row},
     turn::{RETURNING, TURN_COLUMNS, update_from},
 };
 
@@ -57,21 +59,52 @@ fn text(parts: Parts) -> String {
 pub(super) async fn write(connections: &Connections, group: Group) -> Result<Passed> {
     let Group { turns, starts, lines, .. } = group;
     let (events, steps) = record::rows_of(lines.iter());
-    let sql: &'static str = match (turns.is_empty(), starts.is_empty()) {
-        (_, true) => &TURNS,
-        (true, false) => &STARTS,
-        (false, false) => &BOTH,
+    let size =
+        Size { turns: turns.len(), starts: starts.len(), events: events.len(), steps: steps.len() };
+    let passed = match single::statement(size) {
+        Some(sql) => {
+            let rows = [turns, starts, events, steps].into_iter().flatten();
+            let args: Vec<Arg<'_>> = rows.flatten().collect();
+            connections.all(sql, &args).await?
+        }
+        None => {
+            let args = arrays([turns, starts], [events, steps]);
+            connections.all(size.statement(), &args).await?
+        }
     };
-    let mut args = Vec::new();
-    if !turns.is_empty() || starts.is_empty() {
-        args.extend(rows::array_args(TURN_COLUMNS, turns));
-    }
-    if !starts.is_empty() {
-        args.extend(rows::array_args(NEW_COLUMNS, starts));
-    }
-    args.extend(rows::array_args(EVENT_COLUMNS, events));
-    args.extend(rows::array_args(STEP_COLUMNS, steps));
-    let passed = connections.all(sql, &args).await?;
     COMMITS.fetch_add(1, Ordering::Relaxed);
     Ok(passed)
+}
+
+/// How many rows a group has.
+#[derive(Clone, Copy)]
+struct Size {
+    turns: usize,
+    starts: usize,
+    events: usize,
+    steps: usize,
+}
+
+impl Size {
+    /// The statement for as many rows as there are.
+    fn statement(self) -> &'static str {
+        match (self.turns, self.starts) {
+            (_, 0) => &TURNS,
+            (0, _) => &STARTS,
+            (_, _) => &BOTH,
+        }
+    }
+}
+
+fn arrays<'r>(executions: [Vec<Row<'r>>; 2], about: [Vec<Row<'r>>; 2]) -> Vec<Arg<'r>> {
+    let mut args = Vec::new();
+    for (columns, rows) in [TURN_COLUMNS, NEW_COLUMNS].into_iter().zip(executions) {
+        if !rows.is_empty() {
+            args.extend(rows::array_args(columns, rows));
+        }
+    }
+    for (columns, rows) in [EVENT_COLUMNS, STEP_COLUMNS].into_iter().zip(about) {
+        args.extend(rows::array_args(columns, rows));
+    }
+    args
 }

@@ -31,12 +31,12 @@ use crate::{
 };
 
 static EVENT: LazyLock<String> = LazyLock::new(|| {
-    format!("{} {}", insert_into("events", EVENT_COLUMNS), rows::one(EVENT_COLUMNS))
+    format!("{} {}", insert_into("events", EVENT_COLUMNS), rows::one(EVENT_COLUMNS, 1))
 });
 static STEP: LazyLock<String> = LazyLock::new(|| {
     let insert = insert_into("steps", STEP_COLUMNS);
     // Without the condition, the conflict would be read as one of a join.
-    format!("{insert} {} WHERE TRUE {ON_KNOWN_STEP}", rows::one(STEP_COLUMNS))
+    format!("{insert} {} WHERE TRUE {ON_KNOWN_STEP}", rows::one(STEP_COLUMNS, 1))
 });
 
 /// Where groups are written to.
@@ -61,7 +61,7 @@ impl File {
             Some(connection) => Ok(connection),
             None => Err((self.path.clone(), synchronous(&mut right).await?)),
         };
-        db::note_each([&UPDATE[0], &INSERT[0], &*EVENT, &*STEP]);
+        db::note_each([&UPDATE[0], &INSERT, &*EVENT, &*STEP]);
         let idle = Arc::clone(&self.idle);
         let written = tokio::task::spawn_blocking(move || {
             let mut connection = connection.or_else(|(path, how)| open(path, how))?;
@@ -99,7 +99,7 @@ fn write(connection: &mut Connection, group: Group) -> rusqlite::Result<Passed> 
     let Group { turns, starts, started, lines } = group;
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut passed = turned(&tx, turns)?;
-    carry_out(tx.prepare_cached(&INSERT[0])?, starts)?;
+    carry_out(tx.prepare_cached(&INSERT)?, starts)?;
     passed.extend(started.into_iter().map(|id| (id, 0)));
     let ids: HashSet<&str> = passed.iter().map(|(id, _)| id.as_str()).collect();
     let lines = lines.iter().filter(|lines| ids.contains(lines.execution_id()));
