@@ -17,6 +17,7 @@ mod sealed;
 mod secret_names;
 mod sessions;
 mod shipped;
+mod standings;
 mod start;
 mod views;
 
@@ -28,7 +29,7 @@ use windlass_engine::{
     Resolution as Settled, StepStatus, ToolName, Workflow, has_too_many_references,
 };
 
-use self::catalogue::Catalogue;
+use self::{catalogue::Catalogue, standings::Standings};
 pub use self::{
     checks::{Validation, validate},
     control::{CheckpointList, CheckpointView, MAX_CHECKPOINTS},
@@ -86,6 +87,7 @@ struct Inner {
     bell: Bell,
     driver: Driver,
     catalogue: Catalogue,
+    standings: Standings,
     /// Whether an agent may answer what its own executions ask.
     agents_may_answer: bool,
     /// What workflows may write behind `secrets.`; the values are none of its business.
@@ -115,6 +117,7 @@ impl App {
             bell,
             driver,
             catalogue,
+            standings: Standings::default(),
             agents_may_answer,
             secret_names,
         };
@@ -127,6 +130,9 @@ impl App {
     /// # Errors
     /// Unknown or broken workflow, input that does not fit, a key used with other input.
     pub async fn run(&self, caller: &Caller, request: RunRequest) -> Result<Execution, Error> {
+        if let Some(started) = self.run_as_known(caller, &request).await? {
+            return Ok(started);
+        }
         let entry = self.find_to_run(&request.workflow).await?;
         entry.check_enabled()?;
         self.start(caller, &entry, request).await

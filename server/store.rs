@@ -7,6 +7,7 @@ mod bench;
 mod checkpoints;
 mod child;
 mod connections;
+mod create;
 pub(crate) mod db;
 mod execution;
 mod lease;
@@ -47,7 +48,8 @@ pub use self::{
     bench::{BENCH, Counts, Engine, FILLED_BY, Filled, Templates, statements_sent},
     checkpoints::Checkpoint,
     child::{Beginning, ChildRow, NewChild},
-    execution::{Created, ExecutionRow, LockWait, NewExecution, StepRow},
+    create::{Created, NewExecution},
+    execution::{ExecutionRow, LockWait, StepRow},
     lease::{Claim, Loaded},
     limits::{PermitWait, PermitsGranted, PermitsWanted},
     notify::Notifications,

@@ -120,6 +120,35 @@ fn a_saved_workflow_runs_without_its_file_and_keeps_its_revisions() {
 }
 
 #[test]
+fn what_another_process_saves_is_what_runs_next() {
+    for project in projects() {
+        let project = project.with_file("drafts/greet.yaml", GREET);
+        project.run_ok(&["save", "drafts/greet.yaml"]);
+        let mut client = client(&project);
+        let run = json!({ "workflow": "greet", "input": { "who": "Ada" } });
+        for _ in 0..2 {
+            let ran = client.call_ok("workflow.run", run.clone());
+            assert_eq!(ran["output"]["text"], "Hello, Ada!");
+        }
+        project.write("drafts/greet.yaml", &GREET.replace("Hello", "Goodbye"));
+        project.run_ok(&["save", "drafts/greet.yaml"]);
+        let ran = client.call_ok("workflow.run", run.clone());
+        assert_eq!(ran["output"]["text"], "Goodbye, Ada!");
+
+        // What is given fits only what it was, and then only what it is.
+        project.write("drafts/greet.yaml", &GREET.replace("who", "whom"));
+        project.run_ok(&["save", "drafts/greet.yaml"]);
+        let refusal = client.call_err("workflow.run", run);
+        assert!(refusal.contains("whom"), "{refusal}");
+        project.write("drafts/greet.yaml", GREET);
+        project.run_ok(&["save", "drafts/greet.yaml"]);
+        let ran = client
+            .call_ok("workflow.run", json!({ "workflow": "greet", "input": { "who": "Bob" } }));
+        assert_eq!(ran["output"]["text"], "Hello, Bob!");
+    }
+}
+
+#[test]
 fn what_has_problems_is_not_saved_and_all_of_them_are_told() {
     let project = Project::new()
         .with_file("bad.yaml", "name: bad\nsteps:\n  - { name: a, tol: x.y }\n  - { name: b }\n");

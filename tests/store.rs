@@ -98,12 +98,23 @@ struct Wish {
     servers: &'static str,
     at: Option<i64>,
     priority: Priority,
+    standing: Option<String>,
     workflow: fn() -> Workflow,
 }
 
 fn wish(id: &str) -> Wish {
-    let (id, by, servers, priority) = (id.to_owned(), "ada", SERVERS, Priority::Normal);
-    Wish { id, by, key: None, hash: "h", worker: None, servers, at: None, priority, workflow }
+    Wish {
+        id: id.to_owned(),
+        by: "ada",
+        key: None,
+        hash: "h",
+        worker: None,
+        servers: SERVERS,
+        at: None,
+        priority: Priority::Normal,
+        standing: None,
+        workflow,
+    }
 }
 
 fn workflow() -> Workflow {
@@ -142,6 +153,7 @@ async fn create(store: &Store, wish: &Wish) -> Result<Created, Error> {
         worker: wish.worker,
         priority: wish.priority.rank(),
         traceparent: None,
+        standing: wish.standing.as_deref(),
     };
     store.create(&new).await
 }
@@ -369,7 +381,7 @@ on_both! {
             match task.await.unwrap() {
                 Created::New(_) => new += 1,
                 Created::Known(id) => _ = known.insert(id),
-                Created::KeyReused(id) => panic!("{id} is the same request"),
+                other => panic!("it is the same request: {other:?}"),
             }
         }
         assert_eq!((new, known.len()), (1, 1));

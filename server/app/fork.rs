@@ -9,8 +9,12 @@ use serde_json::{Map, Value};
 use windlass_engine::{Event, Kind, State, StepStatus, Workflow};
 
 use super::{
-    App, Caller, Error, Execution, RunRequest, catalogue::Entry, catalogue::Origin,
-    control::merged, names,
+    App, Caller, Error, Execution, RunRequest,
+    catalogue::Entry,
+    catalogue::Origin,
+    control::merged,
+    names,
+    start::{Premise, changed},
 };
 use crate::{keyring::SEALED, store::ExecutionRow};
 
@@ -86,7 +90,8 @@ impl App {
             plan: None,
             priority: None,
         };
-        self.start_from(caller, &entry, run, fork).await
+        let premise = Premise { fork, ..Premise::default() };
+        self.start_from(caller, &entry, run, premise).await?.ok_or_else(changed)
     }
 
     async fn source(&self, row: &ExecutionRow, workflow: &Workflow) -> Result<Source, Error> {

@@ -395,13 +395,8 @@ impl App {
     /// The workflow of that name: the project's file, the saved one, or the one that ships.
     pub(super) async fn find(&self, name: &str) -> Result<Entry, Error> {
         let row = self.inner.store.workflow(name).await?;
-        let known = self.inner.catalogue.entry(name);
-        let mut entries: BTreeMap<String, Entry> =
-            known.into_iter().map(|entry| (name.to_owned(), entry)).collect();
-        if let Some(row) = row {
-            self.put(&mut entries, row).await?;
-        }
-        if let Some(entry) = entries.remove(name) {
+        if let Some(entry) = self.entry(name, row.clone()).await? {
+            self.inner.standings.keep(name, row);
             return Ok(entry);
         }
         let mut entries = self.entries().await?;
@@ -410,6 +405,21 @@ impl App {
         }
         let hint = hint(name, entries.keys().map(String::as_str));
         Err(Error::UnknownWorkflow { name: name.to_owned(), hint })
+    }
+
+    /// The workflow of a name, where that is what the database knows of it.
+    pub(super) async fn entry(
+        &self,
+        name: &str,
+        row: Option<WorkflowRow>,
+    ) -> Result<Option<Entry>, Error> {
+        let known = self.inner.catalogue.entry(name);
+        let mut entries: BTreeMap<String, Entry> =
+            known.into_iter().map(|entry| (name.to_owned(), entry)).collect();
+        if let Some(row) = row {
+            self.put(&mut entries, row).await?;
+        }
+        Ok(entries.remove(name))
     }
 
     /// The same for a run: what came in by SQL is checked as a document that somebody saves, and becomes a revision.

@@ -15,12 +15,37 @@ use crate::{
     clock::Moment,
     driver::{HandOver, Place},
     fault, metrics,
-    store::{Created, NewExecution},
+    store::{Created, NewChild, NewExecution},
     trace::{self, Context, Kind, Span},
 };
 
 /// Keys are for machines to make; this is more than any needs. In bytes.
 const KEY_LIMIT: usize = 255;
+
+/// What a start rests on, beside the request for it.
+#[derive(Default)]
+pub(super) struct Premise {
+    /// What it takes over from another execution.
+    pub(super) fork: Fork,
+    /// How its workflow stood when it was looked up, if not a moment ago.
+    pub(super) standing: Option<String>,
+}
+
+/// An execution that nothing speaks against any more.
+struct Prepared {
+    id: String,
+    workflow: Arc<Workflow>,
+    linked: Vec<(Arc<Workflow>, String)>,
+    tool_servers: String,
+    family: Family,
+    state: State,
+    turn: Turn,
+    children: Vec<NewChild>,
+    place: Option<Place>,
+    claimed_at: Moment,
+    at: i64,
+    request_hash: Option<String>,
+}
 
 impl App {
     /// Starts an execution of a document that was read, in the trace of its caller.
@@ -30,17 +55,19 @@ impl App {
         entry: &Entry,
         request: RunRequest,
     ) -> Result<Execution, Error> {
-        self.start_from(caller, entry, request, Fork::default()).await
+        let started = self.start_from(caller, entry, request, Premise::default()).await?;
+        started.ok_or_else(changed)
     }
 
-    /// The same, with what it takes over from another execution.
+    /// The same on a premise. `None` when the workflow stands otherwise by now than it was known to, or is not to be
+    /// started as it was known: nothing was written then.
     pub(super) async fn start_from(
         &self,
         caller: &Caller,
         entry: &Entry,
         request: RunRequest,
-        fork: Fork,
-    ) -> Result<Execution, Error> {
+        premise: Premise,
+    ) -> Result<Option<Execution>, Error> {
         let above = caller.traceparent.as_deref().and_then(Context::read);
         let span = trace::begin("workflow.run", Kind::Server, above);
         let place = span.as_ref().map(Span::context).or(above);
@@ -48,14 +75,16 @@ impl App {
         let in_trace = place.map(|place| trace::kept(place, tracestate));
         let handed_on = in_trace.as_deref().and_then(trace::tracestate);
         let span = span.map(|span| span.in_state(handed_on));
-        let started = self.start_at(caller, entry, request, (fork, in_trace)).await;
+        let started = self.start_at(caller, entry, request, (premise, in_trace)).await;
         if let Some(span) = span {
             let span = span.with("windlass.workflow.name", entry.name.as_str());
             match &started {
-                Ok(execution) => {
+                Ok(Some(execution)) => {
                     let id = execution.execution_id.as_str();
                     span.with("windlass.execution.id", id).end(None);
                 }
+                // It is about to be tried again.
+                Ok(None) => {}
                 Err(_) => span.end(Some("refused")),
             }
         }
@@ -66,15 +95,34 @@ impl App {
         &self,
         caller: &Caller,
         entry: &Entry,
-        request: RunRequest,
+        mut request: RunRequest,
+        (premise, traceparent): (Premise, Option<String>),
+    ) -> Result<Option<Execution>, Error> {
+        let Premise { fork, standing } = premise;
+        let prepared = self.prepare(caller, entry, &mut request, (fork, traceparent)).await;
+        let prepared = match prepared {
+            // What speaks against it may be none of it any more.
+            Err(_) if standing.is_some() => return Ok(None),
+            prepared => prepared?,
+        };
+        self.write(caller, entry, request, (prepared, standing)).await
+    }
+
+    /// Checks everything, and writes nothing.
+    async fn prepare(
+        &self,
+        caller: &Caller,
+        entry: &Entry,
+        request: &mut RunRequest,
         (fork, traceparent): (Fork, Option<String>),
-    ) -> Result<Execution, Error> {
+    ) -> Result<Prepared, Error> {
         let workflow = runnable(entry)?;
         check_key(request.idempotency_key.as_deref())?;
-        let held = self.held(&request).await?;
+        let held = self.held(request).await?;
+        let given = std::mem::take(&mut request.input);
         let given = match &held {
-            Some(held) => held.input(request.input),
-            None => Value::Object(request.input),
+            Some(held) => held.input(given),
+            None => Value::Object(given),
         };
         // Nobody asks for it without a key.
         let keyed = request.idempotency_key.as_ref();
@@ -105,14 +153,39 @@ impl App {
         let mut happened = vec![Event::ExecutionStarted { input }];
         happened.extend(fork.reused);
         let place = self.inner.driver.place();
-        let worker = place.as_ref().map(Place::worker);
-        let turn = first_turn(&workflow, &mut state, &id, happened, at, worker.is_some())?;
+        let turn = first_turn(&workflow, &mut state, &id, happened, at, place.is_some())?;
         let linked_too = linked.iter().map(|(workflow, _)| workflow);
         for workflow in linked_too.chain([&workflow]) {
             self.inner.revisions.keep(Arc::clone(workflow));
         }
         let Inner { store, revisions, .. } = &*self.inner;
         let children = children::prepare(store, revisions, &family, &turn.children, at).await?;
+        Ok(Prepared {
+            id,
+            workflow,
+            linked,
+            tool_servers,
+            family,
+            state,
+            turn,
+            children,
+            place,
+            claimed_at,
+            at,
+            request_hash,
+        })
+    }
+
+    /// Writes it, and has it driven. `None` when the workflow does not stand as it was known to.
+    async fn write(
+        &self,
+        caller: &Caller,
+        entry: &Entry,
+        request: RunRequest,
+        (prepared, standing): (Prepared, Option<String>),
+    ) -> Result<Option<Execution>, Error> {
+        let Prepared { id, workflow, linked, family, state, turn, children, place, at, .. } =
+            prepared;
         let links = json!(family.links).to_string();
         let new = NewExecution {
             id: &id,
@@ -122,19 +195,20 @@ impl App {
             on_behalf_of: caller.on_behalf_of.as_deref(),
             client_name: caller.client_name.as_deref(),
             client_version: caller.client_version.as_deref(),
-            tool_servers: &tool_servers,
+            tool_servers: &prepared.tool_servers,
             links: &links,
             linked: &linked,
             idempotency_key: request.idempotency_key.as_deref(),
             plan: request.plan.as_deref(),
-            request_hash: request_hash.as_deref().unwrap_or_default(),
+            request_hash: prepared.request_hash.as_deref().unwrap_or_default(),
             state: &state,
             events: &turn.events,
             children: &children,
             at,
-            worker,
+            worker: place.as_ref().map(Place::worker),
             priority: request.priority.unwrap_or(workflow.config.priority).rank(),
             traceparent: family.traceparent.as_deref(),
+            standing: standing.as_deref(),
         };
         fault::point("before_create");
         let span = trace::commit(&family, &id);
@@ -149,9 +223,10 @@ impl App {
                 }
                 claim
             }
+            Created::Outdated => return Ok(None),
             Created::Known(id) => {
                 self.adopt(&id).await?;
-                return self.status(&id, Detail::Steps).await;
+                return self.status(&id, Detail::Steps).await.map(Some);
             }
             Created::KeyReused(execution_id) => {
                 let key = request.idempotency_key.unwrap_or_default();
@@ -169,7 +244,7 @@ impl App {
             Some((place, claim)) => place.hand_over(HandOver {
                 claim,
                 row,
-                claimed_at,
+                claimed_at: prepared.claimed_at,
                 workflow,
                 state,
                 family,
@@ -183,8 +258,8 @@ impl App {
             }
         }
         match begun {
-            Some(begun) => Ok(begun),
-            None => self.status(&id, Detail::Steps).await,
+            Some(begun) => Ok(Some(begun)),
+            None => self.status(&id, Detail::Steps).await.map(Some),
         }
     }
 
@@ -254,6 +329,11 @@ fn first_turn(
         state.apply(workflow, event, at).map_err(unexpected)?;
     }
     Ok(Turn { events: happened, ..Turn::default() })
+}
+
+/// What is said of a workflow that changes all the time.
+pub(super) fn changed() -> Error {
+    Error::Refused("the workflow was changed in this moment; run it again".to_owned())
 }
 
 pub(super) fn runnable(entry: &Entry) -> Result<Arc<Workflow>, Error> {

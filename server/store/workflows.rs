@@ -89,6 +89,17 @@ pub struct WorkflowRow {
     pub sql_description: Option<String>,
 }
 
+impl WorkflowRow {
+    /// What a run depends on, in a text that is another one as soon as any of it is: [`STANDING`] of a row that may not
+    /// be there.
+    #[must_use]
+    pub fn standing(row: Option<&WorkflowRow>) -> String {
+        let Some(row) = row else { return String::new() };
+        let pending = if row.sql_definition.is_some() { " sql" } else { "" };
+        format!("{} {}{pending}", row.enabled, row.revision.as_deref().unwrap_or_default())
+    }
+}
+
 /// A pin as its row has it.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 pub struct PinRow {
@@ -107,6 +118,27 @@ const REVISIONS: &str =
     WHERE workspace = $1 AND workflow = $2 AND number IS NOT NULL ORDER BY number DESC";
 
 // What came in by SQL counts until it is a revision, or another one has been saved in its place.
+macro_rules! is_pending {
+    () => {
+        "sql_definition IS NOT NULL AND sql_taken IS NULL AND COALESCE(sql_over, '') = COALESCE(revision, '')"
+    };
+}
+
+macro_rules! standing {
+    ($table:literal) => {
+        concat!(
+            "COALESCE((SELECT CAST(enabled AS TEXT) || ' ' || COALESCE(revision, '') || CASE WHEN ",
+            is_pending!(),
+            " THEN ' sql' ELSE '' END FROM ",
+            $table,
+            " w WHERE w.workspace = r.workspace AND w.name = r.workflow), '')"
+        )
+    };
+}
+
+/// How the workflow of an execution's row `r` stands, as [`WorkflowRow::standing`] has it.
+pub(super) const STANDING: [&str; 2] = [standing!("workflows"), standing!("workflow_states")];
+
 macro_rules! workflows_where {
     ($sqlite:literal, $postgres:literal) => {
         Sql::Each {
@@ -117,8 +149,9 @@ macro_rules! workflows_where {
     (in $table:literal, $which:literal) => {
         concat!(
             "SELECT name, revision, enabled, updated_at, updated_by,
-                 CASE WHEN sql_taken IS NULL AND COALESCE(sql_over, '') = COALESCE(revision, '') THEN sql_definition END
-                     AS sql_definition,
+                 CASE WHEN ",
+            is_pending!(),
+            " THEN sql_definition END AS sql_definition,
                  sql_description FROM ",
             $table,
             " WHERE ",

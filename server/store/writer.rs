@@ -1,7 +1,9 @@
 //! Group commit: turns that wait while others are being written share one transaction.
 //!
 //! A turn that comes when nothing is under way is written at once, with those that the tasks which are ready bring along:
-//! a group costs the database about as much as three turns before there is any turn in it. A turn that is not written with
+//! a group costs the database about as much as three turns before there is any turn in it. Where the last one came alone,
+//! nobody else is expected: each time that the tasks which are ready go first wakes another thread, and a lone execution
+//! waits for every one of its turns. A turn that is not written with
 //! its group, because its claim was lost or because the group failed, is handed back: whoever brought it writes it alone,
 //! and is told then what was wrong with it. So no turn suffers from its neighbours, and a group needs no answers of its own.
 
@@ -20,7 +22,7 @@ use tokio::sync::oneshot;
 use windlass_engine::Workflow;
 
 use super::{
-    Result, connections::Connections, db::Db, execution::Start, open, record::Lines, rows::Row,
+    Result, connections::Connections, create::Start, db::Db, open, record::Lines, rows::Row,
     turn::PlainTurn,
 };
 use crate::{fault, metrics};
@@ -399,5 +401,18 @@ mod tests {
         assert_eq!(queue.next_group().unwrap().len(), 1);
         assert!(queue.next_group().is_none());
         assert_eq!(queue.under_way, 0);
+    }
+    #[test]
+    fn who_came_alone_the_last_time_expects_nobody_else() {
+        let mut queue = Queue { under_way: 1, ..Queue::default() };
+        queue.waiting.extend((0..2).map(waiting));
+        assert!(!queue.is_lonely());
+        assert_eq!(queue.next_group().unwrap().len(), 2);
+        queue.waiting.push_back(waiting(0));
+        assert!(!queue.is_lonely(), "there were two the last time");
+        assert_eq!(queue.next_group().unwrap().len(), 1);
+        assert!(queue.is_lonely());
+        queue.waiting.extend((0..2).map(waiting));
+        assert!(!queue.is_lonely());
     }
 }

@@ -58,6 +58,7 @@ async fn begin_with(store: &Store, id: &str, document: &Value, first_turn: bool)
         worker: Some("worker_1"),
         priority: 0,
         traceparent: None,
+        standing: None,
     };
     let Created::New(Some(claim)) = store.create(&new).await.unwrap() else { panic!("it is new") };
     Driven { claim, workflow, state, signals_done: 0, at }

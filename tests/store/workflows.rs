@@ -1,9 +1,10 @@
 //! Saved workflows, revisions and pins, on both databases.
 
-use windlass::store::{NewPin, NewRevision, RevisionRow, Saving, Store};
+use futures::future::join_all;
+use windlass::store::{Created, NewPin, NewRevision, RevisionRow, Saving, Store, WorkflowRow};
 use windlass_engine::{Workflow, parse};
 
-use super::{Database, create, wish, workflow};
+use super::{Database, Wish, create, wish, workflow};
 
 fn both() -> [Database; 2] {
     [Database::sqlite(), Database::postgres()]
@@ -159,5 +160,69 @@ async fn the_first_pin_stays_until_it_is_renewed() {
         store.pin(&pin("new", true)).await.unwrap();
         assert_eq!(store.pinned("r", "x.one").await.unwrap(), Some(("new".into(), None)));
         assert!(store.pins(Some("other")).await.unwrap().is_empty());
+    }
+}
+
+/// How the workflow of these tests stands.
+async fn standing(store: &Store) -> String {
+    WorkflowRow::standing(store.workflow("two_steps").await.unwrap().as_ref())
+}
+
+/// Whether an execution came to be that was to run a workflow which stands like that.
+async fn is_created(store: &Store, id: &str, standing: &str) -> bool {
+    let wish = Wish { standing: Some(standing.to_owned()), ..wish(id) };
+    match create(store, &wish).await.unwrap() {
+        Created::New(_) => true,
+        Created::Outdated => {
+            assert!(store.execution(id).await.unwrap().is_none(), "{id} was written");
+            assert!(store.history(id).await.unwrap().is_empty());
+            false
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_created_of_a_workflow_that_stands_otherwise_than_was_known() {
+    for database in both() {
+        let store = database.open().await;
+        let unsaved = standing(&store).await;
+        // The first one is written alone, since its revision is not known to be there; the second one is not.
+        assert!(is_created(&store, "exec_1", &unsaved).await);
+        assert!(is_created(&store, "exec_2", &unsaved).await);
+        assert!(!is_created(&store, "exec_3", "1 other").await);
+
+        save(&store, &titled("one"), None).await;
+        let first = standing(&store).await;
+        assert!(!is_created(&store, "exec_4", &unsaved).await, "somebody saved it");
+        assert!(is_created(&store, "exec_5", &first).await);
+        store.set_enabled("two_steps", false, "ada").await.unwrap();
+        assert!(!is_created(&store, "exec_6", &first).await, "somebody switched it off");
+        store.set_enabled("two_steps", true, "ada").await.unwrap();
+        assert!(is_created(&store, "exec_7", &first).await);
+        save(&store, &titled("two"), None).await;
+        assert!(!is_created(&store, "exec_8", &first).await, "somebody saved another one");
+
+        let second = standing(&store).await;
+        let table = if database.is_postgres() { "workflow_states" } else { "workflows" };
+        let pending = "sql_definition = '{}', sql_taken = NULL, sql_over = revision";
+        database.write(format!("UPDATE {table} SET {pending}")).await;
+        assert!(!is_created(&store, "exec_9", &second).await, "another one came in by SQL");
+        assert_ne!(standing(&store).await, second);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_those_that_start_together_only_those_are_created_whose_workflow_stands_as_known() {
+    for database in both() {
+        let store = database.open().await;
+        assert!(is_created(&store, "exec_first", "").await);
+        let ids: Vec<String> = (0..24).map(|number| format!("exec_{number:02}")).collect();
+        let standing = |number: usize| if number.is_multiple_of(3) { "1 other" } else { "" };
+        let all = ids.iter().enumerate().map(|(at, id)| is_created(&store, id, standing(at)));
+        for (at, created) in join_all(all).await.into_iter().enumerate() {
+            assert_eq!(created, !at.is_multiple_of(3), "{}", ids[at]);
+        }
+        assert_eq!(database.number("SELECT COUNT(*) FROM executions").await, 17);
     }
 }

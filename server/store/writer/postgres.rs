@@ -8,8 +8,8 @@ use super::{Group, Passed};
 use crate::store::{
     Result,
     connections::Connections,
+    create::{NEW_COLUMNS, insert_from},
     db::{Arg, COMMITS},
-    execution::NEW_COLUMNS,
     record::{self, EVENT_COLUMNS, ON_KNOWN_STEP, STEP_COLUMNS, insert_into},
     rows::{self, Columns, Row},
     turn::{RETURNING, TURN_COLUMNS, update_from},
@@ -41,9 +41,8 @@ fn text(parts: Parts) -> String {
         passed.push("SELECT id, signals_in FROM updated");
     }
     if parts.starts {
-        let insert = insert_into("executions", NEW_COLUMNS);
-        let starts = source(NEW_COLUMNS);
-        with.push(format!("started AS ({insert} {starts} RETURNING id, signals_in)"));
+        let [_, insert] = insert_from(&source(NEW_COLUMNS));
+        with.push(format!("started AS ({insert} RETURNING id, signals_in)"));
         passed.push("SELECT id, signals_in FROM started");
     }
     with.push(format!("passed AS MATERIALIZED ({})", passed.join(" UNION ALL ")));

@@ -21,8 +21,8 @@ use crate::{
     fault,
     store::{
         Result,
+        create::INSERT,
         db::{self, Arg, COMMITS, STATEMENTS},
-        execution::INSERT,
         open::BUSY,
         record::{self, EVENT_COLUMNS, ON_KNOWN_STEP, STEP_COLUMNS, insert_into},
         rows::{self, Row},
@@ -61,7 +61,7 @@ impl File {
             Some(connection) => Ok(connection),
             None => Err((self.path.clone(), synchronous(&mut right).await?)),
         };
-        db::note_each([&UPDATE[0], &INSERT, &*EVENT, &*STEP]);
+        db::note_each([&UPDATE[0], &INSERT[0], &*EVENT, &*STEP]);
         let idle = Arc::clone(&self.idle);
         let written = tokio::task::spawn_blocking(move || {
             let mut connection = connection.or_else(|(path, how)| open(path, how))?;
@@ -99,8 +99,7 @@ fn write(connection: &mut Connection, group: Group) -> rusqlite::Result<Passed> 
     let Group { turns, starts, started, lines } = group;
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut passed = turned(&tx, turns)?;
-    carry_out(tx.prepare_cached(&INSERT)?, starts)?;
-    passed.extend(started.into_iter().map(|id| (id, 0)));
+    passed.extend(started_of(&tx, starts, started)?);
     let ids: HashSet<&str> = passed.iter().map(|(id, _)| id.as_str()).collect();
     let lines = lines.iter().filter(|lines| ids.contains(lines.execution_id()));
     let (events, steps) = record::rows_of(lines);
@@ -121,6 +120,23 @@ fn turned(tx: &Transaction<'_>, turns: Vec<Row<'_>>) -> rusqlite::Result<Passed>
         let row = statement
             .query_row(params_from_iter(turn), |row| Ok((row.get("id")?, row.get("signals_in")?)));
         passed.extend(row.optional()?);
+    }
+    Ok(passed)
+}
+
+/// Writes new executions; those whose workflows stand as they were known to.
+fn started_of(
+    tx: &Transaction<'_>,
+    starts: Vec<Row<'_>>,
+    ids: Vec<String>,
+) -> rusqlite::Result<Passed> {
+    let mut statement = tx.prepare_cached(&INSERT[0])?;
+    let mut passed = Vec::with_capacity(ids.len());
+    for (start, id) in starts.into_iter().zip(ids) {
+        STATEMENTS.fetch_add(1, Ordering::Relaxed);
+        if 0 < statement.execute(params_from_iter(start))? {
+            passed.push((id, 0));
+        }
     }
     Ok(passed)
 }

@@ -6,8 +6,7 @@ use std::sync::LazyLock;
 
 use super::Size;
 use crate::store::{
-    execution::INSERT,
-    execution::NEW_COLUMNS,
+    create::{INSERT, NEW_COLUMNS},
     record::{EVENT_COLUMNS, ON_KNOWN_STEP, STEP_COLUMNS, insert_into},
     rows::{self, Columns},
     turn::{TURN_COLUMNS, UPDATE},
@@ -24,7 +23,7 @@ type Statements = [[String; MOST_STEPS + 1]; MOST_EVENTS + 1];
 
 static TURN: LazyLock<Statements> = LazyLock::new(|| statements(TURN_COLUMNS, &UPDATE[1]));
 static START: LazyLock<Statements> =
-    LazyLock::new(|| statements(NEW_COLUMNS, &format!("{} RETURNING id, signals_in", *INSERT)));
+    LazyLock::new(|| statements(NEW_COLUMNS, &format!("{} RETURNING id, signals_in", INSERT[1])));
 
 fn statements(columns: &Columns, execution: &str) -> Statements {
     let of = |events, steps| text(columns, execution, events, steps);
