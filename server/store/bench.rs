@@ -16,6 +16,15 @@ pub fn statements_sent() -> Vec<&'static str> {
     db::note()
 }
 
+impl Store {
+    /// How many groups of turns were not written, so that the turns were written one by one: it looks like nothing else
+    /// from outside.
+    #[must_use]
+    pub fn failed_groups(&self) -> u64 {
+        self.writer.failed()
+    }
+}
+
 /// The workspace of benchmarks.
 pub const BENCH: &str = "bench";
 

@@ -1,4 +1,4 @@
-//! Connections to Postgres for what is sent all the time: a few statements, whose plans never change.
+//! Connections to Postgres for what is sent all the time: a few dozen statements, whose plans never change.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

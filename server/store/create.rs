@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{Arc, LazyLock},
     time::Instant,
 };
@@ -17,7 +18,7 @@ use super::{
     rows::{self, Columns, Row, Type},
     turn::{Effects, Happened, error_text, is_plain, waiting_for},
     workflows::STANDING,
-    writer::Write,
+    writer::{Write, Written},
 };
 use crate::metrics;
 
@@ -116,11 +117,13 @@ pub(super) const NEW_COLUMNS: &Columns = &[
     ("standing", Type::Text),
 ];
 
-/// Writes new executions of a source, as SQLite and as Postgres read it: those whose workflows stand as they were known to.
+/// Writes new executions of a source, as SQLite and as Postgres read it: those whose workflows stand as they were known
+/// to. A row without an id is none.
 pub(super) fn insert_from(source: &str) -> [String; 2] {
     let insert = insert_into("executions", &NEW_COLUMNS[..NEW_COLUMNS.len() - 1]);
     STANDING.map(|standing| {
-        format!("{insert} {source} WHERE r.standing IS NULL OR r.standing = {standing}")
+        let as_known = format!("r.standing IS NULL OR r.standing = {standing}");
+        format!("{insert} {source} WHERE r.id IS NOT NULL AND ({as_known})")
     })
 }
 
@@ -241,6 +244,20 @@ fn created(new: &NewExecution<'_>, due: Vec<String>) -> Created {
     }))
 }
 
+/// What was created, where the same was sent before and nobody knows what became of that.
+fn certain(created: Created) -> Result<Created> {
+    match created {
+        Created::Outdated => {
+            let said = "nobody knows whether the execution was written, and its workflow was changed since";
+            Err(Error::Database(sqlx::Error::Io(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                said,
+            ))))
+        }
+        created => Ok(created),
+    }
+}
+
 impl Store {
     /// Writes an execution, its revision and its first events; or finds the one its key stands for.
     ///
@@ -251,12 +268,16 @@ impl Store {
             && let Some(write) = Start::of(&self.workspace, new)?
         {
             match self.writer.write(Write::Start(write)).await {
-                Some(_) => return Ok(created(new, Vec::new())),
+                Written::Yes(_) => return Ok(created(new, Vec::new())),
+                // There is nothing else that it has to match.
+                Written::No => return Ok(Created::Outdated),
+                Written::Refused => {}
                 // Its answer may have been lost; nobody else has its id.
-                None if self.version(new.id).await?.is_some() => {
+                Written::Unknown if self.version(new.id).await?.is_some() => {
                     return Ok(created(new, Vec::new()));
                 }
-                None => {}
+                // It may still come to be there, so that nobody may begin another one in its place.
+                Written::Unknown => return certain(self.create_alone(new).await?),
             }
         }
         match self.create_alone(new).await {

@@ -206,8 +206,8 @@ async fn connect_postgres(url: &str) -> Result<PgPool> {
 
 /// A connection for statements that are sent all the time, whose plan is made once.
 pub(super) async fn connect_planned(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
-    // A statement is the same for one turn and for many, and so is its plan: whatever is known of the tables, to make
-    // one each time takes longer than what it is made for.
+    // A plan is the same whatever its parameters are and whatever is known of the tables: to make one each time takes
+    // longer than what it is made for.
     const PLAN: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
         SET enable_hashjoin = off; SET enable_mergejoin = off";
     let connecting = async {

@@ -49,6 +49,27 @@ pub(super) fn json_rows(columns: &Columns) -> String {
     format!("(SELECT {} FROM json_each($1)) AS r", values.join(", "))
 }
 
+/// The same for so many rows, each value of which is a parameter.
+pub(super) fn values(columns: &Columns, count: usize, first: usize) -> String {
+    let width = columns.len();
+    let row = |at: usize| {
+        let first = first + at * width;
+        let values: Vec<String> = (first..first + width).map(|at| format!("${at}")).collect();
+        format!("({})", values.join(", "))
+    };
+    let all: Vec<String> = (0..count).map(row).collect();
+    format!("(VALUES {}) AS r ({})", all.join(", "), names(columns))
+}
+
+/// A row of nothing.
+pub(super) fn empty(columns: &Columns) -> Row<'static> {
+    let none = |(_, of): &(&str, Type)| match of {
+        Type::Int => Arg::Int(None),
+        Type::Text => Arg::Text(None),
+    };
+    columns.iter().map(none).collect()
+}
+
 /// What stands behind `FROM` for one row, whose values are the parameters, numbered from `first`.
 pub(super) fn one(columns: &Columns, first: usize) -> String {
     let values = columns.iter().zip(first..).map(|((name, _), at)| format!("${at} AS {name}"));

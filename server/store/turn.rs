@@ -18,7 +18,7 @@ use super::{
     record::{self, Lines, Record, either},
     reopen::{Reopening, reopen},
     rows::{self, Columns, Row, Type},
-    writer::Write,
+    writer::{Write, Written},
 };
 use crate::metrics;
 
@@ -206,7 +206,7 @@ impl Store {
         if let Some(turn) = PlainTurn::of(self, claim, commit)? {
             let last_seq = turn.last_seq;
             // Who is not written together with others is told why by itself.
-            if let Some(signals_in) = self.writer.write(Write::Turn(turn)).await {
+            if let Written::Yes(signals_in) = self.writer.write(Write::Turn(turn)).await {
                 return Ok(Committed { last_seq, signals_in, due: Vec::new() });
             }
         }

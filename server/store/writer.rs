@@ -1,12 +1,14 @@
 //! Group commit: turns that wait while others are being written share one transaction.
 //!
 //! A turn that comes when nothing is under way is written at once, with those that the tasks which are ready bring along:
-//! a group costs the database about as much as three turns before there is any turn in it. Where the last one came alone,
-//! nobody else is expected: each time that the tasks which are ready go first wakes another thread, and a lone execution
-//! waits for every one of its turns. A turn that is not written with
-//! its group, because its claim was lost or because the group failed, is handed back: whoever brought it writes it alone,
-//! and is told then what was wrong with it. So no turn suffers from its neighbours, and a group needs no answers of its own.
+//! a group costs the database about as much as three turns before there is any turn in it. How many are worth waiting for
+//! is told by the groups so far ([`Pace`]). Where turns come one by one nobody else is expected: each time that the tasks
+//! which are ready go first wakes another thread, and a lone execution waits for every one of its turns. A turn that is not
+//! written with its group, because its claim was lost or because the group failed, is handed back: whoever brought it
+//! writes it alone, and is told then what was wrong with it. So no turn suffers from its neighbours, and a group needs no
+//! answers of its own.
 
+mod pace;
 mod postgres;
 mod sqlite;
 
@@ -14,15 +16,19 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     mem,
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 use windlass_engine::Workflow;
 
+use self::pace::Pace;
 use super::{
-    Result, connections::Connections, create::Start, db::Db, open, record::Lines, rows::Row,
+    Error, Result, connections::Connections, create::Start, db::Db, open, record::Lines, rows::Row,
     turn::PlainTurn,
 };
 use crate::{fault, metrics};
@@ -32,10 +38,6 @@ const MOST_TURNS: usize = 256;
 
 /// How many groups may be under way at once on Postgres: while one waits for the disk, another one is written.
 const GROUPS: usize = 2;
-
-/// As many turns wait for no more of them, and not for the group that is under way either. Fewer go with the next one:
-/// small groups take the processors' time that their turns need.
-const ENOUGH: usize = 8;
 
 /// How many times in a row the tasks that are ready go first without bringing a turn, before those that wait are written.
 /// A result goes through about as many tasks until it is one.
@@ -73,24 +75,36 @@ struct Inner {
     /// How many groups may be under way at once.
     most_groups: usize,
     queue: Mutex<Queue>,
+    /// How many groups were not written.
+    failed: AtomicU64,
     /// The hashes of revisions whose rows are there: they are never removed.
     revisions: Mutex<HashSet<String>>,
 }
 
-#[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
     under_way: usize,
     /// How many of those under way take longer than they should: a row is locked, or a connection hangs.
     slow: usize,
-    /// How many turns the newest group had.
-    newest_group: usize,
+    pace: Pace,
 }
 
 struct Waiting {
     write: Write,
-    /// The number of its newest signal, once it is written; closed when it was not.
-    written: oneshot::Sender<i64>,
+    written: oneshot::Sender<Written>,
+}
+
+/// What became of what was to be written together with others.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Written {
+    /// It is there; with the number of the execution's newest signal.
+    Yes(i64),
+    /// The database has something else than it was to match, and nothing of it.
+    No,
+    /// The database refused the group, and has nothing of it.
+    Refused,
+    /// Nobody can tell.
+    Unknown,
 }
 
 /// What is written together, in the order of the executions' ids.
@@ -103,8 +117,8 @@ struct Group {
     lines: Vec<Lines>,
 }
 
-/// Who hears of each execution's turn that it was written.
-type Answers = HashMap<String, oneshot::Sender<i64>>;
+/// Who hears what became of each execution's turn.
+type Answers = HashMap<String, oneshot::Sender<Written>>;
 
 /// What was written of a group: for each execution the number of its newest signal.
 type Passed = Vec<(String, i64)>;
@@ -136,8 +150,14 @@ impl Writer {
                 (Place::Postgres(Box::new(connections)), GROUPS)
             }
         };
-        let (queue, revisions) = (Mutex::default(), Mutex::default());
-        Ok(Writer { inner: Arc::new(Inner { place, most_groups, queue, revisions }) })
+        let inner = Inner {
+            place,
+            most_groups,
+            queue: Mutex::new(Queue::new(most_groups)),
+            failed: AtomicU64::default(),
+            revisions: Mutex::default(),
+        };
+        Ok(Writer { inner: Arc::new(inner) })
     }
 
     /// Closes the connections.
@@ -148,13 +168,17 @@ impl Writer {
         }
     }
 
-    /// Writes it, alone or with others that wait: the number of the execution's newest signal. `None` when it was not
-    /// written, or nobody knows whether it was.
-    pub(super) async fn write(&self, write: Write) -> Option<i64> {
+    /// Writes it, alone or with others that wait.
+    pub(super) async fn write(&self, write: Write) -> Written {
         let (written, answer) = oneshot::channel();
         self.inner.queue().waiting.push_back(Waiting { write, written });
         self.inner.begin();
-        answer.await.ok()
+        answer.await.unwrap_or(Written::Unknown)
+    }
+
+    /// How many groups were not written, so that those in them were written one by one.
+    pub(super) fn failed(&self) -> u64 {
+        self.inner.failed.load(Ordering::Relaxed)
     }
 
     /// Whether the rows of these revisions are known to be there.
@@ -207,24 +231,29 @@ impl Inner {
             let (size, began) = (answers.len(), Instant::now());
             fault::point("group_begun");
             let written = self.write_or_let_others_go_first(group).await;
+            self.queue().ends(size, written.is_ok().then(|| began.elapsed()));
             fault::point("group_written");
             match written {
                 Ok(passed) => {
                     metrics::committed(size, began);
                     tell(answers, passed);
                 }
-                Err(err) => tracing::debug!("{size} turns are written one by one: {err}"),
+                Err(err) => {
+                    tracing::debug!("{size} turns are written one by one: {err}");
+                    self.failed.fetch_add(1, Ordering::Relaxed);
+                    if let Error::Database(sqlx::Error::Database(_)) = err {
+                        tell_all(answers, Written::Refused);
+                    }
+                }
             }
         }
     }
 
-    /// Lets those who are about to bring a turn come along. Who came alone the last time is not kept waiting for them.
+    /// Lets those who are about to bring a turn come along. Who always comes alone is not kept waiting for them.
     async fn gather(&self) {
-        if self.queue().is_lonely() {
-            return;
-        }
+        let is_there = |queue: &Queue| queue.is_lonely() || queue.is_enough();
         let (mut waiting, mut quiet_rounds) = (self.queue().waiting.len(), 0);
-        while waiting < ENOUGH && quiet_rounds < QUIET_ROUNDS {
+        while quiet_rounds < QUIET_ROUNDS && !is_there(&self.queue()) {
             tokio::task::yield_now().await;
             let before = mem::replace(&mut waiting, self.queue().waiting.len());
             quiet_rounds = if waiting == before { quiet_rounds + 1 } else { 0 };
@@ -276,6 +305,7 @@ impl Drop for UnderWay<'_> {
         let mut queue = self.0.queue();
         queue.under_way -= 1;
         if queue.under_way == 0 {
+            queue.pace.rests();
             // There are some only when writing them has panicked: each is written alone then.
             queue.waiting.clear();
         }
@@ -283,20 +313,37 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Queue {
-    /// Whether those that wait are to be written beside the groups that are under way already.
-    fn may_begin(&self) -> bool {
-        self.under_way <= self.slow || ENOUGH <= self.waiting.len()
+    fn new(most_groups: usize) -> Queue {
+        Queue { waiting: VecDeque::new(), under_way: 0, slow: 0, pace: Pace::new(most_groups) }
     }
 
-    /// Whether nobody is likely to share a group with who waits.
+    /// A group of so many turns has ended; it took so long, if it was written.
+    fn ends(&mut self, turns: usize, took: Option<Duration>) {
+        self.pace.ends(turns, self.waiting.len(), took);
+    }
+
+    /// Whether those that wait are to be written beside the groups that are under way already.
+    fn may_begin(&self) -> bool {
+        self.under_way <= self.slow || self.is_enough()
+    }
+
+    /// Whether those that wait are a group, and wait for nobody.
+    fn is_enough(&self) -> bool {
+        self.pace.enough() <= self.waiting.len()
+    }
+
+    /// Whether nobody is likely to share a group with the one who waits.
     fn is_lonely(&self) -> bool {
-        self.waiting.len() <= 1 && self.newest_group <= 1
+        self.waiting.len() <= 1 && self.pace.is_lonely()
     }
 
     /// Takes those that have waited longest, in the order of their executions' ids. Each execution once: of two turns of
     /// one, at most one is not outdated. `None` gives the place of the group back.
     fn next_group(&mut self) -> Option<Vec<Waiting>> {
         self.under_way -= 1;
+        if self.under_way == 0 {
+            self.pace.rests();
+        }
         if self.waiting.is_empty() || !self.may_begin() {
             return None;
         }
@@ -316,7 +363,7 @@ impl Queue {
         }
         later.append(&mut self.waiting);
         self.waiting = later;
-        self.newest_group = group.len();
+        self.pace.begins(group.len(), self.waiting.len());
         // Everybody locks executions in this order.
         group.sort_unstable_by(|one, other| {
             one.write.execution_id().cmp(other.write.execution_id())
@@ -351,8 +398,15 @@ fn tell(mut answers: Answers, passed: Passed) {
     for (execution_id, signals_in) in passed {
         if let Some(answer) = answers.remove(&execution_id) {
             // Whoever asked may have gone.
-            _ = answer.send(signals_in);
+            _ = answer.send(Written::Yes(signals_in));
         }
+    }
+    tell_all(answers, Written::No);
+}
+
+fn tell_all(answers: Answers, written: Written) {
+    for answer in answers.into_values() {
+        _ = answer.send(written);
     }
 }
 
@@ -364,7 +418,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use windlass_engine::State;
 
-    use super::*;
+    use super::{pace::ENOUGH, *};
     use crate::store::record::Record;
 
     fn waiting(number: usize) -> Waiting {
@@ -387,7 +441,8 @@ mod tests {
 
     #[test]
     fn a_few_turns_go_with_the_next_group_of_who_writes_already() {
-        let mut queue = Queue { under_way: 1, ..Queue::default() };
+        let mut queue = Queue { under_way: 1, ..Queue::new(GROUPS) };
+        queue.pace.begins(4 * ENOUGH, 0);
         queue.waiting.extend((1..ENOUGH).map(waiting));
         assert!(!queue.may_begin());
         queue.waiting.push_front(waiting(0));
@@ -401,18 +456,5 @@ mod tests {
         assert_eq!(queue.next_group().unwrap().len(), 1);
         assert!(queue.next_group().is_none());
         assert_eq!(queue.under_way, 0);
-    }
-    #[test]
-    fn who_came_alone_the_last_time_expects_nobody_else() {
-        let mut queue = Queue { under_way: 1, ..Queue::default() };
-        queue.waiting.extend((0..2).map(waiting));
-        assert!(!queue.is_lonely());
-        assert_eq!(queue.next_group().unwrap().len(), 2);
-        queue.waiting.push_back(waiting(0));
-        assert!(!queue.is_lonely(), "there were two the last time");
-        assert_eq!(queue.next_group().unwrap().len(), 1);
-        assert!(queue.is_lonely());
-        queue.waiting.extend((0..2).map(waiting));
-        assert!(!queue.is_lonely());
     }
 }

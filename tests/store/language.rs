@@ -22,7 +22,7 @@ fn locked(on_busy: &str) -> Value {
 }
 
 /// Creates an execution of a document, its first turn included, and leaves it leased.
-async fn begin(store: &Store, id: &str, document: &Value) -> Driven {
+pub(super) async fn begin(store: &Store, id: &str, document: &Value) -> Driven {
     begin_with(store, id, document, true).await
 }
 

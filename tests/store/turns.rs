@@ -95,6 +95,75 @@ on_both! {
         }
     }
 
+    async fn turns_and_starts_of_any_number_share_transactions(database) {
+        let store = database.open().await;
+        // A few have room for more beside them, and many are written in another way.
+        for count in [2, 3, 5, 8, 20] {
+            let mut all = Vec::new();
+            for number in 0..count {
+                let id = format!("exec_turn_{count}_{number}");
+                let mut driven = driven(&store, &id, "worker_1").await;
+                let turn = driven.advance(store.now(), vec![]);
+                all.push((driven, turn));
+            }
+            let start = |number: i64| {
+                let id = format!("exec_start_{count}_{number}");
+                Wish { worker: Some("worker_1"), ..wish(&id) }
+            };
+            let wishes: Vec<Wish> = (0..count).map(start).collect();
+            let held = Blocker::of(database, &all[0].0.claim.execution_id).await;
+            let turns = all.iter().map(|(driven, turn)| driven.commit(&store, turn, false));
+            let starts = wishes.iter().map(|wish| create(&store, wish));
+            let (turned, started, ()) =
+                tokio::join!(join_all(turns), join_all(starts), held.let_go());
+            for (turned, (driven, _)) in turned.into_iter().zip(&all) {
+                let id = &driven.claim.execution_id;
+                assert_eq!(turned.unwrap().last_seq, 2);
+                assert_eq!(store.history(id).await.unwrap().len(), 2);
+                assert_eq!(store.steps(id).await.unwrap()[0].status, "running");
+            }
+            for (started, wish) in started.into_iter().zip(&wishes) {
+                assert!(matches!(started.unwrap(), Created::New(Some(_))));
+                assert_eq!(store.history(&wish.id).await.unwrap().len(), 1);
+            }
+            if database.is_postgres() && 2 < count {
+                let sql = format!(
+                    "SELECT COUNT(DISTINCT xmin::text) FROM executions WHERE id LIKE 'exec%|_{count}|_%' ESCAPE '|'"
+                );
+                let transactions = database.number(sql).await;
+                assert!(transactions < 2 * count, "{transactions} for {count} of each");
+            }
+        }
+        let rows = database.number("SELECT COUNT(*) FROM executions").await;
+        assert_eq!(rows, 2 * (2 + 3 + 5 + 8 + 20));
+        assert_eq!(store.failed_groups(), 0);
+    }
+
+    async fn lone_turns_of_any_size_are_written_together_with_nobody_at_the_first_go(database) {
+        let store = database.open().await;
+        for count in 1..=6 {
+            let names: Vec<String> = (0..count).map(|number| format!("step_{number}")).collect();
+            let step = |name: &String| json!({ "name": name, "tool": "x.one" });
+            let steps: Vec<Value> = names.iter().map(step).collect();
+            let all = json!([{ "name": "all", "parallel": true, "steps": steps }]);
+            let document = json!({ "name": format!("wide_{count}"), "steps": all });
+            // The first one is written alone, since its revision is not known to be there.
+            for id in [format!("exec_{count}_first"), format!("exec_{count}_second")] {
+                let mut driven = language::begin(&store, &id, &document).await;
+                let path = |name: &String| format!("all/{name}");
+                let done =
+                    names.iter().map(|name| succeeded(&path(name), json!({ "ok": true })));
+                let turn = driven.advance(store.now(), done.collect());
+                assert!(count < turn.events.len(), "{turn:?}");
+                driven.commit(&store, &turn, false).await.unwrap();
+                let steps = store.steps(&id).await.unwrap();
+                assert!(count <= steps.len());
+                assert!(steps.iter().all(|step| step.status == "completed"), "{steps:?}");
+            }
+        }
+        assert_eq!(store.failed_groups(), 0);
+    }
+
     async fn a_group_that_waits_for_a_row_keeps_nobody_else_waiting(database) {
         let store = database.open().await;
         let all = all_driven(&store, 3).await;

@@ -209,6 +209,7 @@ async fn nothing_is_created_of_a_workflow_that_stands_otherwise_than_was_known()
         database.write(format!("UPDATE {table} SET {pending}")).await;
         assert!(!is_created(&store, "exec_9", &second).await, "another one came in by SQL");
         assert_ne!(standing(&store).await, second);
+        assert_eq!(store.failed_groups(), 0);
     }
 }
 
@@ -224,5 +225,6 @@ async fn of_those_that_start_together_only_those_are_created_whose_workflow_stan
             assert_eq!(created, !at.is_multiple_of(3), "{}", ids[at]);
         }
         assert_eq!(database.number("SELECT COUNT(*) FROM executions").await, 17);
+        assert_eq!(store.failed_groups(), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! A group on Postgres: one statement, which is one transaction and one round trip.
 
 mod single;
+mod small;
 
 use std::sync::{LazyLock, atomic::Ordering};
 
@@ -15,65 +16,9 @@ use crate::store::{
     turn::{RETURNING, TURN_COLUMNS, update_from},
 };
 
-/// What a statement writes beside events and steps.
-#[derive(Clone, Copy)]
-struct Parts {
-    turns: bool,
-    starts: bool,
-}
-
-static TURNS: LazyLock<String> = LazyLock::new(|| text(Parts { turns: true, starts: false }));
-static STARTS: LazyLock<String> = LazyLock::new(|| text(Parts { turns: false, starts: true }));
-static BOTH: LazyLock<String> = LazyLock::new(|| text(Parts { turns: true, starts: true }));
-
-/// The rows of executions are written in the order of their ids, in which everybody locks them: the turns come in that
-/// order, and the plan takes one after the other. Nothing is written of a turn whose execution's row did not match.
-fn text(parts: Parts) -> String {
-    let (mut with, mut passed, mut first) = (Vec::new(), Vec::new(), 1);
-    let mut source = |columns: &Columns| {
-        let source = rows::arrays(columns, first);
-        first += columns.len();
-        source
-    };
-    if parts.turns {
-        let update = update_from(&source(TURN_COLUMNS));
-        with.push(format!("updated AS ({update} {RETURNING})"));
-        passed.push("SELECT id, signals_in FROM updated");
-    }
-    if parts.starts {
-        let [_, insert] = insert_from(&source(NEW_COLUMNS));
-        with.push(format!("started AS ({insert} RETURNING id, signals_in)"));
-        passed.push("SELECT id, signals_in FROM started");
-    }
-    with.push(format!("passed AS MATERIALIZED ({})", passed.join(" UNION ALL ")));
-    let is_passed = "WHERE r.execution_id IN (SELECT id FROM passed)";
-    let (events, insert) = (source(EVENT_COLUMNS), insert_into("events", EVENT_COLUMNS));
-    with.push(format!("new_events AS ({insert} {events} {is_passed})"));
-    let (steps, insert) = (source(STEP_COLUMNS), insert_into("steps", STEP_COLUMNS));
-    with.push(format!("new_steps AS ({insert} {steps} {is_passed} {ON_KNOWN_STEP})"));
-    format!("WITH {} SELECT id, signals_in FROM passed", with.join(", "))
-}
-
-/// Writes a group; the rows of executions come in the order of their ids.
-pub(super) async fn write(connections: &Connections, group: Group) -> Result<Passed> {
-    let Group { turns, starts, lines, .. } = group;
-    let (events, steps) = record::rows_of(lines.iter());
-    let size =
-        Size { turns: turns.len(), starts: starts.len(), events: events.len(), steps: steps.len() };
-    let passed = match single::statement(size) {
-        Some(sql) => {
-            let rows = [turns, starts, events, steps].into_iter().flatten();
-            let args: Vec<Arg<'_>> = rows.flatten().collect();
-            connections.all(sql, &args).await?
-        }
-        None => {
-            let args = arrays([turns, starts], [events, steps]);
-            connections.all(size.statement(), &args).await?
-        }
-    };
-    COMMITS.fetch_add(1, Ordering::Relaxed);
-    Ok(passed)
-}
+static TURNS: LazyLock<String> = LazyLock::new(|| with_arrays(true, false));
+static STARTS: LazyLock<String> = LazyLock::new(|| with_arrays(false, true));
+static BOTH: LazyLock<String> = LazyLock::new(|| with_arrays(true, true));
 
 /// How many rows a group has.
 #[derive(Clone, Copy)]
@@ -84,9 +29,75 @@ struct Size {
     steps: usize,
 }
 
+fn with_arrays(turns: bool, starts: bool) -> String {
+    let mut first = 1;
+    let mut source = |columns: &Columns| {
+        let source = rows::arrays(columns, first);
+        first += columns.len();
+        source
+    };
+    text([
+        turns.then(|| source(TURN_COLUMNS)),
+        starts.then(|| source(NEW_COLUMNS)),
+        Some(source(EVENT_COLUMNS)),
+        Some(source(STEP_COLUMNS)),
+    ])
+}
+
+/// The statement over these sources of rows.
+///
+/// The rows of executions are written in the order of their ids, in which everybody locks them: the turns come in that
+/// order, and the plan takes one after the other. Nothing is written of a turn whose execution's row did not match.
+fn text([turns, starts, events, steps]: [Option<String>; 4]) -> String {
+    let (mut with, mut passed) = (Vec::new(), Vec::new());
+    if let Some(turns) = turns {
+        let update = update_from(&turns);
+        with.push(format!("updated AS ({update} {RETURNING})"));
+        passed.push("SELECT id, signals_in FROM updated");
+    }
+    if let Some(starts) = starts {
+        let [_, insert] = insert_from(&starts);
+        with.push(format!("started AS ({insert} RETURNING id, signals_in)"));
+        passed.push("SELECT id, signals_in FROM started");
+    }
+    with.push(format!("passed AS MATERIALIZED ({})", passed.join(" UNION ALL ")));
+    let is_passed = "WHERE r.execution_id IN (SELECT id FROM passed)";
+    if let Some(events) = events {
+        let insert = insert_into("events", EVENT_COLUMNS);
+        with.push(format!("new_events AS ({insert} {events} {is_passed})"));
+    }
+    if let Some(steps) = steps {
+        let insert = insert_into("steps", STEP_COLUMNS);
+        with.push(format!("new_steps AS ({insert} {steps} {is_passed} {ON_KNOWN_STEP})"));
+    }
+    format!("WITH {} SELECT id, signals_in FROM passed", with.join(", "))
+}
+
+/// Writes a group; the rows of executions come in the order of their ids.
+pub(super) async fn write(connections: &Connections, group: Group) -> Result<Passed> {
+    let Group { mut turns, mut starts, lines, .. } = group;
+    let (mut events, mut steps) = record::rows_of(lines.iter());
+    let size =
+        Size { turns: turns.len(), starts: starts.len(), events: events.len(), steps: steps.len() };
+    let with_values = single::statement(size)
+        .or_else(|| small::statement(size, [&mut turns, &mut starts, &mut events, &mut steps]));
+    let passed = match with_values {
+        Some(sql) => {
+            let rows = [turns, starts, events, steps].into_iter().flatten();
+            let args: Vec<Arg<'_>> = rows.flatten().collect();
+            connections.all(sql, &args).await?
+        }
+        None => {
+            let args = arrays([turns, starts], [events, steps]);
+            connections.all(size.statement_with_arrays(), &args).await?
+        }
+    };
+    COMMITS.fetch_add(1, Ordering::Relaxed);
+    Ok(passed)
+}
+
 impl Size {
-    /// The statement for as many rows as there are.
-    fn statement(self) -> &'static str {
+    fn statement_with_arrays(self) -> &'static str {
         match (self.turns, self.starts) {
             (_, 0) => &TURNS,
             (0, _) => &STARTS,
@@ -95,14 +106,14 @@ impl Size {
     }
 }
 
-fn arrays<'r>(executions: [Vec<Row<'r>>; 2], about: [Vec<Row<'r>>; 2]) -> Vec<Arg<'r>> {
+fn arrays<'r>(executions: [Vec<Row<'r>>; 2], lines: [Vec<Row<'r>>; 2]) -> Vec<Arg<'r>> {
     let mut args = Vec::new();
     for (columns, rows) in [TURN_COLUMNS, NEW_COLUMNS].into_iter().zip(executions) {
         if !rows.is_empty() {
             args.extend(rows::array_args(columns, rows));
         }
     }
-    for (columns, rows) in [EVENT_COLUMNS, STEP_COLUMNS].into_iter().zip(about) {
+    for (columns, rows) in [EVENT_COLUMNS, STEP_COLUMNS].into_iter().zip(lines) {
         args.extend(rows::array_args(columns, rows));
     }
     args

@@ -1,4 +1,4 @@
-//! One turn or one start that shares its statement with no other: values where a group has arrays.
+//! One turn or one start that shares its statement with no other: a part of the statement for each of its rows.
 //!
 //! PostgreSQL takes two thirds of the time for them, and a lone execution waits for each of its turns.
 
