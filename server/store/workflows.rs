@@ -90,7 +90,7 @@ pub struct WorkflowRow {
 }
 
 impl WorkflowRow {
-    /// What a run depends on, in a text that is another one as soon as any of it is: [`STANDING`] of a row that may not
+    /// What a run depends on, in a text that is another one as soon as any of it is: `STANDING` of a row that may not
     /// be there.
     #[must_use]
     pub fn standing(row: Option<&WorkflowRow>) -> String {
