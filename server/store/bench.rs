@@ -17,8 +17,8 @@ pub fn statements_sent() -> Vec<&'static str> {
 }
 
 impl Store {
-    /// How many groups of turns were not written, so that the turns were written one by one: it looks like nothing else
-    /// from outside.
+    /// How many groups of turns were not written, so that the turns were written one by one. Nothing else shows it: all of
+    /// them are written in the end.
     #[must_use]
     pub fn failed_groups(&self) -> u64 {
         self.writer.failed()
