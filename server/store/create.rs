@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     sync::{Arc, LazyLock},
     time::Instant,
 };
@@ -17,7 +16,7 @@ use super::{
     record::{self, Lines, Record, either, insert_into},
     rows::{self, Columns, Row, Type},
     turn::{Effects, Happened, error_text, is_plain, waiting_for},
-    workflows::STANDING,
+    workflows::{STANDING, is_taken},
     writer::{Write, Written},
 };
 use crate::metrics;
@@ -123,7 +122,8 @@ pub(super) fn insert_from(source: &str) -> [String; 2] {
     let insert = insert_into("executions", &NEW_COLUMNS[..NEW_COLUMNS.len() - 1]);
     STANDING.map(|standing| {
         let as_known = format!("r.standing IS NULL OR r.standing = {standing}");
-        format!("{insert} {source} WHERE r.id IS NOT NULL AND ({as_known})")
+        let is_new = format!("r.id IS NOT NULL AND ({as_known})");
+        format!("{insert} {source} WHERE {is_new} RETURNING id, signals_in")
     })
 }
 
@@ -244,25 +244,11 @@ fn created(new: &NewExecution<'_>, due: Vec<String>) -> Created {
     }))
 }
 
-/// What was created, where the same was sent before and nobody knows what became of that.
-fn certain(created: Created) -> Result<Created> {
-    match created {
-        Created::Outdated => {
-            let said = "nobody knows whether the execution was written, and its workflow was changed since";
-            Err(Error::Database(sqlx::Error::Io(io::Error::new(
-                io::ErrorKind::ConnectionAborted,
-                said,
-            ))))
-        }
-        created => Ok(created),
-    }
-}
-
 impl Store {
     /// Writes an execution, its revision and its first events; or finds the one its key stands for.
     ///
     /// # Errors
-    /// When the database fails; nothing is written then.
+    /// When the database fails; nothing is written then. [`Error::Uncertain`] when nobody can tell.
     pub async fn create(&self, new: &NewExecution<'_>) -> Result<Created> {
         if self.is_plain(new)
             && let Some(write) = Start::of(&self.workspace, new)?
@@ -271,20 +257,25 @@ impl Store {
                 Written::Yes(_) => return Ok(created(new, Vec::new())),
                 // There is nothing else that it has to match.
                 Written::No => return Ok(Created::Outdated),
-                Written::Refused => {}
-                // Its answer may have been lost; nobody else has its id.
-                Written::Unknown if self.version(new.id).await?.is_some() => {
-                    return Ok(created(new, Vec::new()));
-                }
-                // It may still come to be there, so that nobody may begin another one in its place.
-                Written::Unknown => return certain(self.create_alone(new).await?),
+                Written::Unknown => return self.create_again(new).await,
             }
         }
         match self.create_alone(new).await {
             // Two callers with one key at the same moment: the second finds what the first wrote.
-            Err(Error::Database(sqlx::Error::Database(err))) if err.is_unique_violation() => {
-                self.create_alone(new).await
-            }
+            Err(err) if is_taken(&err) => self.create_alone(new).await,
+            other => other,
+        }
+    }
+
+    /// Writes what may be there already, or may come to be there: nobody else has its id, and nobody may begin another one
+    /// in its place.
+    async fn create_again(&self, new: &NewExecution<'_>) -> Result<Created> {
+        if self.version(new.id).await?.is_some() {
+            return Ok(created(new, Vec::new()));
+        }
+        match self.create_alone(new).await {
+            Err(err) if is_taken(&err) => Ok(created(new, Vec::new())),
+            Ok(Created::Outdated) => Err(Error::Uncertain(new.id.to_owned())),
             other => other,
         }
     }
@@ -316,7 +307,8 @@ impl Store {
         let effects = Effects::prepare(&mut tx, &self.workspace, &happened).await?;
         self.insert_revisions(&mut tx, new).await?;
         let row = values(&self.workspace, new, effects.own());
-        if tx.execute(either(&INSERT), &row).await? == 0 {
+        let written: Option<(String, i64)> = tx.optional(either(&INSERT), &row).await?;
+        if written.is_none() {
             return Ok(Created::Outdated);
         }
         record::write(&mut tx, 0, &new.record(&self.workspace)).await?;

@@ -522,6 +522,6 @@ pub struct NewPin<'n> {
 }
 
 /// Whether somebody else took the same number at the same moment.
-fn is_taken(err: &Error) -> bool {
+pub(super) fn is_taken(err: &Error) -> bool {
     matches!(err, Error::Database(sqlx::Error::Database(err)) if err.is_unique_violation())
 }

@@ -28,7 +28,7 @@ use windlass_engine::Workflow;
 
 use self::pace::Pace;
 use super::{
-    Error, Result, connections::Connections, create::Start, db::Db, open, record::Lines, rows::Row,
+    Result, connections::Connections, create::Start, db::Db, open, record::Lines, rows::Row,
     turn::PlainTurn,
 };
 use crate::{fault, metrics};
@@ -72,8 +72,6 @@ enum Place {
 
 struct Inner {
     place: Place,
-    /// How many groups may be under way at once.
-    most_groups: usize,
     queue: Mutex<Queue>,
     /// How many groups were not written.
     failed: AtomicU64,
@@ -101,9 +99,7 @@ pub(super) enum Written {
     Yes(i64),
     /// The database has something else than it was to match, and nothing of it.
     No,
-    /// The database refused the group, and has nothing of it.
-    Refused,
-    /// Nobody can tell.
+    /// The group failed, and nobody can tell: even what the database says while it shuts down may come after the commit.
     Unknown,
 }
 
@@ -112,8 +108,6 @@ pub(super) enum Written {
 struct Group {
     turns: Vec<Row<'static>>,
     starts: Vec<Row<'static>>,
-    /// The executions that start.
-    started: Vec<String>,
     lines: Vec<Lines>,
 }
 
@@ -152,7 +146,6 @@ impl Writer {
         };
         let inner = Inner {
             place,
-            most_groups,
             queue: Mutex::new(Queue::new(most_groups)),
             failed: AtomicU64::default(),
             revisions: Mutex::default(),
@@ -206,7 +199,7 @@ impl Inner {
     fn begin(self: &Arc<Self>) {
         let begins = {
             let mut queue = self.queue();
-            let begins = queue.under_way < self.most_groups && queue.may_begin();
+            let begins = queue.has_place() && queue.may_begin();
             queue.under_way += usize::from(begins);
             begins
         };
@@ -241,9 +234,6 @@ impl Inner {
                 Err(err) => {
                     tracing::debug!("{size} turns are written one by one: {err}");
                     self.failed.fetch_add(1, Ordering::Relaxed);
-                    if let Error::Database(sqlx::Error::Database(_)) = err {
-                        tell_all(answers, Written::Refused);
-                    }
                 }
             }
         }
@@ -305,7 +295,6 @@ impl Drop for UnderWay<'_> {
         let mut queue = self.0.queue();
         queue.under_way -= 1;
         if queue.under_way == 0 {
-            queue.pace.rests();
             // There are some only when writing them has panicked: each is written alone then.
             queue.waiting.clear();
         }
@@ -320,6 +309,11 @@ impl Queue {
     /// A group of so many turns has ended; it took so long, if it was written.
     fn ends(&mut self, turns: usize, took: Option<Duration>) {
         self.pace.ends(turns, self.waiting.len(), took);
+    }
+
+    /// Whether one more group may be under way.
+    fn has_place(&self) -> bool {
+        self.under_way < self.pace.most_groups
     }
 
     /// Whether those that wait are to be written beside the groups that are under way already.
@@ -384,7 +378,6 @@ impl Group {
                 }
                 Write::Start(start) => {
                     group.starts.push(start.row);
-                    group.started.push(start.lines.execution_id().to_owned());
                     start.lines
                 }
             };
@@ -401,12 +394,8 @@ fn tell(mut answers: Answers, passed: Passed) {
             _ = answer.send(Written::Yes(signals_in));
         }
     }
-    tell_all(answers, Written::No);
-}
-
-fn tell_all(answers: Answers, written: Written) {
     for answer in answers.into_values() {
-        _ = answer.send(written);
+        _ = answer.send(Written::No);
     }
 }
 

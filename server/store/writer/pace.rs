@@ -18,7 +18,7 @@ const NEWEST: f64 = 0.25;
 /// What the groups so far say about the next one.
 pub(super) struct Pace {
     /// How many groups may be under way at once.
-    most_groups: usize,
+    pub(super) most_groups: usize,
     /// How many turns are being written.
     writing: usize,
     /// How many turns wait or are written at a time. What was seen once is forgotten one by one.

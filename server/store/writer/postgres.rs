@@ -3,7 +3,7 @@
 mod single;
 mod small;
 
-use std::sync::{LazyLock, atomic::Ordering};
+use std::sync::{OnceLock, atomic::Ordering};
 
 use super::{Group, Passed};
 use crate::store::{
@@ -16,39 +16,23 @@ use crate::store::{
     turn::{RETURNING, TURN_COLUMNS, update_from},
 };
 
-static TURNS: LazyLock<String> = LazyLock::new(|| with_arrays(true, false));
-static STARTS: LazyLock<String> = LazyLock::new(|| with_arrays(false, true));
-static BOTH: LazyLock<String> = LazyLock::new(|| with_arrays(true, true));
+/// Where the rows of a group go: those of turns, of starts, of events and of steps.
+const COLUMNS: [&Columns; 4] = [TURN_COLUMNS, NEW_COLUMNS, EVENT_COLUMNS, STEP_COLUMNS];
 
-/// How many rows a group has.
-#[derive(Clone, Copy)]
-struct Size {
-    turns: usize,
-    starts: usize,
-    events: usize,
-    steps: usize,
+/// The rows of a group, each kind as [`COLUMNS`] has it.
+type Rows<'r> = [Vec<Row<'r>>; 4];
+
+fn sizes(rows: &Rows<'_>) -> [usize; 4] {
+    rows.each_ref().map(Vec::len)
 }
 
-fn with_arrays(turns: bool, starts: bool) -> String {
-    let mut first = 1;
-    let mut source = |columns: &Columns| {
-        let source = rows::arrays(columns, first);
-        first += columns.len();
-        source
-    };
-    text([
-        turns.then(|| source(TURN_COLUMNS)),
-        starts.then(|| source(NEW_COLUMNS)),
-        Some(source(EVENT_COLUMNS)),
-        Some(source(STEP_COLUMNS)),
-    ])
-}
-
-/// The statement over these sources of rows.
+/// The statement over sources of so many rows of each kind; there is none of no rows.
 ///
 /// The rows of executions are written in the order of their ids, in which everybody locks them: the turns come in that
 /// order, and the plan takes one after the other. Nothing is written of a turn whose execution's row did not match.
-fn text([turns, starts, events, steps]: [Option<String>; 4]) -> String {
+fn text(sizes: [usize; 4], mut source: impl FnMut(&Columns, usize) -> String) -> String {
+    let [turns, starts, events, steps] =
+        std::array::from_fn(|kind| (0 < sizes[kind]).then(|| source(COLUMNS[kind], sizes[kind])));
     let (mut with, mut passed) = (Vec::new(), Vec::new());
     if let Some(turns) = turns {
         let update = update_from(&turns);
@@ -57,7 +41,7 @@ fn text([turns, starts, events, steps]: [Option<String>; 4]) -> String {
     }
     if let Some(starts) = starts {
         let [_, insert] = insert_from(&starts);
-        with.push(format!("started AS ({insert} RETURNING id, signals_in)"));
+        with.push(format!("started AS ({insert})"));
         passed.push("SELECT id, signals_in FROM started");
     }
     with.push(format!("passed AS MATERIALIZED ({})", passed.join(" UNION ALL ")));
@@ -73,48 +57,40 @@ fn text([turns, starts, events, steps]: [Option<String>; 4]) -> String {
     format!("WITH {} SELECT id, signals_in FROM passed", with.join(", "))
 }
 
+/// By which kinds of rows there are: one bit each.
+static WITH_ARRAYS: [OnceLock<String>; 1 << COLUMNS.len()] =
+    [const { OnceLock::new() }; 1 << COLUMNS.len()];
+
+/// The statement for a group of any size, whose parameters are arrays.
+fn statement_with_arrays(sizes: [usize; 4]) -> &'static str {
+    let kinds = sizes.iter().rev().fold(0, |kinds, size| kinds << 1 | usize::from(0 < *size));
+    WITH_ARRAYS[kinds].get_or_init(|| {
+        let mut first = 1;
+        text(sizes, |columns, _| {
+            let source = rows::arrays(columns, first);
+            first += columns.len();
+            source
+        })
+    })
+}
+
+fn arrays(rows: Rows<'_>) -> Vec<Arg<'_>> {
+    let kinds = COLUMNS.into_iter().zip(rows).filter(|(_, rows)| !rows.is_empty());
+    kinds.flat_map(|(columns, rows)| rows::array_args(columns, rows)).collect()
+}
+
 /// Writes a group; the rows of executions come in the order of their ids.
 pub(super) async fn write(connections: &Connections, group: Group) -> Result<Passed> {
-    let Group { mut turns, mut starts, lines, .. } = group;
-    let (mut events, mut steps) = record::rows_of(lines.iter());
-    let size =
-        Size { turns: turns.len(), starts: starts.len(), events: events.len(), steps: steps.len() };
-    let with_values = single::statement(size)
-        .or_else(|| small::statement(size, [&mut turns, &mut starts, &mut events, &mut steps]));
-    let passed = match with_values {
-        Some(sql) => {
-            let rows = [turns, starts, events, steps].into_iter().flatten();
-            let args: Vec<Arg<'_>> = rows.flatten().collect();
-            connections.all(sql, &args).await?
-        }
-        None => {
-            let args = arrays([turns, starts], [events, steps]);
-            connections.all(size.statement_with_arrays(), &args).await?
-        }
+    let Group { turns, starts, lines } = group;
+    let (events, steps) = record::rows_of(lines.iter());
+    let mut rows = [turns, starts, events, steps];
+    let sizes = sizes(&rows);
+    let with_values = single::statement(sizes).or_else(|| small::statement(&mut rows));
+    let (sql, args) = match with_values {
+        Some(sql) => (sql, rows.into_iter().flatten().flatten().collect()),
+        None => (statement_with_arrays(sizes), arrays(rows)),
     };
+    let passed = connections.all(sql, &args).await?;
     COMMITS.fetch_add(1, Ordering::Relaxed);
     Ok(passed)
-}
-
-impl Size {
-    fn statement_with_arrays(self) -> &'static str {
-        match (self.turns, self.starts) {
-            (_, 0) => &TURNS,
-            (0, _) => &STARTS,
-            (_, _) => &BOTH,
-        }
-    }
-}
-
-fn arrays<'r>(executions: [Vec<Row<'r>>; 2], lines: [Vec<Row<'r>>; 2]) -> Vec<Arg<'r>> {
-    let mut args = Vec::new();
-    for (columns, rows) in [TURN_COLUMNS, NEW_COLUMNS].into_iter().zip(executions) {
-        if !rows.is_empty() {
-            args.extend(rows::array_args(columns, rows));
-        }
-    }
-    for (columns, rows) in [EVENT_COLUMNS, STEP_COLUMNS].into_iter().zip(lines) {
-        args.extend(rows::array_args(columns, rows));
-    }
-    args
 }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use rusqlite::{
-    CachedStatement, Connection, OpenFlags, OptionalExtension, ToSql, Transaction,
-    TransactionBehavior, params_from_iter,
+    CachedStatement, Connection, OpenFlags, OptionalExtension, ToSql, TransactionBehavior,
+    params_from_iter,
     types::{ToSqlOutput, ValueRef},
 };
 use sqlx::{SqliteConnection, SqlitePool};
@@ -96,10 +96,10 @@ fn open(path: PathBuf, synchronous: i64) -> rusqlite::Result<Connection> {
 }
 
 fn write(connection: &mut Connection, group: Group) -> rusqlite::Result<Passed> {
-    let Group { turns, starts, started, lines } = group;
+    let Group { turns, starts, lines } = group;
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut passed = turned(&tx, turns)?;
-    passed.extend(started_of(&tx, starts, started)?);
+    let mut passed = matched(tx.prepare_cached(&UPDATE[0])?, turns)?;
+    passed.extend(matched(tx.prepare_cached(&INSERT[0])?, starts)?);
     let ids: HashSet<&str> = passed.iter().map(|(id, _)| id.as_str()).collect();
     let lines = lines.iter().filter(|lines| ids.contains(lines.execution_id()));
     let (events, steps) = record::rows_of(lines);
@@ -111,32 +111,14 @@ fn write(connection: &mut Connection, group: Group) -> rusqlite::Result<Passed> 
     Ok(passed)
 }
 
-/// Writes turns to the rows of their executions; those that were still theirs.
-fn turned(tx: &Transaction<'_>, turns: Vec<Row<'_>>) -> rusqlite::Result<Passed> {
-    let mut statement = tx.prepare_cached(&UPDATE[0])?;
-    let mut passed = Vec::with_capacity(turns.len());
-    for turn in turns {
+/// Writes the rows of executions, of turns or of starts; those that matched what they were to match.
+fn matched(mut statement: CachedStatement<'_>, rows: Vec<Row<'_>>) -> rusqlite::Result<Passed> {
+    let mut passed = Vec::with_capacity(rows.len());
+    for row in rows {
         STATEMENTS.fetch_add(1, Ordering::Relaxed);
         let row = statement
-            .query_row(params_from_iter(turn), |row| Ok((row.get("id")?, row.get("signals_in")?)));
+            .query_row(params_from_iter(row), |row| Ok((row.get("id")?, row.get("signals_in")?)));
         passed.extend(row.optional()?);
-    }
-    Ok(passed)
-}
-
-/// Writes new executions; those whose workflows stand as they were known to.
-fn started_of(
-    tx: &Transaction<'_>,
-    starts: Vec<Row<'_>>,
-    ids: Vec<String>,
-) -> rusqlite::Result<Passed> {
-    let mut statement = tx.prepare_cached(&INSERT[0])?;
-    let mut passed = Vec::with_capacity(ids.len());
-    for (start, id) in starts.into_iter().zip(ids) {
-        STATEMENTS.fetch_add(1, Ordering::Relaxed);
-        if 0 < statement.execute(params_from_iter(start))? {
-            passed.push((id, 0));
-        }
     }
     Ok(passed)
 }

@@ -4,7 +4,6 @@
 
 use std::sync::LazyLock;
 
-use super::Size;
 use crate::store::{
     create::{INSERT, NEW_COLUMNS},
     record::{EVENT_COLUMNS, ON_KNOWN_STEP, STEP_COLUMNS, insert_into},
@@ -12,7 +11,7 @@ use crate::store::{
     turn::{TURN_COLUMNS, UPDATE},
 };
 
-/// More events than this are written as arrays: every number of them is a statement of its own.
+/// With more events than this it is written as a group is: every number of them is a statement of its own.
 const MOST_EVENTS: usize = 4;
 
 /// The same for steps.
@@ -22,8 +21,7 @@ const MOST_STEPS: usize = 3;
 type Statements = [[String; MOST_STEPS + 1]; MOST_EVENTS + 1];
 
 static TURN: LazyLock<Statements> = LazyLock::new(|| statements(TURN_COLUMNS, &UPDATE[1]));
-static START: LazyLock<Statements> =
-    LazyLock::new(|| statements(NEW_COLUMNS, &format!("{} RETURNING id, signals_in", INSERT[1])));
+static START: LazyLock<Statements> = LazyLock::new(|| statements(NEW_COLUMNS, &INSERT[1]));
 
 fn statements(columns: &Columns, execution: &str) -> Statements {
     let of = |events, steps| text(columns, execution, events, steps);
@@ -48,13 +46,13 @@ fn text(columns: &Columns, execution: &str, events: usize, steps: usize) -> Stri
     format!("WITH {} SELECT id, signals_in FROM passed", with.join(", "))
 }
 
-/// The statement for a group of that size, whose parameters are all values of all rows. `None` when it is no single one,
-/// or has too many rows.
-pub(super) fn statement(size: Size) -> Option<&'static str> {
-    let statements = match (size.turns, size.starts) {
-        (1, 0) => &TURN,
-        (0, 1) => &START,
+/// The statement for so many turns, starts, events and steps, whose parameters are all values of all rows. `None` when it
+/// is no single one, or has too many rows.
+pub(super) fn statement(rows: [usize; 4]) -> Option<&'static str> {
+    let (statements, events, steps) = match rows {
+        [1, 0, events, steps] => (&TURN, events, steps),
+        [0, 1, events, steps] => (&START, events, steps),
         _ => return None,
     };
-    Some(statements.get(size.events)?.get(size.steps)?)
+    Some(statements.get(events)?.get(steps)?)
 }

@@ -6,13 +6,8 @@
 
 use std::sync::OnceLock;
 
-use super::{Size, text};
-use crate::store::{
-    create::NEW_COLUMNS,
-    record::{EVENT_COLUMNS, STEP_COLUMNS},
-    rows::{self, Row},
-    turn::TURN_COLUMNS,
-};
+use super::{COLUMNS, Rows, sizes, text};
+use crate::store::rows;
 
 /// More turns and starts than this, the room that stays empty included, are written as arrays.
 const MOST: usize = 8;
@@ -32,39 +27,28 @@ type Statements = [[[OnceLock<String>; EVENTS.len()]; ROOMS.len()]; ROOMS.len()]
 static STATEMENTS: Statements =
     [const { [const { [const { OnceLock::new() }; EVENTS.len()] }; ROOMS.len()] }; ROOMS.len()];
 
-/// The statement for a group of that size, and its rows filled up to the room that it has: its parameters are all their
+/// The statement for a group of these rows, which are filled up to the room that it has: its parameters are all their
 /// values. `None` when there are too many.
-pub(super) fn statement<'r>(
-    size: Size,
-    [turns, starts, events, steps]: [&mut Vec<Row<'r>>; 4],
-) -> Option<&'static str> {
+pub(super) fn statement(rows: &mut Rows<'_>) -> Option<&'static str> {
+    let [turns, starts, events, steps] = sizes(rows);
     let place_of = |count: usize| ROOMS.iter().position(|room| count <= *room);
-    let (by_turns, by_starts) = (place_of(size.turns)?, place_of(size.starts)?);
-    let (for_turns, for_starts) = (ROOMS[by_turns], ROOMS[by_starts]);
-    let most = for_turns + for_starts;
-    let by_events = EVENTS.iter().position(|each| size.events <= most * each)?;
-    let (for_events, for_steps) = (most * EVENTS[by_events], most * STEPS);
-    if MOST < most || for_steps < size.steps {
+    let (by_turns, by_starts) = (place_of(turns)?, place_of(starts)?);
+    let most = ROOMS[by_turns] + ROOMS[by_starts];
+    let by_events = EVENTS.iter().position(|each| events <= most * each)?;
+    if MOST < most || most * STEPS < steps {
         return None;
     }
-    let parts = [
-        (TURN_COLUMNS, turns, for_turns),
-        (NEW_COLUMNS, starts, for_starts),
-        (EVENT_COLUMNS, events, for_events),
-        (STEP_COLUMNS, steps, for_steps),
-    ];
-    let mut first = 1;
-    let sources = parts.map(|(columns, rows, room)| {
+    let rooms = [ROOMS[by_turns], ROOMS[by_starts], most * EVENTS[by_events], most * STEPS];
+    for ((columns, rows), room) in COLUMNS.into_iter().zip(rows).zip(rooms) {
         rows.resize_with(room, || rows::empty(columns));
-        let source = (columns, room, first);
-        first += columns.len() * room;
-        source
+    }
+    let sql = STATEMENTS[by_turns][by_starts][by_events].get_or_init(|| {
+        let mut first = 1;
+        text(rooms, |columns, room| {
+            let source = rows::values(columns, room, first);
+            first += columns.len() * room;
+            source
+        })
     });
-    Some(STATEMENTS[by_turns][by_starts][by_events].get_or_init(|| {
-        text(
-            sources.map(|(columns, room, first)| {
-                (0 < room).then(|| rows::values(columns, room, first))
-            }),
-        )
-    }))
+    Some(sql)
 }
