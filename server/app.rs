@@ -168,8 +168,7 @@ impl App {
         for _ in 0..MOST_READS {
             let (id, ended) = (row.id.clone(), row.ended_at.is_some());
             let execution = self.view(row, detail).await?;
-            let is_whole = ended || detail == Detail::Outcome;
-            if is_whole || self.inner.store.version(&id).await? == Some(execution.version) {
+            if ended || self.inner.store.version(&id).await? == Some(execution.version) {
                 return Ok(execution);
             }
             row = self.row(&id).await?;

@@ -289,10 +289,9 @@ pub enum Error {
     /// The database said no, with what to do about it.
     #[error("{}", explain(.0))]
     Database(#[from] sqlx::Error),
-    /// The answer to a start was lost, and its workflow was changed since: it may still come to be there.
-    #[error(
-        "nobody can tell whether execution {0} was started; look at its status in half a minute, and run again when there is none"
-    )]
+    /// The answer to a start was lost, and the database cannot say whether the execution is there, or its workflow was
+    /// changed since: it may still come to be there.
+    #[error("nobody can tell whether execution {0} was started")]
     Uncertain(String),
     /// The schema is not up to date, and whoever only looks leaves it so.
     #[error("an older release wrote the database; `windlass list` brings it up to date")]

@@ -40,7 +40,7 @@ use server::Server;
 
 use crate::{limits::Limits, metrics};
 
-pub use alone::{OverStdio, SHIPPED, Visit, visit};
+pub use alone::{CALLS_MODELS, OverStdio, SHIPPED, Visit, visit};
 pub use built_in::BuiltIn;
 pub use config::{ConfigError, Protocol, ServerConfig, Transport, read_mcp_config};
 pub use configured::{configured, credentials};

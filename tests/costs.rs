@@ -10,6 +10,8 @@ use crate::harness::{HttpServer, Project, block_on, database, eventually};
 
 const PARKED: &str = "name: parked\nsteps: [{ name: sure, approval: { message: Go on? } }]\n";
 
+const QUICK: &str = "name: quick\nsteps: [{ name: note, tool: demo.echo, params: { text: hi } }]\n";
+
 /// More statements a second than an idle process sends: one look, and every five seconds what keeps its worker known.
 const MOST_A_SECOND: f64 = 3.0;
 
@@ -110,6 +112,43 @@ fn an_idle_server_and_one_with_hundreds_of_parked_executions_ask_the_same() {
     if let (Some(before), Some(after)) = (memory, kept(server.process.id(), "VmRSS:")) {
         let each = after.saturating_sub(before) / 300;
         assert!(each < 64, "{each} KiB for each of them");
+    }
+}
+
+/// How often PostgreSQL has looked into a table so far.
+fn looks_into(database: &str, table: &str) -> i64 {
+    let sql = "SELECT seq_scan + COALESCE(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = $1";
+    block_on(async {
+        let mut connection = PgConnection::connect(database).await.unwrap();
+        let looks = sqlx::query_scalar(sql).bind(table).fetch_one(&mut connection).await;
+        connection.close().await.unwrap();
+        looks.unwrap()
+    })
+}
+
+#[test]
+fn a_run_of_a_workflow_that_ran_before_is_written_and_answered_without_reading() {
+    const RUNS: i64 = 200;
+    let database = database();
+    let project =
+        Project::new().with_workflow("quick", QUICK).with_env("WINDLASS_DATABASE", &database);
+    let server = project.serve_http();
+    let mut client = server.client();
+    client.initialize();
+    let mut run = || client.call_ok("workflow.run", json!({ "workflow": "quick" }));
+    run();
+    // How it stands now is compared where the execution is written, and a step is looked for where it is written.
+    let tables = [("workflows", 1), ("steps", 2), ("artifacts", 0), ("model_usages", 0)];
+    let before = tables.map(|(table, _)| looks_into(&database, table));
+    for _ in 0..RUNS {
+        assert_eq!(run()["status"], "completed");
+    }
+    // What a session did last is added up after ten seconds.
+    std::thread::sleep(std::time::Duration::from_secs(11));
+    for ((table, each), before) in tables.into_iter().zip(before) {
+        let looks = looks_into(&database, table) - before;
+        let wanted = each * RUNS;
+        assert!((looks - wanted).abs() < RUNS / 4, "{looks} looks into {table}, not {wanted}");
     }
 }
 

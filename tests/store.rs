@@ -1,6 +1,7 @@
 //! The database remembers, and says who may do what: every method of the store, on SQLite and on PostgreSQL.
 
 mod broken;
+mod lost_answers;
 mod opening;
 mod plans;
 mod services;

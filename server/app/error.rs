@@ -4,7 +4,8 @@ use windlass_engine::Problem;
 
 use crate::{revisions, store, tool_servers};
 
-/// Why a user's wish was not granted. All but [`Error::Store`] and [`Error::Revision`] are the caller's mistake: an answer, not a failure.
+/// Why a user's wish was not granted. All but [`Error::UncertainStart`], [`Error::Store`] and [`Error::Revision`] are the
+/// caller's mistake: an answer, not a failure.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Names the nearest and the known ones.
@@ -92,12 +93,26 @@ pub enum Error {
     /// A tool server question that has no answer.
     #[error(transparent)]
     ToolServers(#[from] tool_servers::Error),
+    /// Ours, not the caller's: the database was asked to start this execution, and cannot be asked what became of it.
+    #[error(
+        "nobody can tell whether execution {0} was started; look at its status in half a minute, and run again when there is none"
+    )]
+    UncertainStart(String),
     /// Ours, not the caller's.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(store::Error),
     /// Ours, not the caller's.
     #[error(transparent)]
     Revision(#[from] revisions::Error),
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Error {
+        match error {
+            store::Error::Uncertain(execution_id) => Error::UncertainStart(execution_id),
+            error => Error::Store(error),
+        }
+    }
 }
 
 fn list(problems: &[Problem]) -> String {

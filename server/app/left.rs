@@ -2,8 +2,13 @@
 
 use serde::Serialize;
 
+use windlass_engine::Workflow;
+
 use super::{App, Error};
-use crate::store::{ArtifactRow, SpentBy, SpentRow};
+use crate::{
+    store::{ArtifactRow, SpentBy, SpentRow},
+    tool_servers::CALLS_MODELS,
+};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 /// How many files of one execution are listed.
@@ -101,8 +106,17 @@ impl App {
         Ok(rows.into_iter().map(Into::into).collect())
     }
 
-    /// What an execution and those below it have spent; `None` when they called no model.
-    pub(super) async fn spent(&self, id: &str) -> Result<Option<UsageView>, Error> {
+    /// What an execution and those below it have spent; `None` when they called no model. Nobody is asked where none of its
+    /// steps can.
+    pub(super) async fn spent(
+        &self,
+        id: &str,
+        workflow: &Workflow,
+    ) -> Result<Option<UsageView>, Error> {
+        let calls_models = workflow.tools().any(|tool| tool.server == CALLS_MODELS);
+        if !calls_models && workflow.children().next().is_none() {
+            return Ok(None);
+        }
         let spent = self.inner.store.spent_by_execution(id).await?;
         Ok((0 < spent.calls).then(|| (&spent).into()))
     }

@@ -23,11 +23,9 @@ impl App {
     pub(super) async fn view(&self, row: ExecutionRow, detail: Detail) -> Result<Execution, Error> {
         let store = &self.inner.store;
         let workflow = self.inner.revisions.get(store, &row.revision).await?;
-        if detail == Detail::Outcome {
-            let output = output(&row)?;
-            let waiting_for = self.waiting_for(&row, &workflow).await?;
-            let execution = Execution { output, waiting_for, ..of_row(row) };
-            return Ok(sealed::execution(execution));
+        if detail == Detail::Outcome && says_all(&row, &workflow) {
+            let (output, usage) = (output(&row)?, self.spent(&row.id, &workflow).await?);
+            return Ok(sealed::execution(Execution { output, usage, ..of_row(row) }));
         }
         let (rows, more_steps) = store.shown_steps(&row.id, MOST_INSTANCES).await?;
         let mut notes = self.notes(&row, &workflow, &rows).await?;
@@ -50,7 +48,7 @@ impl App {
             let params = view.params.filter(|_| result.is_none());
             steps.push(notes.add(StepView { params, result, ..view }));
         }
-        let usage = self.spent(&row.id).await?;
+        let usage = self.spent(&row.id, &workflow).await?;
         if usage.is_some() {
             for (path, spent) in self.spent_by_steps(&row.id).await? {
                 let step = steps.iter_mut().find(|step: &&mut StepView| step.name == path);
@@ -193,6 +191,12 @@ impl App {
         let numbers: Vec<i64> = lines.iter().filter_map(Line::content).collect();
         Ok(self.inner.store.some_events(&row.id, &numbers).await?)
     }
+}
+
+/// Whether the row of an execution says all that there is to say of the whole: it has ended, and nobody has told it to.
+fn says_all(row: &ExecutionRow, workflow: &Workflow) -> bool {
+    ["completed", "failed"].contains(&row.status.as_str())
+        && !notes::may_be_cancelled(row, workflow)
 }
 
 /// The last event of a completed execution holds what it resulted in.

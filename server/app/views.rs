@@ -301,7 +301,7 @@ pub struct WorkflowView {
 /// How much of an execution is wanted with its status.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Detail {
-    /// What became of the whole, and nothing of its steps and what they spent and left.
+    /// What became of the whole, and what it spent; of one that has not ended, or was told to, the steps, too.
     Outcome,
     /// Steps without their results.
     #[default]

@@ -165,6 +165,9 @@ impl From<app::Error> for Failure {
                 (Exit::Usage, "refused", "`windlass status ID` shows how the execution stands")
             }
             app::Error::ToolServers(error) => return error.into(),
+            app::Error::UncertainStart(_) => {
+                (Exit::Ours, "uncertain_start", "`windlass status ID` shows whether it is there")
+            }
             app::Error::Store(_) | app::Error::Revision(_) => {
                 (Exit::Ours, "database", "`--database` or WINDLASS_DATABASE names the database")
             }

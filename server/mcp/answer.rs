@@ -193,7 +193,10 @@ pub(crate) fn refused_with(refusal: Refusal, details: Value) -> CallToolResult {
 pub(crate) fn refusal(names: ToolNames, tool: ToolId, error: &app::Error) -> Refusal {
     let advice = advice(names, tool, error);
     let tool = tool.listed(names);
-    if matches!(error, app::Error::Store(_) | app::Error::Revision(_)) {
+    if matches!(
+        error,
+        app::Error::Store(_) | app::Error::Revision(_) | app::Error::UncertainStart(_)
+    ) {
         tracing::error!(%error, "the database did not do what {tool} needed");
     }
     let error = cut(&respell(names, &error.to_string()), MESSAGE_BYTES);
@@ -251,6 +254,9 @@ fn advice(names: ToolNames, tool: ToolId, error: &app::Error) -> String {
         app::Error::Refused(_) => format!("Call {status} to see how the execution stands."),
         app::Error::ToolServers(_) => {
             format!("Call {describe} to see which tools the workflow calls.")
+        }
+        app::Error::UncertainStart(id) => {
+            format!("Call {status} with execution_id={id:?} for that.")
         }
         app::Error::Store(_) | app::Error::Revision(_) => {
             format!(
@@ -616,6 +622,10 @@ pub(crate) mod tests {
             (
                 app::Error::UnknownExecution("exec_9".into()),
                 "Call workflow.status without execution_id",
+            ),
+            (
+                app::Error::UncertainStart("exec_1".into()),
+                "run again when there is none. Call workflow.status with execution_id=\"exec_1\"",
             ),
             (app::Error::Refused("it has ended".into()), "it has ended. Call workflow.status"),
         ] {

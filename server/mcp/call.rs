@@ -77,8 +77,9 @@ impl Call<'_> {
         let seconds = arguments.whole("wait_seconds", wait::MAX_SECONDS)?;
         let patience = Duration::from_secs(seconds.unwrap_or(tools::RUN_WAIT_SECONDS));
         let execution = self.granted(self.mcp.app().run(&self.caller, request).await)?;
-        let wait = Wait { since: execution.version - 1, patience, detail: Detail::Steps };
         let mut progress = Progress::of(self.context);
+        let detail = if progress.is_wanted() { Detail::Steps } else { Detail::Outcome };
+        let wait = Wait { since: execution.version - 1, patience, detail };
         progress.tell_news(&execution).await;
         let execution = self.wait(progress, execution, wait).await?;
         Ok(answer::run(self.mcp.names(), &execution))

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, LazyLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use windlass_engine::{Event, State, Workflow};
@@ -23,6 +23,12 @@ use crate::metrics;
 
 /// How long an idempotency key is remembered, in milliseconds: 30 days.
 const KEY_LIFETIME_MS: i64 = 30 * 24 * 3_600_000;
+
+/// How long what was sent without an answer is looked for: connections that broke together are found out one by one.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// Between two looks for it.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// An execution that is about to exist.
 pub struct NewExecution<'n> {
@@ -232,6 +238,19 @@ impl<'n> NewExecution<'n> {
     }
 }
 
+/// Whether nobody can tell whether the database did what it was sent: the line broke, or the server was being shut down,
+/// which it may say even after a commit.
+fn is_unanswered(err: &Error) -> bool {
+    match err {
+        Error::Uncertain(_) => true,
+        Error::Database(sqlx::Error::Database(err)) => {
+            err.code().is_some_and(|code| code.len() == 5 && code.starts_with("57P"))
+        }
+        Error::Database(_) => err.is_passing(),
+        _ => false,
+    }
+}
+
 /// What has become of it: it exists, and its worker may go on.
 fn created(new: &NewExecution<'_>, due: Vec<String>) -> Created {
     let worker = new.worker.filter(|_| !new.state.status.is_final());
@@ -247,6 +266,8 @@ fn created(new: &NewExecution<'_>, due: Vec<String>) -> Created {
 impl Store {
     /// Writes an execution, its revision and its first events; or finds the one its key stands for.
     ///
+    /// What was sent and not answered is looked for, a few seconds long if need be, and nothing is begun twice.
+    ///
     /// # Errors
     /// When the database fails; nothing is written then. [`Error::Uncertain`] when nobody can tell.
     pub async fn create(&self, new: &NewExecution<'_>) -> Result<Created> {
@@ -260,9 +281,13 @@ impl Store {
                 Written::Unknown => return self.create_again(new).await,
             }
         }
-        match self.create_alone(new).await {
+        let alone = match self.create_alone(new).await {
             // Two callers with one key at the same moment: the second finds what the first wrote.
             Err(err) if is_taken(&err) => self.create_alone(new).await,
+            other => other,
+        };
+        match alone {
+            Err(Error::Uncertain(_)) => self.create_again(new).await,
             other => other,
         }
     }
@@ -270,13 +295,26 @@ impl Store {
     /// Writes what may be there already, or may come to be there: nobody else has its id, and nobody may begin another one
     /// in its place.
     async fn create_again(&self, new: &NewExecution<'_>) -> Result<Created> {
-        if self.version(new.id).await?.is_some() {
-            return Ok(created(new, Vec::new()));
+        let uncertain = || Error::Uncertain(new.id.to_owned());
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            match self.look_or_create(new).await {
+                // Its own id is taken, or its key: the next look tells which.
+                Err(err) if is_taken(&err) || is_unanswered(&err) => {}
+                Ok(Created::Outdated) => return Err(uncertain()),
+                other => return other,
+            }
+            if deadline <= Instant::now() {
+                return Err(uncertain());
+            }
+            tokio::time::sleep(PAUSE).await;
         }
-        match self.create_alone(new).await {
-            Err(err) if is_taken(&err) => Ok(created(new, Vec::new())),
-            Ok(Created::Outdated) => Err(Error::Uncertain(new.id.to_owned())),
-            other => other,
+    }
+
+    async fn look_or_create(&self, new: &NewExecution<'_>) -> Result<Created> {
+        match self.version(new.id).await? {
+            Some(_) => Ok(created(new, Vec::new())),
+            None => self.create_alone(new).await,
         }
     }
 
@@ -315,7 +353,10 @@ impl Store {
         let own = effects.own();
         let due = effects.write(&mut tx, &self.workspace, &happened, own, new.at).await?;
         self.insert_key(&mut tx, new).await?;
-        tx.commit().await?;
+        tx.commit().await.map_err(|err| match Error::from(err) {
+            err if is_unanswered(&err) => Error::Uncertain(new.id.to_owned()),
+            err => err,
+        })?;
         metrics::committed(1, began);
         let revisions = new.linked.iter().map(|(workflow, _)| &**workflow).chain([new.workflow]);
         self.writer.learn(revisions);

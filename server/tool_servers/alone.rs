@@ -11,6 +11,9 @@ use crate::config::Config;
 pub const SHIPPED: [&str; 7] =
     ["agent", "demo", "deploy", "documents", "github", "notify", "observability"];
 
+/// The one of them that calls language models, and has noted what that takes.
+pub const CALLS_MODELS: &str = "agent";
+
 /// Something to do with a tool server, of whatever type it is.
 pub trait Visit {
     /// What comes of it.

@@ -19,8 +19,14 @@ pub struct Proxy {
 
 struct Line {
     target: Mutex<u16>,
-    /// Nothing goes through, and nobody is told.
-    is_mute: AtomicBool,
+    /// Nothing of what the program in front says goes through, and nobody is told.
+    keeps_questions: AtomicBool,
+    /// The same for what the port says.
+    keeps_answers: AtomicBool,
+    /// How many pieces were kept so far.
+    kept: AtomicU64,
+    /// What, once it was said in front, has the answers kept from then on.
+    last_words: Mutex<Option<&'static str>>,
     /// How long every piece takes, in milliseconds.
     delay_ms: AtomicU64,
     is_over: AtomicBool,
@@ -34,7 +40,10 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let line = Arc::new(Line {
             target: Mutex::new(target),
-            is_mute: AtomicBool::new(false),
+            keeps_questions: AtomicBool::new(false),
+            keeps_answers: AtomicBool::new(false),
+            kept: AtomicU64::new(0),
+            last_words: Mutex::default(),
             delay_ms: AtomicU64::new(0),
             is_over: AtomicBool::new(false),
             open: Mutex::default(),
@@ -72,7 +81,23 @@ impl Proxy {
 
     /// Takes connections and everything that is said, and lets nothing through, until it is told otherwise.
     pub fn mute(&self, is_mute: bool) {
-        self.line.is_mute.store(is_mute, Ordering::Relaxed);
+        self.line.keeps_questions.store(is_mute, Ordering::Relaxed);
+        self.mute_answers(is_mute);
+    }
+
+    /// The same for what the port says; what it is told goes through.
+    pub fn mute_answers(&self, is_mute: bool) {
+        self.line.keeps_answers.store(is_mute, Ordering::Relaxed);
+    }
+
+    /// The same, as soon as the program in front has said this.
+    pub fn mute_answers_to(&self, words: &'static str) {
+        *self.line.last_words.lock().unwrap() = Some(words);
+    }
+
+    /// How many pieces of what was said were kept so far because the proxy was mute.
+    pub fn kept(&self) -> u64 {
+        self.line.kept.load(Ordering::Relaxed)
     }
 
     /// Makes every piece take so long.
@@ -100,23 +125,43 @@ impl Line {
         for stream in [&client, &server] {
             self.open.lock().unwrap().push(stream.try_clone().unwrap());
         }
-        let ways = [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)];
-        for (from, to) in ways {
-            let line = Arc::clone(self);
-            thread::spawn(move || line.carry(from, to));
+        let (asking, answered) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        let line = Arc::clone(self);
+        thread::spawn(move || {
+            line.carry(asking, answered, &line.keeps_questions, |piece| line.hear(piece));
+        });
+        let line = Arc::clone(self);
+        thread::spawn(move || line.carry(server, client, &line.keeps_answers, |_| ()));
+    }
+
+    fn hear(&self, piece: &[u8]) {
+        let mut last_words = self.last_words.lock().unwrap();
+        let is_said = |words: &str| piece.windows(words.len()).any(|part| part == words.as_bytes());
+        if last_words.take_if(|words| is_said(words)).is_some() {
+            self.keeps_answers.store(true, Ordering::Relaxed);
         }
     }
 
-    fn carry(&self, mut from: TcpStream, mut to: TcpStream) {
+    fn carry(
+        &self,
+        mut from: TcpStream,
+        mut to: TcpStream,
+        is_kept: &AtomicBool,
+        hear: impl Fn(&[u8]),
+    ) {
         let mut piece = vec![0; 64 * 1024];
         while let Ok(length) = from.read(&mut piece) {
             if length == 0 {
                 break;
             }
-            while self.is_mute.load(Ordering::Relaxed) && !self.is_over.load(Ordering::Relaxed) {
+            if is_kept.load(Ordering::Relaxed) {
+                self.kept.fetch_add(1, Ordering::Relaxed);
+            }
+            while is_kept.load(Ordering::Relaxed) && !self.is_over.load(Ordering::Relaxed) {
                 thread::sleep(Duration::from_millis(10));
             }
             thread::sleep(Duration::from_millis(self.delay_ms.load(Ordering::Relaxed)));
+            hear(&piece[..length]);
             if to.write_all(&piece[..length]).is_err() {
                 break;
             }

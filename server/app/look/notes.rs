@@ -89,10 +89,15 @@ fn worth_reading(row: &ExecutionRow, workflow: &Workflow, rows: &[StepRow]) -> V
     if workflow.steps.iter().any(asks) {
         kinds.push("request_answered");
     }
-    if row.status == "cancelled" || !workflow.on_cancel.is_empty() {
+    if may_be_cancelled(row, workflow) {
         kinds.push("cancel_requested");
     }
     kinds
+}
+
+/// Whether the history may know of somebody who wished to end it early: what runs then may end it in any way.
+pub(super) fn may_be_cancelled(row: &ExecutionRow, workflow: &Workflow) -> bool {
+    row.status == "cancelled" || !workflow.on_cancel.is_empty()
 }
 
 fn asks(step: &Step) -> bool {
