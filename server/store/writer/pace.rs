@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// As many turns wait for no more of them, and not for the group that is under way either. Fewer go with the next one:
-/// small groups take the processors' time that their turns need.
+/// As many turns wait for no more of them, and not for the group that is under way either, unless groups take long. Fewer
+/// go with the next one: small groups take the processors' time that their turns need.
 pub(super) const ENOUGH: usize = 8;
 
 /// A group takes long, of late, when it takes this many times as long as the quickest one.
@@ -67,11 +67,11 @@ impl Pace {
     /// How many turns are a group, and wait for nobody.
     ///
     /// As many as each of the groups gets that may be under way: while the database has the one half, this process has the
-    /// other. Where groups take long, because the database or the processors have others to serve, too, larger ones get
-    /// all of them further.
+    /// other. Where groups take long, because the database or the processors have others to serve, too, all of them go
+    /// together: nothing stands idle there, and one large group costs less than two.
     pub(super) fn enough(&self) -> usize {
         if self.quickest * LONG < self.of_late {
-            return ENOUGH;
+            return self.crowd.max(ENOUGH);
         }
         (self.crowd / self.most_groups).clamp(1, ENOUGH)
     }
@@ -126,6 +126,13 @@ mod tests {
         assert_eq!(pace.enough(), 2);
         groups(&mut pace, 10, 2, 2, 3 * QUICK);
         assert_eq!(pace.enough(), ENOUGH);
+        for (waiting, enough) in [(9, 11), (90, 2 * ENOUGH)] {
+            let mut crowded = Pace::new(2);
+            groups(&mut crowded, 10, 2, waiting, QUICK);
+            assert_eq!(crowded.enough(), (enough / 2).min(ENOUGH));
+            groups(&mut crowded, 10, 2, waiting, 3 * QUICK);
+            assert_eq!(crowded.enough(), enough, "all that are about go together");
+        }
         groups(&mut pace, 100, 2, 2, 3 * QUICK);
         assert_eq!(pace.enough(), 2);
         pace.ends(0, 2, None);
