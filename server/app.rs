@@ -188,6 +188,16 @@ impl App {
         detail: Detail,
     ) -> Result<Execution, Error> {
         let deadline = Instant::now() + patience;
+        patiently(deadline, || self.changed_by(execution_id, since, deadline, detail)).await
+    }
+
+    async fn changed_by(
+        &self,
+        execution_id: &str,
+        since: i64,
+        deadline: Instant,
+        detail: Detail,
+    ) -> Result<Execution, Error> {
         // Register for the bell, then look, then wait: what moves in between is heard.
         let moved = self.inner.bell.listen_for(Ring::Moved(execution_id.into()));
         loop {
@@ -212,6 +222,16 @@ impl App {
         detail: Detail,
     ) -> Result<Execution, Error> {
         let deadline = Instant::now() + patience;
+        patiently(deadline, || self.settled_by(execution_id, since, deadline, detail)).await
+    }
+
+    async fn settled_by(
+        &self,
+        execution_id: &str,
+        since: i64,
+        deadline: Instant,
+        detail: Detail,
+    ) -> Result<Execution, Error> {
         // Register for the bell, then look, then wait: what settles in between is heard.
         let settled = self.inner.bell.listen_for(Ring::Settled(execution_id.into()));
         if let Some(ending) = self.inner.driver.in_hand(execution_id) {
@@ -486,6 +506,22 @@ impl App {
 }
 
 /// What is nested deeper than any history is read would be lost.
+/// Looks again while the database is away, until the deadline: what is waited for goes on without whoever waits.
+async fn patiently<T, F>(deadline: Instant, look: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    loop {
+        match look().await {
+            Err(err) if err.is_passing() && Instant::now() < deadline => {
+                tracing::warn!("the database is away, and is asked again: {err}");
+                tokio::time::sleep_until(deadline.min(Instant::now() + LOOK_AGAIN)).await;
+            }
+            looked => return looked,
+        }
+    }
+}
+
 fn check_depth(value: &Value) -> Result<(), Error> {
     match windlass_engine::is_too_deep(value) {
         false => Ok(()),

@@ -106,6 +106,19 @@ pub enum Error {
     Revision(#[from] revisions::Error),
 }
 
+impl Error {
+    /// Whether the database is away or busy, so that the same may succeed in a moment.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Error::Store(error) | Error::Revision(revisions::Error::Store(error)) => {
+                error.is_passing()
+            }
+            _ => false,
+        }
+    }
+}
+
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Error {
         match error {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tokio::time::Instant;
 use windlass_engine::{Event, State, Turn, Workflow, advance};
 
 use super::{
@@ -226,7 +227,7 @@ impl App {
             Created::Outdated => return Ok(None),
             Created::Known(id) => {
                 self.adopt(&id).await?;
-                return self.status(&id, Detail::Steps).await.map(Some);
+                return self.started(&id).await.map(Some);
             }
             Created::KeyReused(execution_id) => {
                 let key = request.idempotency_key.unwrap_or_default();
@@ -259,8 +260,18 @@ impl App {
         }
         match begun {
             Some(begun) => Ok(Some(begun)),
-            None => self.status(&id, Detail::Steps).await.map(Some),
+            None => self.started(&id).await.map(Some),
         }
+    }
+
+    /// How an execution stands that is there. When the database goes away in this moment, its id is told all the same.
+    async fn started(&self, id: &str) -> Result<Execution, Error> {
+        let deadline = Instant::now() + super::SIGNAL_PATIENCE;
+        let looked = super::patiently(deadline, || self.status(id, Detail::Steps)).await;
+        looked.map_err(|error| match error {
+            error if error.is_passing() => Error::UncertainStart(id.to_owned()),
+            error => error,
+        })
     }
 
     /// Has a worker that drives only some executions drive one that is there already, and those below it: they may be what

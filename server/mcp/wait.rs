@@ -54,9 +54,17 @@ pub(crate) async fn until_settled(
             }
         };
         let newer = tokio::select! {
-            newer = newer => newer?,
+            newer = newer => newer,
             () = progress.hung_up() => return Ok(execution),
             () = mcp.closing().cancelled() => return Ok(execution),
+        };
+        let newer = match newer {
+            // It goes on all the same, and whoever started it must hear of its id.
+            Err(error) if error.is_passing() => {
+                tracing::warn!("the database was away while somebody waited for {id}: {error}");
+                execution.clone()
+            }
+            newer => newer?,
         };
         if has_ended(&newer.status) {
             // The answer says that it has ended, and comes now.

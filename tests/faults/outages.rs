@@ -2,13 +2,15 @@
 
 use std::{thread, time::Duration};
 
+use serde_json::json;
+
 use super::{
     fleet::plain,
     load::{Load, under_load},
 };
 use crate::{
     durability::Scene,
-    harness::{Cluster, Project, Proxy},
+    harness::{Cluster, HttpServer, Project, Proxy},
 };
 
 /// How long a disturbance waits for the load to get somewhere.
@@ -93,6 +95,39 @@ fn a_network_that_is_cut_slow_and_mute_under_load_loses_nothing() {
             proxy.mute(false);
         }
     });
+}
+
+/// Nobody but its agent knows that it was started: an error in place of its id would have it started again.
+#[test]
+fn who_waits_for_an_execution_hears_its_end_although_postgres_was_away_meanwhile() {
+    const NAP: &str = "name: nap\nsteps: [{ name: nap, tool: demo.sleep, params: { ms: 2500 } }]\n";
+    let cluster = Cluster::start();
+    let database = cluster.database();
+    let project = Project::new().with_workflow("nap", NAP).with_env("WINDLASS_DATABASE", &database);
+    let (one, other) = (project.serve_http(), project.serve_http());
+    let connected = |server: &HttpServer| {
+        let mut client = server.client();
+        client.initialize();
+        client
+    };
+    let (mut runs, mut waits) = (connected(&one), connected(&other));
+    let begun = runs.call_ok("workflow.run", json!({ "workflow": "nap", "wait_seconds": 0 }));
+    let id = begun["execution_id"].clone();
+    thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            runs.call_ok("workflow.run", json!({ "workflow": "nap", "wait_seconds": 50 }))
+        });
+        let status = json!({ "execution_id": id, "wait_seconds": 50 });
+        let waiting = scope.spawn(|| waits.call_ok("workflow.status", status));
+        thread::sleep(Duration::from_millis(700));
+        cluster.kill();
+        thread::sleep(Duration::from_secs(4));
+        cluster.start_again();
+        assert_eq!(running.join().unwrap()["status"], "completed");
+        assert_eq!(waiting.join().unwrap()["status"], "completed");
+    });
+    let listed = connected(&one).call_ok("workflow.status", json!({}));
+    assert_eq!(listed["executions"].as_array().unwrap().len(), 2, "{listed}");
 }
 
 /// One of two servers hears nothing of the database for longer than its leases hold, and then all of it at once.
