@@ -1,7 +1,6 @@
 //! What executions leave behind beside their history: files, and what their calls of language models took.
 
 use serde::Serialize;
-
 use windlass_engine::Workflow;
 
 use super::{App, Error};
@@ -106,17 +105,8 @@ impl App {
         Ok(rows.into_iter().map(Into::into).collect())
     }
 
-    /// What an execution and those below it have spent; `None` when they called no model. Nobody is asked where none of its
-    /// steps can.
-    pub(super) async fn spent(
-        &self,
-        id: &str,
-        workflow: &Workflow,
-    ) -> Result<Option<UsageView>, Error> {
-        let calls_models = workflow.tools().any(|tool| tool.server == CALLS_MODELS);
-        if !calls_models && workflow.children().next().is_none() {
-            return Ok(None);
-        }
+    /// What an execution and those below it have spent; `None` when they called no model.
+    pub(super) async fn spent(&self, id: &str) -> Result<Option<UsageView>, Error> {
         let spent = self.inner.store.spent_by_execution(id).await?;
         Ok((0 < spent.calls).then(|| (&spent).into()))
     }
@@ -146,6 +136,11 @@ impl App {
         };
         Ok(rows.into_iter().map(view).collect())
     }
+}
+
+/// Whether steps of a workflow, or those of the workflows that it runs, may call language models.
+pub(super) fn calls_models(workflow: &Workflow) -> bool {
+    workflow.tools().any(|tool| tool.server == CALLS_MODELS) || workflow.children().next().is_some()
 }
 
 /// The date of a number of days since 1970: `2026-11-21`.

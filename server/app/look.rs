@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 use windlass_engine::{Event, Kind, Resolution as Settled, Status, Step, StepStatus, Workflow};
 
-use super::{App, Detail, Error, Execution, ExecutionError, StepView, answers, sealed};
+use super::{App, Detail, Error, Execution, ExecutionError, StepView, answers, left, sealed};
 use crate::store::{ExecutionRow, NewExecution, StepRow, is_for_lock};
 
 mod notes;
@@ -24,7 +24,9 @@ impl App {
         let store = &self.inner.store;
         let workflow = self.inner.revisions.get(store, &row.revision).await?;
         if detail == Detail::Outcome && says_all(&row, &workflow) {
-            let (output, usage) = (output(&row)?, self.spent(&row.id, &workflow).await?);
+            let calls_models = left::calls_models(&workflow);
+            let usage = if calls_models { self.spent(&row.id).await? } else { None };
+            let output = output(&row)?;
             return Ok(sealed::execution(Execution { output, usage, ..of_row(row) }));
         }
         let (rows, more_steps) = store.shown_steps(&row.id, MOST_INSTANCES).await?;
@@ -48,7 +50,7 @@ impl App {
             let params = view.params.filter(|_| result.is_none());
             steps.push(notes.add(StepView { params, result, ..view }));
         }
-        let usage = self.spent(&row.id, &workflow).await?;
+        let usage = self.spent(&row.id).await?;
         if usage.is_some() {
             for (path, spent) in self.spent_by_steps(&row.id).await? {
                 let step = steps.iter_mut().find(|step: &&mut StepView| step.name == path);

@@ -1,9 +1,11 @@
 //! Starts executions: checks everything first, then writes once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
-use std::sync::Arc;
 use tokio::time::Instant;
 use windlass_engine::{Event, State, Turn, Workflow, advance};
 
