@@ -188,25 +188,18 @@ impl App {
         detail: Detail,
     ) -> Result<Execution, Error> {
         let deadline = Instant::now() + patience;
-        patiently(deadline, || self.changed_by(execution_id, since, deadline, detail)).await
-    }
-
-    async fn changed_by(
-        &self,
-        execution_id: &str,
-        since: i64,
-        deadline: Instant,
-        detail: Detail,
-    ) -> Result<Execution, Error> {
-        // Register for the bell, then look, then wait: what moves in between is heard.
-        let moved = self.inner.bell.listen_for(Ring::Moved(execution_id.into()));
-        loop {
-            let row = self.row(execution_id).await?;
-            if since < row.last_seq || row.ended_at.is_some() || deadline <= Instant::now() {
-                return self.shown(row, detail).await;
+        let look = || async move {
+            // Register for the bell, then look, then wait: what moves in between is heard.
+            let moved = self.inner.bell.listen_for(Ring::Moved(execution_id.into()));
+            loop {
+                let row = self.row(execution_id).await?;
+                if since < row.last_seq || row.ended_at.is_some() || deadline <= Instant::now() {
+                    return self.shown(row, detail).await;
+                }
+                self.until_rung(&moved, deadline).await;
             }
-            self.until_rung(&moved, deadline).await;
-        }
+        };
+        patiently(deadline, look).await
     }
 
     /// Waits until the execution has a higher version than `since` and has ended or rests, or the patience is over. What
@@ -222,37 +215,30 @@ impl App {
         detail: Detail,
     ) -> Result<Execution, Error> {
         let deadline = Instant::now() + patience;
-        patiently(deadline, || self.settled_by(execution_id, since, deadline, detail)).await
-    }
-
-    async fn settled_by(
-        &self,
-        execution_id: &str,
-        since: i64,
-        deadline: Instant,
-        detail: Detail,
-    ) -> Result<Execution, Error> {
-        // Register for the bell, then look, then wait: what settles in between is heard.
-        let settled = self.inner.bell.listen_for(Ring::Settled(execution_id.into()));
-        if let Some(ending) = self.inner.driver.in_hand(execution_id) {
-            self.until_rung(&settled, deadline).await;
-            if let Some(row) = ending.row() {
-                return self.shown(row.clone(), detail).await;
-            }
-        }
-        loop {
-            let row = self.row(execution_id).await?;
-            let is_over = deadline <= Instant::now();
-            let (is_news, ended) = (since < row.last_seq, row.ended_at.is_some());
-            // While a worker holds it, it does something, or is about to.
-            if is_over || ended || (is_news && row.lease_until == 0) {
-                let execution = self.shown(row, detail).await?;
-                if is_over || ended || execution.rests() {
-                    return Ok(execution);
+        let look = || async move {
+            // Register for the bell, then look, then wait: what settles in between is heard.
+            let settled = self.inner.bell.listen_for(Ring::Settled(execution_id.into()));
+            if let Some(ending) = self.inner.driver.in_hand(execution_id) {
+                self.until_rung(&settled, deadline).await;
+                if let Some(row) = ending.row() {
+                    return self.shown(row.clone(), detail).await;
                 }
             }
-            self.until_rung(&settled, deadline).await;
-        }
+            loop {
+                let row = self.row(execution_id).await?;
+                let is_over = deadline <= Instant::now();
+                let (is_news, ended) = (since < row.last_seq, row.ended_at.is_some());
+                // While a worker holds it, it does something, or is about to.
+                if is_over || ended || (is_news && row.lease_until == 0) {
+                    let execution = self.shown(row, detail).await?;
+                    if is_over || ended || execution.rests() {
+                        return Ok(execution);
+                    }
+                }
+                self.until_rung(&settled, deadline).await;
+            }
+        };
+        patiently(deadline, look).await
     }
 
     /// Waits for a ring that may have been lost, and no longer than until the deadline.
@@ -505,7 +491,6 @@ impl App {
     }
 }
 
-/// What is nested deeper than any history is read would be lost.
 /// Looks again while the database is away, until the deadline: what is waited for goes on without whoever waits.
 async fn patiently<T, F>(deadline: Instant, look: impl Fn() -> F) -> Result<T, Error>
 where
@@ -522,6 +507,7 @@ where
     }
 }
 
+/// What is nested deeper than any history is read would be lost.
 fn check_depth(value: &Value) -> Result<(), Error> {
     match windlass_engine::is_too_deep(value) {
         false => Ok(()),

@@ -19,6 +19,16 @@ const MOST_A_SECOND: f64 = 3.0;
 /// that listens, and one that shows that it lives.
 const MOST_CONNECTIONS: i64 = 16 + 2 + 4 + 2;
 
+/// What a database says of something by this name.
+fn number(database: &str, sql: &'static str, name: &str) -> i64 {
+    block_on(async {
+        let mut connection = PgConnection::connect(database).await.unwrap();
+        let number = sqlx::query_scalar(sql).bind(name).fetch_one(&mut connection).await;
+        connection.close().await.unwrap();
+        number.unwrap()
+    })
+}
+
 /// The server, as another database of it sees this one.
 struct Seen {
     server: String,
@@ -32,12 +42,7 @@ impl Seen {
     }
 
     fn number(&self, sql: &'static str) -> i64 {
-        block_on(async {
-            let mut connection = PgConnection::connect(&self.server).await.unwrap();
-            let number = sqlx::query_scalar(sql).bind(&self.name).fetch_one(&mut connection).await;
-            connection.close().await.unwrap();
-            number.unwrap()
-        })
+        number(&self.server, sql, &self.name)
     }
 
     /// Every transaction so far: a statement alone is one.
@@ -118,12 +123,7 @@ fn an_idle_server_and_one_with_hundreds_of_parked_executions_ask_the_same() {
 /// How often PostgreSQL has looked into a table so far.
 fn looks_into(database: &str, table: &str) -> i64 {
     let sql = "SELECT seq_scan + COALESCE(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = $1";
-    block_on(async {
-        let mut connection = PgConnection::connect(database).await.unwrap();
-        let looks = sqlx::query_scalar(sql).bind(table).fetch_one(&mut connection).await;
-        connection.close().await.unwrap();
-        looks.unwrap()
-    })
+    number(database, sql, table)
 }
 
 #[test]
