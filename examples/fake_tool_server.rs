@@ -9,6 +9,7 @@
 //! - `silent-until-initialize`: answers nothing else before it
 //! - `exits-on-unknown-first-message`: leaves when that is not `initialize`
 //! - `grandchild`: like `normal`, with a child of its own whose id it writes to the state file
+//! - `deaf`: like `normal`, but reads nothing after the first call
 //! - `stubborn`: like `normal`, but does not leave when its input ends
 //!
 //! The ledger gets one line for each effect: `TOOL KEY ATTEMPT ARGUMENTS`, and `cancelled TOOL` for each
@@ -79,11 +80,18 @@ fn main() {
         }
         initialized |= method == "initialize";
         server.hear(&message);
+        if method == "tools/call" && server.mode == "deaf" {
+            stay();
+        }
     }
     if server.mode == "stubborn" {
-        loop {
-            thread::park();
-        }
+        stay();
+    }
+}
+
+fn stay() {
+    loop {
+        thread::park();
     }
 }
 

@@ -211,6 +211,24 @@ async fn a_call_cancelled_before_it_went_out_has_not_happened() {
 }
 
 #[tokio::test]
+async fn a_child_that_reads_no_more_is_replaced() {
+    let fake = Fake::new("deaf");
+    let servers = fake.servers();
+    let echo = || call("fake.echo", json!({ "text": "x" }));
+    succeeded(servers.call(echo(), silent()).await);
+    // More than a pipe holds, so that it is never written to its end.
+    let mut long = call("fake.plain", json!({ "text": "x".repeat(1024 * 1024) }));
+    long.timeout = Duration::from_millis(500);
+    assert_eq!(uncertain(servers.call(long, silent()).await).0.code, "timeout");
+    let mut next = echo();
+    next.timeout = Duration::from_secs(10);
+    succeeded(servers.call(next, silent()).await);
+    assert_eq!(fake.starts(), 2);
+    until("the deaf one is gone", || async { fake.children() == 1 }).await;
+    servers.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_crash_while_a_call_is_out_is_uncertain_and_told_with_the_last_words() {
     let fake = Fake::new("normal");
     let servers = fake.servers();

@@ -127,16 +127,25 @@ impl Mcp {
                 }
                 () = self.lost.cancelled() => return End::Lost,
                 () = ask.stopped() => {
-                    Box::pin(say_goodbye(handle, "cancelled")).await;
+                    Box::pin(self.say_goodbye(handle, "cancelled")).await;
                     return End::Cancelled;
                 }
                 () = sleep_until(ask.deadline) => {
                     let reason = RequestHandle::<RoleClient>::REQUEST_TIMEOUT_REASON;
-                    Box::pin(say_goodbye(handle, reason)).await;
+                    Box::pin(self.say_goodbye(handle, reason)).await;
                     return End::Timeout;
                 }
                 heard = progress.next() => (ask.progress)(heard),
             }
+        }
+    }
+
+    /// A child that takes nothing in any more cannot hear it, nor any call after this one: the next gets a fresh child.
+    async fn say_goodbye(&self, handle: RequestHandle<RoleClient>, reason: &str) {
+        let said = timeout(CANCEL, handle.cancel(Some(reason.to_owned()))).await.is_ok();
+        // Over HTTP one message does not wait for another.
+        if !said && self.process.is_some() {
+            self.retire();
         }
     }
 
@@ -313,11 +322,6 @@ fn is_forgotten_session(error: &ErrorData) -> bool {
         .find_map(|prefix| text.strip_prefix(prefix))
         .unwrap_or(&text);
     matches!(error.code.0, -32_000 | -32_001 | -32_600) && FORGOTTEN_SESSION.contains(&text)
-}
-
-async fn say_goodbye(handle: RequestHandle<RoleClient>, reason: &str) {
-    // A server that takes nothing in any more cannot hear it either.
-    let _ = timeout(CANCEL, handle.cancel(Some(reason.to_owned()))).await;
 }
 
 pub(super) fn timed_out(ask: &Ask<'_>) -> Outcome {
