@@ -200,6 +200,23 @@ async fn a_cancelled_call_is_cancelled_at_the_tool() {
 }
 
 #[tokio::test]
+async fn a_call_whose_task_is_ended_is_cancelled_at_the_tool() {
+    let fake = Fake::new("normal");
+    let servers = fake.servers();
+    let out = tokio::spawn({
+        let servers = servers.clone();
+        async move { servers.call(call("fake.slow", json!({ "ms": 60_000 })), silent()).await }
+    });
+    until("the call is out", || async { fake.arrived().contains("slow") }).await;
+    // As when its lease is lost: another worker may be about to call it again.
+    out.abort();
+    until("the tool hears of it", || async { fake.ledger() == "cancelled slow\n" }).await;
+    succeeded(servers.call(call("fake.echo", json!({ "text": "x" })), silent()).await);
+    assert_eq!(fake.ledger(), "cancelled slow\n");
+    servers.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_call_cancelled_before_it_went_out_has_not_happened() {
     let fake = Fake::new("normal");
     let servers = fake.servers();

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -67,8 +67,8 @@ pub(super) struct Mcp {
     pub(super) has_session: bool,
     /// Cancelled when the other side has gone.
     pub(super) lost: CancellationToken,
-    /// Whether it takes no new calls; those that are out may still be answered.
-    retired: AtomicBool,
+    /// Cancelled when it takes no new calls; those that are out may still be answered.
+    pub(super) retired: CancellationToken,
     changes: Arc<AtomicU64>,
     service: Mutex<Option<RunningService<RoleClient, Client>>>,
     server: Option<InProcess>,
@@ -183,7 +183,7 @@ impl Connection {
     /// Whether the session is over; with a new one all may be well.
     pub(super) fn is_retired(&self) -> bool {
         match &self.wire {
-            Wire::Mcp(mcp) => mcp.retired.load(Ordering::Acquire),
+            Wire::Mcp(mcp) => mcp.retired.is_cancelled(),
             Wire::Afu9(_) => false,
         }
     }
@@ -247,7 +247,7 @@ impl Mcp {
             process: None,
             has_session: false,
             lost,
-            retired: AtomicBool::new(false),
+            retired: CancellationToken::new(),
             changes: client.changes,
             service: Mutex::new(Some(running)),
             server: None,
@@ -276,7 +276,7 @@ impl Mcp {
 
     /// Lets the next call connect anew, without a word to those that are out.
     pub(super) fn retire(&self) {
-        self.retired.store(true, Ordering::Release);
+        self.retired.cancel();
     }
 
     /// How the other side went, as the end of a sentence.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rmcp::{
-    RoleClient,
+    Peer, RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, CancelTaskParams, ClientRequest, ErrorData,
         GetTaskParams, GetTaskRequest, GetTaskResult, InputRequests, ServerResult, Task,
@@ -13,7 +13,11 @@ use rmcp::{
     transport::streamable_http_client::StreamableHttpError,
 };
 use serde_json::{Map, Value};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::{
+    runtime::Handle,
+    sync::oneshot::error::TryRecvError,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -87,6 +91,55 @@ enum End {
     Lost,
 }
 
+/// A request that is out. Dropped before its answer came, as when the task of a call is ended because its lease is lost,
+/// it still says goodbye: another worker may be about to call the tool again.
+struct Out {
+    handle: Option<RequestHandle<RoleClient>>,
+    /// Retires the connection when a goodbye does not go through.
+    deaf: Option<CancellationToken>,
+}
+
+/// A task that is followed. Dropped before it is let go, it is cancelled.
+struct Followed {
+    peer: Peer<RoleClient>,
+    id: Option<String>,
+}
+
+impl Out {
+    /// None when no answer can come any more.
+    async fn answer(&mut self) -> Option<Result<ServerResult, ServiceError>> {
+        let answer = (&mut self.handle.as_mut()?.rx).await;
+        self.handle = None;
+        answer.ok()
+    }
+
+    async fn end(mut self, reason: &'static str) {
+        if let Some(handle) = self.handle.take() {
+            say_goodbye(handle, reason, self.deaf.take()).await;
+        }
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        let Some(mut handle) = self.handle.take() else { return };
+        let unanswered = matches!(handle.rx.try_recv(), Err(TryRecvError::Empty));
+        // Outside of a runtime there is no connection left either.
+        if let (true, Ok(runtime)) = (unanswered, Handle::try_current()) {
+            runtime.spawn(say_goodbye(handle, "abandoned", self.deaf.take()));
+        }
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) {
+            let peer = self.peer.clone();
+            runtime.spawn(async move { cancel_task(&peer, &id).await });
+        }
+    }
+}
+
 impl Mcp {
     pub(super) async fn call(&self, ask: &Ask<'_>) -> Sent {
         let mut params = CallToolRequestParams::new(ask.entry.wire_name.clone());
@@ -112,13 +165,14 @@ impl Mcp {
     async fn wait(
         &self,
         ask: &Ask<'_>,
-        mut handle: RequestHandle<RoleClient>,
+        handle: RequestHandle<RoleClient>,
         mut progress: ProgressOf,
     ) -> End {
+        let mut out = self.out(handle);
         loop {
             tokio::select! {
                 biased;
-                answer = &mut handle.rx => {
+                answer = out.answer() => {
                     while let Some(heard) = progress.pending() {
                         (ask.progress)(heard);
                     }
@@ -127,12 +181,12 @@ impl Mcp {
                 }
                 () = self.lost.cancelled() => return End::Lost,
                 () = ask.stopped() => {
-                    Box::pin(self.say_goodbye(handle, "cancelled")).await;
+                    Box::pin(out.end("cancelled")).await;
                     return End::Cancelled;
                 }
                 () = sleep_until(ask.deadline) => {
                     let reason = RequestHandle::<RoleClient>::REQUEST_TIMEOUT_REASON;
-                    Box::pin(self.say_goodbye(handle, reason)).await;
+                    Box::pin(out.end(reason)).await;
                     return End::Timeout;
                 }
                 heard = progress.next() => (ask.progress)(heard),
@@ -140,13 +194,10 @@ impl Mcp {
         }
     }
 
-    /// A child that takes nothing in any more cannot hear it, nor any call after this one: the next gets a fresh child.
-    async fn say_goodbye(&self, handle: RequestHandle<RoleClient>, reason: &str) {
-        let said = timeout(CANCEL, handle.cancel(Some(reason.to_owned()))).await.is_ok();
+    fn out(&self, handle: RequestHandle<RoleClient>) -> Out {
         // Over HTTP one message does not wait for another.
-        if !said && self.process.is_some() {
-            self.retire();
-        }
+        let deaf = self.process.is_some().then(|| self.retired.clone());
+        Out { handle: Some(handle), deaf }
     }
 
     async fn result(&self, ask: &Ask<'_>, result: ServerResult) -> Outcome {
@@ -236,8 +287,16 @@ impl Mcp {
         Outcome::uncertain(Failure::connection_lost(text), ask.entry)
     }
 
-    /// Asks after a task until it is done.
     async fn follow(&self, ask: &Ask<'_>, task: Task) -> Outcome {
+        let id = Some(task.task_id.clone());
+        let mut followed = Followed { peer: self.peer.clone(), id };
+        let outcome = self.follow_to_its_end(ask, task).await;
+        followed.id = None;
+        outcome
+    }
+
+    /// Asks after a task until it is done.
+    async fn follow_to_its_end(&self, ask: &Ask<'_>, task: Task) -> Outcome {
         let mut pause = poll_interval(&task);
         loop {
             tokio::select! {
@@ -307,9 +366,7 @@ impl Mcp {
     }
 
     async fn cancel_task(&self, task: &Task) {
-        let params = CancelTaskParams::new(task.task_id.clone());
-        // Cancelling is a request to a server that may not care; there is nothing to do about it.
-        let _ = timeout(CANCEL, self.peer.cancel_task(params)).await;
+        cancel_task(&self.peer, &task.task_id).await;
     }
 }
 
@@ -322,6 +379,23 @@ fn is_forgotten_session(error: &ErrorData) -> bool {
         .find_map(|prefix| text.strip_prefix(prefix))
         .unwrap_or(&text);
     matches!(error.code.0, -32_000 | -32_001 | -32_600) && FORGOTTEN_SESSION.contains(&text)
+}
+
+/// A child that takes nothing in any more cannot hear it, nor any call after this one: the next gets a fresh child.
+async fn say_goodbye(
+    handle: RequestHandle<RoleClient>,
+    reason: &'static str,
+    deaf: Option<CancellationToken>,
+) {
+    let said = timeout(CANCEL, handle.cancel(Some(reason.to_owned()))).await.is_ok();
+    if let (false, Some(deaf)) = (said, deaf) {
+        deaf.cancel();
+    }
+}
+
+async fn cancel_task(peer: &Peer<RoleClient>, id: &str) {
+    // Cancelling is a request to a server that may not care; there is nothing to do about it.
+    let _ = timeout(CANCEL, peer.cancel_task(CancelTaskParams::new(id))).await;
 }
 
 pub(super) fn timed_out(ask: &Ask<'_>) -> Outcome {

@@ -274,6 +274,22 @@ async fn a_task_is_cancelled_when_the_time_is_over_or_nobody_wants_it() {
 }
 
 #[tokio::test]
+async fn a_task_that_nobody_follows_any_more_is_cancelled() {
+    let double = Double::default();
+    let servers = servers(&double);
+    let out = tokio::spawn({
+        let servers = servers.clone();
+        async move { servers.call(call("own.long_task", json!({})), silent()).await }
+    });
+    until("it is followed", || async { 0 < double.0.looks.load(Ordering::SeqCst) }).await;
+    out.abort();
+    until("it is cancelled", || async { double.notes() == ["long_task was cancelled"] }).await;
+    succeeded(servers.call(call("own.task", json!({})), silent()).await);
+    assert_eq!(double.notes().len(), 1);
+    servers.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_question_instead_of_a_result_is_told_and_never_answered() {
     let double = Double::default();
     let servers = servers(&double);
