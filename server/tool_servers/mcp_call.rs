@@ -326,18 +326,27 @@ impl Mcp {
     async fn look_after(&self, ask: &Ask<'_>, task: &Task) -> Result<GetTaskResult, Outcome> {
         let params = GetTaskParams::new(task.task_id.clone());
         let request = ClientRequest::GetTaskRequest(GetTaskRequest::new(params));
-        let left = ask.deadline.saturating_duration_since(Instant::now());
-        let options = PeerRequestOptions::with_timeout(left);
+        let options = PeerRequestOptions::no_options();
         let answer = match self.peer.send_cancellable_request(request, options).await {
-            Ok(handle) => handle.await_response().await,
+            Ok(handle) => {
+                let progress = self.progress.follow(handle.progress_token.clone());
+                match self.wait(ask, handle, progress).await {
+                    End::Answer(answer) => *answer,
+                    End::Lost => return Err(self.lost(ask).await),
+                    End::Timeout => {
+                        self.cancel_task(task).await;
+                        return Err(timed_out(ask));
+                    }
+                    End::Cancelled => {
+                        self.cancel_task(task).await;
+                        return Err(cancelled(ask));
+                    }
+                }
+            }
             Err(error) => Err(error),
         };
         match answer {
             Ok(ServerResult::GetTaskResult(got)) => Ok(got),
-            Err(ServiceError::Timeout { .. }) => {
-                self.cancel_task(task).await;
-                Err(timed_out(ask))
-            }
             Err(ServiceError::TransportClosed) => Err(self.lost(ask).await),
             Ok(_) => Err(lost_sight(ask, "its answer is not about a task")),
             Err(error) => Err(lost_sight(ask, &error.to_string())),

@@ -69,7 +69,8 @@ impl ServerHandler for Double {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let mut names = vec!["echo", "task", "long_task", "task_asks", "asks", "slow", "draw"];
+        let mut names =
+            vec!["echo", "task", "long_task", "task_asks", "silent_task", "asks", "slow", "draw"];
         if self.0.grown.load(Ordering::SeqCst) {
             names.push("grown");
         }
@@ -83,7 +84,7 @@ impl ServerHandler for Double {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         match request.name.as_ref() {
-            "task" | "long_task" | "task_asks" => {
+            "task" | "long_task" | "task_asks" | "silent_task" => {
                 Ok(CreateTaskResult::new(working(request.name.as_ref())).into())
             }
             "draw" => {
@@ -113,9 +114,12 @@ impl ServerHandler for Double {
     async fn get_task(
         &self,
         request: GetTaskParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
         let looks = self.0.looks.fetch_add(1, Ordering::SeqCst);
+        if request.task_id == "silent_task" {
+            context.ct.cancelled().await;
+        }
         let payload = match request.task_id.as_str() {
             "task" if 2 <= looks => TaskPayload::Completed { result: task_result() },
             "task_asks" => TaskPayload::InputRequired { input_requests: questions() },
@@ -270,6 +274,24 @@ async fn a_task_is_cancelled_when_the_time_is_over_or_nobody_wants_it() {
     cancel.cancel();
     assert_eq!(uncertain(out.await.unwrap()).0.code, "cancelled");
     assert_eq!(double.notes().len(), 2);
+    servers.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_task_is_cancelled_although_the_server_is_silent_about_it() {
+    let double = Double::default();
+    let servers = servers(&double);
+    let mut unwanted = call("own.silent_task", json!({}));
+    unwanted.timeout = Duration::from_secs(5);
+    let cancel = unwanted.cancel.clone();
+    let out = tokio::spawn({
+        let servers = servers.clone();
+        async move { servers.call(unwanted, silent()).await }
+    });
+    until("it is asked for", || async { double.0.looks.load(Ordering::SeqCst) == 1 }).await;
+    cancel.cancel();
+    assert_eq!(uncertain(out.await.unwrap()).0.code, "cancelled");
+    assert_eq!(double.notes(), ["silent_task was cancelled"]);
     servers.shutdown().await;
 }
 
