@@ -16,6 +16,7 @@ mod failure;
 mod files;
 mod host;
 mod http;
+mod http_client;
 mod in_process;
 mod lines;
 mod look;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_engine::ToolName;
 use windlass_tools::contract::{self, Aliases, Host};
 
+use connection::UNTOLD_TTL;
 use server::Server;
 
 use crate::{limits::Limits, metrics};
@@ -76,6 +78,8 @@ pub struct Settings {
     pub first_backoff: Duration,
     /// It grows no longer than this.
     pub longest_backoff: Duration,
+    /// How long a list of tools is believed that came without a time, where no change of it would be heard of.
+    pub untold_ttl: Duration,
 }
 
 /// Which kind of protocol a server speaks.
@@ -321,6 +325,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(60),
             first_backoff: Duration::from_millis(250),
             longest_backoff: Duration::from_secs(30),
+            untold_ttl: UNTOLD_TTL,
         }
     }
 }
@@ -353,6 +358,7 @@ impl fmt::Debug for Settings {
             .field("connect_timeout", &self.connect_timeout)
             .field("first_backoff", &self.first_backoff)
             .field("longest_backoff", &self.longest_backoff)
+            .field("untold_ttl", &self.untold_ttl)
             .finish_non_exhaustive()
     }
 }

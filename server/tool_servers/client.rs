@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -28,6 +28,8 @@ const KEPT: usize = 64;
 pub(super) struct Client {
     /// Grows with every `list_changed`.
     pub(super) changes: Arc<AtomicU64>,
+    /// Whether the stream stands on which a server over HTTP tells of it, in the legacy era.
+    pub(super) hears: Arc<AtomicBool>,
     /// Who hears of which progress.
     pub(super) progress: Arc<ProgressRoutes>,
 }

@@ -165,8 +165,9 @@ async fn over_http(
     let mut handshake = first(target);
     let mut tried = vec![handshake];
     loop {
-        let transport = http::transport(url, headers, target.max_in_flight).map_err(unusable)?;
         let client = Client::default();
+        let transport =
+            http::transport(url, headers, target.max_in_flight, &client).map_err(unusable)?;
         let broken = match shake_hands(client.clone(), transport, handshake, target.deadline).await
         {
             Ok(running) => {

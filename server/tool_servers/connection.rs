@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +36,8 @@ use super::{
 
 /// A list that says it is stale at once is still used for so long: asking before every call would double its cost.
 const SHORTEST_TTL: Duration = Duration::from_secs(30);
+/// How long a list is believed where no change of it would be heard of.
+pub(super) const UNTOLD_TTL: Duration = Duration::from_secs(60);
 /// How long a list must be known before a missing name is reason to ask again.
 const YOUNG: Duration = Duration::from_secs(1);
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,6 +51,8 @@ pub(super) struct Connection {
     pub(super) wire: Wire,
     /// Under which other names its tools are called too.
     pub(super) alias_map: Option<&'static AliasMap>,
+    /// How long a list is believed that came without a time, where no change of it would be heard of.
+    pub(super) untold_ttl: Duration,
     listed: tokio::sync::Mutex<Option<Listed>>,
 }
 
@@ -70,6 +74,7 @@ pub(super) struct Mcp {
     /// Cancelled when it takes no new calls; those that are out may still be answered.
     pub(super) retired: CancellationToken,
     changes: Arc<AtomicU64>,
+    hears: Arc<AtomicBool>,
     service: Mutex<Option<RunningService<RoleClient, Client>>>,
     server: Option<InProcess>,
     listener: Option<JoinHandle<()>>,
@@ -84,6 +89,7 @@ struct Listed {
     catalogue: Arc<Catalogue>,
     at: Instant,
     changes: u64,
+    /// As the server told it.
     ttl: Option<Duration>,
 }
 
@@ -104,7 +110,12 @@ impl Connection {
     }
 
     fn over(wire: Wire) -> Connection {
-        Connection { wire, alias_map: None, listed: tokio::sync::Mutex::default() }
+        Connection {
+            wire,
+            alias_map: None,
+            untold_ttl: UNTOLD_TTL,
+            listed: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Whether nothing new can be sent any more.
@@ -122,7 +133,7 @@ impl Connection {
     /// # Errors
     /// When the server does not list them.
     pub(super) async fn catalogue(&self, server: &str) -> Result<Arc<Catalogue>, Failure> {
-        self.listed(server, |listed, changes| listed.is_fresh(changes)).await
+        self.listed(server, |listed, changes| self.is_fresh(listed, changes)).await
     }
 
     /// The server's tools, if they were asked for before; without waiting for anything.
@@ -136,7 +147,7 @@ impl Connection {
     /// When the server does not list them.
     pub(super) async fn newer_catalogue(&self, server: &str) -> Result<Arc<Catalogue>, Failure> {
         self.listed(server, |listed, changes| {
-            listed.is_fresh(changes) && listed.at.elapsed() < YOUNG
+            self.is_fresh(listed, changes) && listed.at.elapsed() < YOUNG
         })
         .await
     }
@@ -165,19 +176,19 @@ impl Connection {
         };
         let catalogue = Arc::new(Catalogue::new(server, pages.tools, self.alias_map));
         let at = Instant::now();
-        *listed = Some(Listed {
-            catalogue: catalogue.clone(),
-            at,
-            changes,
-            ttl: pages.ttl.or(self.untold_ttl()),
-        });
+        *listed = Some(Listed { catalogue: catalogue.clone(), at, changes, ttl: pages.ttl });
         Ok(catalogue)
     }
 
-    /// How long a list is believed that came without a time: as long as nothing else is told, where that is told.
+    fn is_fresh(&self, listed: &Listed, changes: u64) -> bool {
+        let ttl = listed.ttl.or_else(|| self.untold_ttl());
+        listed.changes == changes && ttl.is_none_or(|ttl| listed.at.elapsed() < ttl)
+    }
+
+    /// How long a list is believed that came without a time: as long as nothing else is told, where that is heard.
     fn untold_ttl(&self) -> Option<Duration> {
-        let Wire::Mcp(mcp) = &self.wire else { return Some(UNTOLD_TTL) };
-        (mcp.server.is_none() && !tells_changes(&mcp.peer)).then_some(UNTOLD_TTL)
+        let Wire::Mcp(mcp) = &self.wire else { return Some(self.untold_ttl) };
+        (mcp.server.is_none() && !mcp.hears_changes()).then_some(self.untold_ttl)
     }
 
     /// Whether the session is over; with a new one all may be well.
@@ -227,12 +238,6 @@ impl Connection {
     }
 }
 
-impl Listed {
-    fn is_fresh(&self, changes: u64) -> bool {
-        self.changes == changes && self.ttl.is_none_or(|ttl| self.at.elapsed() < ttl)
-    }
-}
-
 impl Mcp {
     pub(super) fn new(
         running: RunningService<RoleClient, Client>,
@@ -249,6 +254,7 @@ impl Mcp {
             lost,
             retired: CancellationToken::new(),
             changes: client.changes,
+            hears: client.hears,
             service: Mutex::new(Some(running)),
             server: None,
         }
@@ -272,6 +278,15 @@ impl Mcp {
 
     pub(super) fn is_built_in(&self) -> bool {
         self.server.is_some()
+    }
+
+    /// Whether we would hear of it if its tools changed. Many servers promise to tell that have no way to.
+    fn hears_changes(&self) -> bool {
+        tells_changes(&self.peer)
+            && match &self.listener {
+                Some(listener) => !listener.is_finished(),
+                None => !self.has_session || self.hears.load(Ordering::Acquire),
+            }
     }
 
     /// Lets the next call connect anew, without a word to those that are out.
@@ -363,9 +378,6 @@ impl Drop for Mcp {
         }
     }
 }
-
-/// How long a list is believed of a server that does not tell when it changes.
-const UNTOLD_TTL: Duration = Duration::from_secs(60);
 
 /// Whether the server says that it tells when its tools change.
 fn tells_changes(peer: &Peer<RoleClient>) -> bool {

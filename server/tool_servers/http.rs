@@ -14,7 +14,10 @@ use rmcp::transport::{
     streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError},
 };
 
-use super::{Failure, Outcome, catalogue::Entry, pipe::LONGEST_MESSAGE};
+use super::{
+    Failure, Outcome, catalogue::Entry, client::Client, http_client::HttpClient,
+    pipe::LONGEST_MESSAGE,
+};
 
 /// Longer waits than a day are not believed.
 const LONGEST_RETRY_AFTER_MS: u64 = 24 * 60 * 60 * 1000;
@@ -71,7 +74,8 @@ pub(super) fn transport(
     url: &str,
     headers: &BTreeMap<String, String>,
     max_in_flight: u32,
-) -> Result<StreamableHttpClientTransport<reqwest::Client>, String> {
+    client: &Client,
+) -> Result<StreamableHttpClientTransport<HttpClient>, String> {
     use_our_tls();
     let mut config = StreamableHttpClientTransportConfig::with_uri(url)
         .custom_headers(sendable(headers)?)
@@ -83,7 +87,7 @@ pub(super) fn transport(
     // Without a bound it would not come back for days after a long pause.
     backoff.max_delay = Some(LONGEST_PAUSE);
     config.retry_config = Arc::new(backoff);
-    Ok(StreamableHttpClientTransport::from_config(config))
+    Ok(StreamableHttpClientTransport::with_client(HttpClient::new(client)?, config))
 }
 
 /// The TLS of this process; does nothing when somebody has chosen before.

@@ -383,6 +383,7 @@ impl Server {
                 let (mut connection, era) = connect::configured(&target, resolved).await?;
                 self.remember(era);
                 connection.alias_map = self.alias_map;
+                connection.untold_ttl = self.settings.untold_ttl;
                 Ok(connection)
             }
         }

@@ -15,8 +15,8 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::HeaderMap,
-    response::{IntoResponse as _, Response},
-    routing::post,
+    response::{IntoResponse as _, Redirect, Response},
+    routing::{get, post},
 };
 use rmcp::transport::{
     StreamableHttpServerConfig, StreamableHttpService,
@@ -250,6 +250,92 @@ async fn a_call_to_a_forgotten_session_is_sent_again_only_if_it_still_may() {
     assert_eq!(here, json!("here"));
     assert_eq!(talkative.0.sessions.load(Ordering::SeqCst), 2);
     servers.shutdown().await;
+}
+
+/// MCP 2025-11-25 by hand: says that it tells of changed tools, whether it can or not.
+#[derive(Clone)]
+struct Promising {
+    has_sessions: bool,
+    has_stream: bool,
+    lists: Arc<AtomicUsize>,
+}
+
+impl Promising {
+    fn router(&self) -> Router {
+        let router = Router::new().route("/mcp", post(promise));
+        let stream = || async {
+            let silence = futures::stream::pending::<io::Result<String>>();
+            ([("content-type", "text/event-stream")], Body::from_stream(silence))
+        };
+        let router = if self.has_stream { router.route("/mcp", get(stream)) } else { router };
+        router.with_state(self.clone())
+    }
+}
+
+async fn promise(State(promising): State<Promising>, body: String) -> Response {
+    let request: Value = serde_json::from_str(&body).unwrap();
+    let result = match request["method"].as_str().unwrap() {
+        "initialize" => json!({
+            "protocolVersion": "2025-11-25", "capabilities": { "tools": { "listChanged": true } },
+            "serverInfo": { "name": "promising", "version": "1" },
+        }),
+        "tools/list" => {
+            promising.lists.fetch_add(1, Ordering::SeqCst);
+            json!({ "tools": [] })
+        }
+        _ => return axum::http::StatusCode::ACCEPTED.into_response(),
+    };
+    let body = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }).to_string();
+    let mut response = ([("content-type", "application/json")], body).into_response();
+    if promising.has_sessions {
+        response.headers_mut().insert("mcp-session-id", "one".parse().unwrap());
+    }
+    response
+}
+
+#[tokio::test]
+async fn a_list_is_believed_only_as_long_as_a_change_of_it_could_be_heard_of() {
+    let ttl = Duration::from_millis(50);
+    for (has_sessions, has_stream) in [(true, true), (true, false), (false, true)] {
+        let promising = Promising { has_sessions, has_stream, lists: Arc::default() };
+        let web = Web::serve(promising.router()).await;
+        let settings = Settings { untold_ttl: ttl, ..settings() };
+        let servers = servers(&web.url(), json!({ "protocol": "legacy" }), settings);
+        let is_asked_again = async || {
+            servers.tools("fake").await.unwrap();
+            let lists = promising.lists.load(Ordering::SeqCst);
+            tokio::time::sleep(ttl * 2).await;
+            servers.tools("fake").await.unwrap();
+            lists < promising.lists.load(Ordering::SeqCst)
+        };
+        let hears = has_sessions && has_stream;
+        // The stream may come up after the first list.
+        until(&format!("{has_sessions} {has_stream}"), async || is_asked_again().await != hears)
+            .await;
+        assert_eq!(is_asked_again().await, !hears, "{has_sessions} {has_stream}");
+        servers.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_only_on_the_same_server() {
+    let talkative = Talkative::default();
+    let web = Web::serve(talkative.router()).await;
+    let away = web.url();
+    let from = |to: String| async move { Redirect::temporary(&to) };
+    let here = Router::new().route("/mcp", post(talk)).with_state(talkative.clone());
+    let other = Router::new()
+        .route("/here", post(move || from("/mcp".to_owned())))
+        .route("/away", post(move || from(away)))
+        .merge(here);
+    let other = Web::serve(other).await;
+    let protocol = || json!({ "protocol": "legacy" });
+    let servers =
+        |path: &str| servers(&format!("http://{}/{path}", other.address), protocol(), settings());
+    assert_eq!(servers("here").tools("fake").await.unwrap().len(), 3);
+    assert_eq!(talkative.0.sessions.load(Ordering::SeqCst), 1);
+    servers("away").tools("fake").await.unwrap_err();
+    assert_eq!(talkative.0.sessions.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
