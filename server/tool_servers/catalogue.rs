@@ -180,6 +180,12 @@ impl Entry {
         problems(&self.input, &self.info, Some(&self.info.input_schema), arguments)
     }
 
+    /// Whether there is an output schema that can be held against results.
+    pub(super) fn checks_output(&self) -> bool {
+        let schema = self.info.output_schema.as_ref();
+        validator(&self.output, &self.info, schema).is_some()
+    }
+
     /// What is wrong with a structured result.
     pub(super) fn output_problems(&self, result: &Value) -> Vec<String> {
         problems(&self.output, &self.info, self.info.output_schema.as_ref(), result)
@@ -238,14 +244,21 @@ fn fold(name: &str) -> String {
         .collect()
 }
 
+fn validator<'a>(
+    compiled: &'a OnceLock<Option<Validator>>,
+    tool: &ToolInfo,
+    schema: Option<&Value>,
+) -> Option<&'a Validator> {
+    compiled.get_or_init(|| compile(&tool.name, schema?)).as_ref()
+}
+
 fn problems(
     compiled: &OnceLock<Option<Validator>>,
     tool: &ToolInfo,
     schema: Option<&Value>,
     value: &Value,
 ) -> Vec<String> {
-    let validator = compiled.get_or_init(|| compile(&tool.name, schema?));
-    let Some(validator) = validator else { return Vec::new() };
+    let Some(validator) = validator(compiled, tool, schema) else { return Vec::new() };
     validator.iter_errors(value).take(MOST_PROBLEMS).map(|error| problem(&error, schema)).collect()
 }
 
