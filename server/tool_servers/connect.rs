@@ -22,6 +22,7 @@ use super::{
     connection::{Connection, Mcp},
     environment::Resolved,
     http::{self, Happened},
+    http_client::Patience,
     in_process,
     pipe::Pipe,
     process::{Launch, Process},
@@ -29,6 +30,11 @@ use super::{
 
 /// How long a child that failed the handshake may take to be gone, so that its exit can be told.
 const FAREWELL: Duration = Duration::from_millis(300);
+
+/// How long a server over HTTP may be silent at the probe before it is taken for an old one; rmcp waits longer.
+const LONGEST_PROBE: Duration = Duration::from_secs(8);
+/// Who waits for a handshake says that it took too long, and says it better than the request that ends after it.
+const AFTER_ALL: Duration = Duration::from_millis(100);
 
 /// What a connection is opened to.
 pub(super) struct Target<'a> {
@@ -166,8 +172,14 @@ async fn over_http(
     let mut tried = vec![handshake];
     loop {
         let client = Client::default();
-        let transport =
-            http::transport(url, headers, target.max_in_flight, &client).map_err(unusable)?;
+        let transport = http::transport(
+            url,
+            headers,
+            target.max_in_flight,
+            &client,
+            patience(target, handshake),
+        )
+        .map_err(unusable)?;
         let broken = match shake_hands(client.clone(), transport, handshake, target.deadline).await
         {
             Ok(running) => {
@@ -177,20 +189,31 @@ async fn over_http(
             }
             Err(broken) => broken,
         };
+        if let Some(next) = next(target, handshake, &broken).filter(|next| !tried.contains(next)) {
+            handshake = next;
+            tried.push(next);
+            continue;
+        }
         if target.protocol == Protocol::Auto && speaks_other_rpc(&broken) {
             let afu9_server = Afu9::new(url, headers).map_err(unusable)?;
             if let Ok(connected) = afu9(target, afu9_server).await {
                 return Ok(connected);
             }
         }
-        match next(target, handshake, &broken).filter(|next| !tried.contains(next)) {
-            Some(next) => {
-                handshake = next;
-                tried.push(next);
-            }
-            None => return Err(http_failure(&broken)),
-        }
+        return Err(http_failure(&broken));
     }
+}
+
+fn patience(target: &Target<'_>, handshake: Handshake) -> Patience {
+    let handshake_ends = target.deadline + AFTER_ALL;
+    let probe_ends = match handshake {
+        Handshake::Probe => {
+            let left = target.deadline.saturating_duration_since(Instant::now());
+            Instant::now() + LONGEST_PROBE.min(left / 2)
+        }
+        Handshake::Initialize | Handshake::Discover => handshake_ends,
+    };
+    Patience { probe: probe_ends, handshake: handshake_ends }
 }
 
 async fn afu9(target: &Target<'_>, server: Afu9) -> Result<(Connection, Era), Failure> {
@@ -247,17 +270,20 @@ fn first(target: &Target<'_>) -> Handshake {
 /// The handshake to try on a fresh connection after one that failed; none where it would fail as well.
 fn next(target: &Target<'_>, tried: Handshake, broken: &Broken) -> Option<Handshake> {
     use ClientInitializeError::{
-        ConflictInitResponseId, ConnectionClosed, LegacyFallbackFailed, TransportError,
-        UncorrelatedErrorResponse,
+        ConflictInitResponseId, ConnectionClosed, JsonRpcError, LegacyFallbackFailed,
+        TransportError, UncorrelatedErrorResponse,
     };
 
     let Broken::Refused(error) = broken else { return None };
     match (target.protocol, tried) {
         (Protocol::Legacy | Protocol::Modern | Protocol::Afu9, _) => return None,
         // It was remembered to be an old server, and may be a new one by now.
+        (Protocol::Auto, Handshake::Initialize) if target.known == Some(Era::Legacy) => {
+            return (!hopeless(error)).then_some(Handshake::Probe);
+        }
+        // It was only too slow for the probe.
         (Protocol::Auto, Handshake::Initialize) => {
-            return (target.known == Some(Era::Legacy) && !hopeless(error))
-                .then_some(Handshake::Probe);
+            return matches!(**error, JsonRpcError(_)).then_some(Handshake::Discover);
         }
         (Protocol::Auto, Handshake::Discover) => return None,
         (Protocol::Auto, Handshake::Probe) => {}

@@ -15,7 +15,10 @@ use rmcp::transport::{
 };
 
 use super::{
-    Failure, Outcome, catalogue::Entry, client::Client, http_client::HttpClient,
+    Failure, Outcome,
+    catalogue::Entry,
+    client::Client,
+    http_client::{HttpClient, Patience},
     pipe::LONGEST_MESSAGE,
 };
 
@@ -75,6 +78,7 @@ pub(super) fn transport(
     headers: &BTreeMap<String, String>,
     max_in_flight: u32,
     client: &Client,
+    patience: Patience,
 ) -> Result<StreamableHttpClientTransport<HttpClient>, String> {
     use_our_tls();
     let mut config = StreamableHttpClientTransportConfig::with_uri(url)
@@ -87,7 +91,7 @@ pub(super) fn transport(
     // Without a bound it would not come back for days after a long pause.
     backoff.max_delay = Some(LONGEST_PAUSE);
     config.retry_config = Arc::new(backoff);
-    Ok(StreamableHttpClientTransport::with_client(HttpClient::new(client)?, config))
+    Ok(StreamableHttpClientTransport::with_client(HttpClient::new(client, patience)?, config))
 }
 
 /// The TLS of this process; does nothing when somebody has chosen before.

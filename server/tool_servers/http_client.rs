@@ -1,17 +1,20 @@
-//! The HTTP client below rmcp's transport. It knows whether the server can tell us anything that we did not ask for.
+//! The HTTP client below rmcp's transport. It knows whether the server can tell us anything that we did not ask for, and
+//! ends a handshake that nobody waits for any more.
 
 use std::{
     collections::HashMap,
+    io::ErrorKind,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
+use futures::StreamExt as _;
 use http::{HeaderName, HeaderValue};
 use reqwest::{StatusCode, redirect};
 use rmcp::{
-    model::ClientJsonRpcMessage,
+    model::{ClientJsonRpcMessage, ClientNotification, ClientRequest},
     transport::{
         common::client_side_sse::BoxedSseResponse,
         streamable_http_client::{
@@ -19,6 +22,7 @@ use rmcp::{
         },
     },
 };
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::client::Client;
 
@@ -27,10 +31,20 @@ const MOST_REDIRECTS: usize = 10;
 type Headers = HashMap<HeaderName, HeaderValue>;
 type Error = StreamableHttpError<reqwest::Error>;
 
+/// Until when the requests of a handshake are waited for. rmcp would wait for ever, and keep task and socket, although
+/// who began the handshake has gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For the question that a server of the legacy era may not even refuse.
+    pub(super) probe: Instant,
+    pub(super) handshake: Instant,
+}
+
 /// Sends as reqwest does.
 #[derive(Clone)]
 pub(super) struct HttpClient {
     client: reqwest::Client,
+    patience: Patience,
     hears: Arc<AtomicBool>,
     changes: Arc<AtomicU64>,
 }
@@ -40,7 +54,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// A sentence that says why there can be none.
-    pub(super) fn new(client: &Client) -> Result<HttpClient, String> {
+    pub(super) fn new(client: &Client, patience: Patience) -> Result<HttpClient, String> {
         let Client { hears, changes, .. } = client.clone();
         let client = reqwest::Client::builder()
             // A connection whose last answer was not read to its end makes the next request wait for 40 ms.
@@ -48,7 +62,7 @@ impl HttpClient {
             .redirect(redirect::Policy::custom(redirected))
             .build()
             .map_err(|error| format!("HTTP cannot be spoken: {error}"))?;
-        Ok(HttpClient { client, hears, changes })
+        Ok(HttpClient { client, patience, hears, changes })
     }
 
     fn heard(&self, stream: &Result<BoxedSseResponse, Error>, begins: bool) {
@@ -64,6 +78,38 @@ impl HttpClient {
     }
 }
 
+impl Patience {
+    fn until(self, message: &ClientJsonRpcMessage) -> Option<Instant> {
+        match message {
+            ClientJsonRpcMessage::Request(request) => match request.request {
+                ClientRequest::DiscoverRequest(_) => Some(self.probe),
+                ClientRequest::InitializeRequest(_) => Some(self.handshake),
+                _ => None,
+            },
+            ClientJsonRpcMessage::Notification(notification) => match notification.notification {
+                ClientNotification::InitializedNotification(_) => Some(self.handshake),
+                _ => None,
+            },
+            ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => None,
+        }
+    }
+}
+
+async fn within(
+    until: Instant,
+    answer: impl Future<Output = Result<StreamableHttpPostResponse, Error>>,
+) -> Result<StreamableHttpPostResponse, Error> {
+    match timeout_at(until, answer).await {
+        // The answer may be long in coming on its stream, too.
+        Ok(Ok(StreamableHttpPostResponse::Sse(stream, session))) => {
+            let stream = stream.take_until(sleep_until(until)).boxed();
+            Ok(StreamableHttpPostResponse::Sse(stream, session))
+        }
+        Ok(answer) => answer,
+        Err(_) => Err(Error::Io(ErrorKind::TimedOut.into())),
+    }
+}
+
 impl StreamableHttpClient for HttpClient {
     type Error = reqwest::Error;
 
@@ -75,7 +121,12 @@ impl StreamableHttpClient for HttpClient {
         token: Option<String>,
         headers: Headers,
     ) -> Result<StreamableHttpPostResponse, Error> {
-        self.client.post_message(url, message, session, token, headers).await
+        let until = self.patience.until(&message);
+        let answer = self.client.post_message(url, message, session, token, headers);
+        match until {
+            Some(until) => within(until, answer).await,
+            None => answer.await,
+        }
     }
 
     async fn post_message_with_max_sse_event_size(
@@ -87,9 +138,14 @@ impl StreamableHttpClient for HttpClient {
         headers: Headers,
         most: usize,
     ) -> Result<StreamableHttpPostResponse, Error> {
-        self.client
-            .post_message_with_max_sse_event_size(url, message, session, token, headers, most)
-            .await
+        let until = self.patience.until(&message);
+        let answer = self
+            .client
+            .post_message_with_max_sse_event_size(url, message, session, token, headers, most);
+        match until {
+            Some(until) => within(until, answer).await,
+            None => answer.await,
+        }
     }
 
     async fn delete_session(

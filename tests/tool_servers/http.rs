@@ -23,7 +23,12 @@ use rmcp::transport::{
     streamable_http_server::session::local::LocalSessionManager,
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::Notify, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    sync::Notify,
+    task::JoinHandle,
+};
 use windlass::tool_servers::{Era, Settings, ToolServers};
 
 use super::{
@@ -336,6 +341,96 @@ async fn a_redirect_is_followed_only_on_the_same_server() {
     assert_eq!(talkative.0.sessions.load(Ordering::SeqCst), 1);
     servers("away").tools("fake").await.unwrap_err();
     assert_eq!(talkative.0.sessions.load(Ordering::SeqCst), 1);
+}
+
+/// Takes whoever comes, and says nothing after this beginning; counts those who are there.
+async fn silence(beginning: &'static str, there: Arc<AtomicUsize>) -> (SocketAddr, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let there = there.clone();
+            there.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let _ = socket.read(&mut [0; 1024]).await;
+                let _ = socket.write_all(beginning.as_bytes()).await;
+                // Until the other side has gone.
+                let _ = tokio::io::copy(&mut socket, &mut tokio::io::sink()).await;
+                there.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    });
+    (address, task)
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_the_handshakes_with_a_silent_server() {
+    let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+    for (protocol, beginning) in
+        [("auto", ""), ("modern", ""), ("legacy", ""), ("auto", stream), ("legacy", stream)]
+    {
+        let there = Arc::new(AtomicUsize::new(0));
+        let (address, task) = silence(beginning, there.clone()).await;
+        let settings = Settings { connect_timeout: Duration::from_millis(400), ..settings() };
+        let extra = json!({ "protocol": protocol });
+        let servers = servers(&format!("http://{address}/mcp"), extra, settings);
+        let failure = failure(servers.call(call("fake.echo", json!({})), silent()).await);
+        assert_eq!((failure.code.as_str(), failure.retryable), ("unavailable", Some(true)));
+        assert!(failure.message.contains("handshake in time"), "{}", failure.message);
+        until(protocol, || async { there.load(Ordering::SeqCst) == 0 }).await;
+        servers.shutdown().await;
+        task.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_silent_at_the_probe_is_found_out_over_http() {
+    let router = Router::new().route(
+        "/mcp",
+        post(|state, body: String| async move {
+            if body.contains("server/discover") {
+                std::future::pending::<()>().await;
+            }
+            talk(state, body).await
+        }),
+    );
+    let web = Web::serve(router.with_state(Talkative::default())).await;
+    let eras = Arc::new(Eras::default());
+    let connect_timeout = Duration::from_secs(4);
+    let settings = Settings { eras: Some(eras.clone()), connect_timeout, ..settings() };
+    let servers = servers(&web.url(), json!({}), settings);
+    servers.tools("fake").await.unwrap();
+    assert_eq!(eras.all()[0].1, Era::Legacy);
+    servers.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_server_that_answers_the_probe_too_late_over_http_is_understood_all_the_same() {
+    let slow = Arc::new(AtomicUsize::new(0));
+    let router = Router::new().route(
+        "/mcp",
+        post(move |headers, body: String| async move {
+            if body.contains("server/discover") && slow.fetch_add(1, Ordering::SeqCst) == 0 {
+                std::future::pending::<()>().await;
+            }
+            let request: Value = serde_json::from_str(&body).unwrap();
+            if request["method"] != "initialize" {
+                return misbehave(headers, body).await;
+            }
+            let error = json!({ "code": -32_601, "message": "initialize is gone" });
+            axum::Json(json!({ "jsonrpc": "2.0", "id": request["id"], "error": error }))
+                .into_response()
+        }),
+    );
+    let web = Web::serve(router).await;
+    let eras = Arc::new(Eras::default());
+    let connect_timeout = Duration::from_secs(4);
+    let settings = Settings { eras: Some(eras.clone()), connect_timeout, ..settings() };
+    let servers = servers(&web.url(), json!({}), settings);
+    servers.tools("fake").await.unwrap();
+    assert_eq!(eras.all()[0].1, Era::Modern);
+    servers.shutdown().await;
 }
 
 #[tokio::test]
