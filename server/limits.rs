@@ -96,7 +96,7 @@ impl Limits {
     pub fn holds(&self, tool: &ToolName) -> bool {
         let server = self.servers.get(&tool.server);
         server.is_some_and(|server| {
-            server.whole != Limit::default() || server.tools.contains_key(&tool.tool)
+            server.whole != Limit::default() || server.tool(&tool.tool).is_some()
         })
     }
 
@@ -124,19 +124,32 @@ impl Limits {
         let limits = self.servers.get(server);
         let whole = limits.map(|limits| &limits.whole).filter(|limit| **limit != Limit::default());
         let whole = whole.map(|limit| format!("{server} ({limit})"));
-        let own = limits.and_then(|limits| limits.tools.get(tool));
-        let own = own.map(|limit| format!("{server}.{tool} ({limit})"));
+        let own = limits.and_then(|limits| limits.tool(tool));
+        let own = own.map(|(tool, limit)| format!("{server}.{tool} ({limit})"));
         let words: Vec<String> = own.into_iter().chain(whole).collect();
         if words.is_empty() { server.to_owned() } else { words.join(" and of ") }
     }
 }
 
 impl ServerLimits {
-    /// The tool, where it has a limit of its own; else nothing.
+    /// The tool as its limit is written, where it has one of its own; else nothing.
     #[must_use]
-    pub fn lane<'t>(&self, tool: &'t str) -> &'t str {
-        if self.tools.contains_key(tool) { tool } else { "" }
+    pub fn lane(&self, tool: &str) -> &str {
+        self.tool(tool).map_or("", |(tool, _)| tool)
     }
+
+    /// The limit of a tool, however its name is spelled: a workflow that spells it otherwise calls the same tool.
+    fn tool(&self, name: &str) -> Option<(&str, &Limit)> {
+        let spelled = |(known, _): &(&String, &Limit)| unstyled(known) == unstyled(name);
+        let found = self.tools.get_key_value(name).or_else(|| self.tools.iter().find(spelled))?;
+        Some((found.0, found.1))
+    }
+}
+
+/// A tool's name without its style: `createIssue`, `create_issue` and `create-issue` are one.
+pub(crate) fn unstyled(name: &str) -> String {
+    let letters = name.chars().filter(|letter| !matches!(letter, '_' | '-' | '.'));
+    letters.flat_map(char::to_lowercase).collect()
 }
 
 impl fmt::Display for Limit {
@@ -229,5 +242,19 @@ mod tests {
             limits.server("a").map(|server| (server.lane("b"), server.lane("x"))),
             Some(("b", ""))
         );
+    }
+
+    #[test]
+    fn a_limit_holds_however_the_tool_is_spelled() {
+        let limit = Limit { concurrency: Some(1), rate: None };
+        let limits = Limits::new(&BTreeMap::from([("github.create_issue".to_owned(), limit)]));
+        let server = limits.server("github").unwrap();
+        for spelling in ["create_issue", "createIssue", "Create-Issue"] {
+            let tool = ToolName { server: "github".into(), tool: spelling.into() };
+            assert!(limits.holds(&tool), "{spelling}");
+            assert_eq!(server.lane(spelling), "create_issue");
+            assert_eq!(limits.words("github", spelling), "github.create_issue (1 at once)");
+        }
+        assert_eq!(server.lane("createIssues"), "");
     }
 }

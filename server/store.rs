@@ -79,6 +79,12 @@ pub const MOST_COUNTED: i64 = 10_000;
 /// Events whose JSON is longer have a row of their own, so that reading a history's outline stays cheap. In bytes.
 const INLINE_LIMIT: usize = 64 * 1024;
 
+/// A clock whose answer took longer, in milliseconds, is not believed: it was asked while others were waited for.
+const LONGEST_TRIP_MS: i64 = 500;
+
+/// How often the clock is looked at before the first answer is believed, however long it took.
+const CLOCK_LOOKS: usize = 3;
+
 /// The newest engine this release can drive; executions that need a newer one are left alone.
 pub const ENGINE: i64 = 4;
 
@@ -405,7 +411,7 @@ impl Store {
     /// As [`Store::open`].
     pub async fn open_with(url: &str, workspace: &str, synchronous: Synchronous) -> Result<Store> {
         let store = Store::at(open::open(url, synchronous).await?, url, workspace, false)?;
-        store.measure_clock().await?;
+        store.set_clock().await?;
         Ok(store)
     }
 
@@ -415,7 +421,7 @@ impl Store {
     /// When it cannot be reached, or an older release wrote it.
     pub async fn open_to_look(url: &str, workspace: &str) -> Result<Store> {
         let store = Store::at(open::open_to_look(url).await?, url, workspace, true)?;
-        store.measure_clock().await?;
+        store.set_clock().await?;
         Ok(store)
     }
 
@@ -460,16 +466,38 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn measure_clock(&self) -> Result<()> {
-        if let Db::Postgres(_) = &self.db {
-            let before = Moment::now().millis();
-            let sql = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT";
-            let row: Option<(i64,)> = self.db.optional(sql, args![]).await?;
-            let middle = before + (Moment::now().millis() - before) / 2;
-            if let Some((now,)) = row {
-                self.offset.store(now + clock::database_jump() - middle, Ordering::Relaxed);
+        match self.clock_offset().await? {
+            Some((offset, took)) if took <= LONGEST_TRIP_MS => {
+                self.offset.store(offset, Ordering::Relaxed);
+            }
+            // It tells less than what was measured before.
+            Some((_, took)) => tracing::debug!("the database told its time after {took} ms"),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Measures the clock for the first time: as well as can be.
+    async fn set_clock(&self) -> Result<()> {
+        for _ in 0..CLOCK_LOOKS {
+            let Some((offset, took)) = self.clock_offset().await? else { return Ok(()) };
+            self.offset.store(offset, Ordering::Relaxed);
+            if took <= LONGEST_TRIP_MS {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// How far the database's clock is ahead, to half of the time that it took to ask; both in milliseconds.
+    async fn clock_offset(&self) -> Result<Option<(i64, i64)>> {
+        let Db::Postgres(_) = &self.db else { return Ok(None) };
+        let before = Moment::now().millis();
+        let sql = "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT";
+        let row: Option<(i64,)> = self.db.optional(sql, args![]).await?;
+        let took = Moment::now().millis() - before;
+        let offset = |now| now + clock::database_jump() - (before + took / 2);
+        Ok(row.map(|(now,)| (offset(now), took)))
     }
 
     /// How many executions of the workspace are due and not driven, for how long the oldest of them has been, in

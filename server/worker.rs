@@ -11,6 +11,7 @@ mod presence;
 
 use std::{
     collections::BTreeSet,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -164,7 +165,7 @@ impl Worker {
             is_woken = tokio::select! {
                 Some(letter) = self.letters.recv() => {
                     busy_at = Instant::now();
-                    driving.spawn(self.taken_over(letter));
+                    driving.spawn(taken_over(&self.shared, letter));
                     false
                 }
                 _ = rings.recv() => true,
@@ -185,7 +186,7 @@ impl Worker {
         self.letters.close();
         let deadline = Instant::now() + LAST_LETTERS;
         while let Ok(Some(letter)) = tokio::time::timeout_at(deadline, self.letters.recv()).await {
-            driving.spawn(self.taken_over(letter));
+            driving.spawn(taken_over(&self.shared, letter));
         }
         drain(driving).await;
         renewing.iter().for_each(tokio::task::JoinHandle::abort);
@@ -193,20 +194,14 @@ impl Worker {
         lock(&self.shared.refused).clone()
     }
 
-    /// Drives an execution that was handed over; its place is free when that has ended.
-    fn taken_over(&self, letter: Letter) -> impl Future<Output = ()> + use<> {
-        let Letter { execution, place, kept } = letter;
-        let drive = Drive::from_hand_over(&self.shared, execution, kept);
-        async move {
-            drive.run().await;
-            drop(place);
-        }
-    }
-
-    /// Claims what is due, some at once, until there is no more or no place for it; whether there was any.
+    /// Claims what is due, some at once, until there is no more or no place for it, or this worker is to stop; whether there
+    /// was any. However long that takes, what is handed over is taken in: its first calls are written as begun.
     async fn claim_due(&mut self, driving: &mut JoinSet<()>) -> bool {
         let mut found = false;
-        loop {
+        while !self.shared.stop.is_cancelled() {
+            while let Some(ended) = driving.try_join_next() {
+                report(ended);
+            }
             let places = self.take_places();
             if places.is_empty() {
                 // Who is created now, waits with those that are due, and is claimed by its priority.
@@ -214,7 +209,7 @@ impl Worker {
                 return found;
             }
             let claimed_at = Moment::now();
-            match self.claim(places.len()).await {
+            match self.claim_meanwhile(places.len(), driving).await {
                 Ok(claims) if claims.is_empty() => {
                     self.shared.crowded.store(false, Ordering::Relaxed);
                     return found;
@@ -239,26 +234,29 @@ impl Worker {
                 }
             }
         }
+        found
+    }
+
+    /// Claims, and takes in what is handed over meanwhile.
+    async fn claim_meanwhile(
+        &mut self,
+        most: usize,
+        driving: &mut JoinSet<()>,
+    ) -> Result<Vec<Claim>, store::Error> {
+        let Worker { shared, letters, claimed } = self;
+        let mut claiming = pin!(claim(shared, claimed, most));
+        loop {
+            tokio::select! {
+                claims = &mut claiming => return claims,
+                Some(letter) = letters.recv() => drop(driving.spawn(taken_over(shared, letter))),
+            }
+        }
     }
 
     /// Places for executions that are to be claimed at once; as many as there are, and no more than a few.
     fn take_places(&self) -> Vec<OwnedSemaphorePermit> {
         let take = || Arc::clone(&self.shared.places).try_acquire_owned().ok();
         std::iter::from_fn(take).take(AT_ONCE).collect()
-    }
-
-    async fn claim(&mut self, most: usize) -> Result<Vec<Claim>, store::Error> {
-        let Shared { store, id, own, refused, leases, .. } = &*self.shared;
-        let Some(own) = own else {
-            let refused = lock(refused).clone();
-            let after = self.claimed + most as u64;
-            let longest = (after / TURNS - self.claimed / TURNS) as usize;
-            let claims = store.claim_some(id, &refused, most, longest).await?;
-            self.claimed += claims.len() as u64;
-            return Ok(claims);
-        };
-        let own: Vec<String> = lock(own).iter().filter(|id| !leases.holds(id)).cloned().collect();
-        Ok(store.claim_among(id, &own).await?.into_iter().collect())
     }
 
     /// How long to sleep when nobody rings: until the next timer that this worker knows of, at most a poll.
@@ -277,6 +275,35 @@ impl Worker {
         let refused = lock(&self.shared.refused).clone();
         matches!(self.shared.store.has_work(&refused).await, Ok(false))
     }
+}
+
+/// Drives an execution that was handed over; its place is free when that has ended.
+fn taken_over(shared: &Arc<Shared>, letter: Letter) -> impl Future<Output = ()> + use<> {
+    let Letter { execution, place, kept } = letter;
+    let drive = Drive::from_hand_over(shared, execution, kept);
+    async move {
+        drive.run().await;
+        drop(place);
+    }
+}
+
+/// Claims at most so many of those that are due; `claimed` counts them all.
+async fn claim(
+    shared: &Shared,
+    claimed: &mut u64,
+    most: usize,
+) -> Result<Vec<Claim>, store::Error> {
+    let Shared { store, id, own, refused, leases, .. } = shared;
+    let Some(own) = own else {
+        let refused = lock(refused).clone();
+        let after = *claimed + most as u64;
+        let longest = (after / TURNS - *claimed / TURNS) as usize;
+        let claims = store.claim_some(id, &refused, most, longest).await?;
+        *claimed += claims.len() as u64;
+        return Ok(claims);
+    };
+    let own: Vec<String> = lock(own).iter().filter(|id| !leases.holds(id)).cloned().collect();
+    Ok(store.claim_among(id, &own).await?.into_iter().collect())
 }
 
 impl Shared {

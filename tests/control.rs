@@ -17,6 +17,7 @@ on_both!(
     a_retry_goes_on_with_the_execution_below_that_failed,
     a_retry_may_change_the_input_and_outlives_the_worker,
     a_failed_step_is_skipped_or_its_result_is_given_by_hand,
+    a_group_that_is_skipped_asks_nobody_any_more,
     a_fork_keeps_what_came_before_the_step,
     a_fork_of_what_still_runs_leaves_it_alone,
     every_committed_turn_is_a_checkpoint,
@@ -192,6 +193,24 @@ fn a_retry_may_change_the_input_and_outlives_the_worker(scene: &Scene) {
     assert_eq!(done["status"], "completed", "{done:#}");
     assert_eq!(counted(&scene.ledger("kept")).len(), 2);
     assert_eq!(counted(&elsewhere).len(), 1);
+}
+
+fn a_group_that_is_skipped_asks_nobody_any_more(scene: &Scene) {
+    let text = "name: grouped\nsteps:\n  - name: g\n    steps: [{ name: sure, approval: { message: Go? } }]\n\
+                \x20 - { name: hold, wait: { event: go_on } }\n";
+    scene.project.write("workflows/grouped.yaml", text);
+    let mut door = scene.door();
+    let id = begin(&mut door, "grouped", json!({}));
+    let open = || told(scene, &["requests"])["requests"].as_array().unwrap().len();
+    eventually(SOON, "somebody to be asked", || (open() == 1).then_some(()));
+    told(scene, &["skip", &id, "g"]);
+    eventually(SOON, "nobody to be asked any more", || (open() == 0).then_some(()));
+    step_is(&mut door, &id, "hold", "waiting");
+    let inside =
+        scene.number("SELECT COUNT(*) FROM steps WHERE step = 'g/sure' AND status = 'cancelled'");
+    assert_eq!(inside, 1, "what it holds has ended with it");
+    told(scene, &["signal", &id, "go_on"]);
+    ended(&mut door, &id, "completed");
 }
 
 fn a_failed_step_is_skipped_or_its_result_is_given_by_hand(scene: &Scene) {

@@ -13,6 +13,7 @@ on_both!(
     no_more_calls_are_out_over_two_processes_than_a_limit_allows,
     no_more_calls_begin_over_two_processes_than_a_rate_allows,
     a_killed_process_keeps_no_permit_and_who_waits_says_for_what,
+    who_ends_while_a_step_waits_leaves_the_queue,
     the_higher_priority_goes_first_after_a_restart,
     a_workflow_has_a_priority_a_run_may_have_another_and_children_have_that,
 );
@@ -157,6 +158,29 @@ fn a_killed_process_keeps_no_permit_and_who_waits_says_for_what(scene: &Scene) {
     assert_eq!(scene.number("SELECT COUNT(*) FROM limit_places"), 0);
 }
 
+fn who_ends_while_a_step_waits_leaves_the_queue(scene: &Scene) {
+    scene.project.write("windlass.toml", "[limits.\"demo.sleep\"]\nconcurrency = 1\n");
+    scene.project.write("workflows/nap.yaml", NAP);
+    let text = "name: fails\nsteps:\n  - { name: queues, tool: demo.Sleep, params: { ms: 1 }, needs: [] }\n\
+                \x20 - { name: word, wait: { event: fail }, needs: [] }\n\
+                \x20 - { name: fails, tool: demo.fail, params: { message: no }, needs: [word] }\n";
+    scene.project.write("workflows/fails.yaml", text);
+    let server = scene.project.serve_http();
+    let mut door = client(&server);
+    let holder = begin(&mut door, "nap", json!({ "ms": 60_000 }));
+    step_is(&mut door, &holder, "nap", "running");
+    let waiting = begin(&mut door, "fails", json!({}));
+    let places = || scene.number("SELECT COUNT(*) FROM limit_places");
+    eventually(SOON, "a place in the queue, however the tool is spelled", || {
+        (places() == 2).then_some(())
+    });
+    scene.project.run_ok(&["signal", &waiting, "fail"]);
+    eventually(SOON, "the execution to fail", || {
+        (status(&mut door, &waiting)["status"] == "failed").then_some(())
+    });
+    assert_eq!(places(), 1, "the one who holds it");
+}
+
 fn the_higher_priority_goes_first_after_a_restart(scene: &Scene) {
     scene.project.write("windlass.toml", "[worker]\nmax_executions = 1\n");
     scene.project.write("workflows/nap.yaml", NAP);
@@ -227,9 +251,18 @@ fn a_limit_of_what_is_not_there_and_one_that_says_nothing_are_refused() {
     ] {
         project.write("windlass.toml", &format!("{limit}\n"));
         let refused = project.run(&["list"]);
-        assert!(!refused.status.success(), "{limit}");
+        assert_eq!(refused.status.code(), Some(2), "{limit}: {}", refused.stderr);
         assert!(refused.stderr.contains(said), "{limit}: {}", refused.stderr);
     }
     project.write("windlass.toml", "[limits.demo]\nconcurrency = 1\nrate = \"5/minute\"\n");
+    project.run_ok(&["list"]);
+
+    let config = project.run_ok(&["config"]);
+    let (_, sample) = config.split_once("#   [limits.github]\n").unwrap();
+    let lines = sample.lines().take_while(|line| line.starts_with('#'));
+    let lines = lines.filter_map(|line| line.strip_prefix("#   "));
+    let sample: String = lines.map(|line| format!("{line}\n")).collect();
+    assert!(sample.contains("[limits.\"github."), "{sample}");
+    project.write("windlass.toml", &format!("[limits.github]\n{sample}"));
     project.run_ok(&["list"]);
 }

@@ -588,6 +588,17 @@ impl Event {
         }
     }
 
+    /// The step that a person settled, if that is what it says: what the step holds ends with it, without events of its own.
+    #[must_use]
+    pub fn settled_by_hand(&self) -> Option<&str> {
+        match self {
+            Event::StepSkipped { step, by: Some(_), .. } | Event::StepResolved { step, .. } => {
+                Some(step)
+            }
+            _ => None,
+        }
+    }
+
     /// The step it is about, if it is about one.
     #[must_use]
     pub fn step(&self) -> Option<&str> {

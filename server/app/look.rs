@@ -114,6 +114,10 @@ impl App {
         if row.ended_at.is_some() {
             return Ok(None);
         }
+        // What it has waited for may have come, and nobody here can go on with it.
+        if let Some(unserved) = self.unserved(row) {
+            return Ok(Some(unserved));
+        }
         if let Some(waits) = self.waits(&row.id, row.waiting_for.as_deref()).await? {
             return Ok(Some(waits));
         }
@@ -121,11 +125,11 @@ impl App {
             return Ok(Some(waits));
         }
         if workflow.children().next().is_none() {
-            return Ok(self.unserved(row));
+            return Ok(None);
         }
         let below = self.inner.store.below(&row.id).await?;
         let Some(waiting) = below.iter().find(|child| child.waiting_for.is_some()) else {
-            return Ok(self.unserved(row));
+            return Ok(None);
         };
         let mut top = waiting;
         while let Some(above) = below.iter().find(|child| child.id == top.parent_id) {
@@ -166,7 +170,8 @@ impl App {
     /// What to tell of an execution that has been due for a while and that nobody here can drive.
     fn unserved(&self, row: &ExecutionRow) -> Option<String> {
         let now = self.inner.store.now();
-        let overdue = row.wake_at.is_some_and(|at| at + OVERDUE_MS < now) && row.lease_until < now;
+        let overdue = row.wake_at.is_some_and(|at| at.saturating_add(OVERDUE_MS) < now)
+            && row.lease_until < now;
         if !overdue || row.ended_at.is_some() {
             return None;
         }

@@ -326,10 +326,24 @@ impl Store {
     /// # Errors
     /// When the database fails; the lease then runs out by itself.
     pub async fn release(&self, claim: &Claim, wake_at: i64) -> Result<()> {
-        let sql = "UPDATE executions SET lease_owner = NULL, lease_until = 0, wake_at = $1
+        self.let_go(claim, wake_at, false).await
+    }
+
+    /// The same for whoever has heard every signal that there was: with a newer one, the execution is due at once.
+    ///
+    /// # Errors
+    /// As [`Store::release`].
+    pub async fn release_unless_told(&self, claim: &Claim, wake_at: i64) -> Result<()> {
+        self.let_go(claim, wake_at, true).await
+    }
+
+    async fn let_go(&self, claim: &Claim, wake_at: i64, hears: bool) -> Result<()> {
+        let sql = "UPDATE executions SET lease_owner = NULL, lease_until = 0,
+                       wake_at = CASE WHEN $4 = 1 AND signals_done < signals_in THEN $5 ELSE $1 END
                    WHERE id = $2 AND lease_epoch = $3 AND ended_at IS NULL";
         let mut tx = self.db.begin().await?;
-        tx.execute(sql, args![wake_at, &claim.execution_id, claim.epoch]).await?;
+        let args = args![wake_at, &claim.execution_id, claim.epoch, hears, self.now()];
+        tx.execute(sql, args).await?;
         Ok(tx.commit().await?)
     }
 

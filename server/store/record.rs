@@ -118,6 +118,7 @@ pub(super) async fn write(tx: &mut Tx, last_seq: i64, record: &Record<'_>) -> Re
     if record.events.iter().any(|event| matches!(event, Event::ExecutionRetried { .. })) {
         lines.begin_anew(tx, record).await?;
     }
+    lines.end_inside(tx, record).await?;
     let large = lines.take_large();
     let (events, steps) = rows_of(std::iter::once(&lines));
     write_rows(tx, either(&EVENTS), EVENT_COLUMNS, events).await?;
@@ -186,6 +187,25 @@ impl Lines {
             tx.execute(sql, args![record.execution_id, &path]).await?;
             let is_written = self.steps.iter().any(|line| line.step == path);
             if state.status != StepStatus::Pending && !is_written {
+                self.steps.extend(step_line(record, &path, Found::default()));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a step holds ends with it where a person settles it: no event says so of each.
+    async fn end_inside(&mut self, tx: &mut Tx, record: &Record<'_>) -> Result<()> {
+        let settled: Vec<&str> = record.events.iter().filter_map(Event::settled_by_hand).collect();
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let sql = "SELECT step, status FROM steps WHERE execution_id = $1";
+        let known: Vec<(String, String)> = tx.all(sql, args![record.execution_id]).await?;
+        for (path, status) in known {
+            let has_changed =
+                record.state.step(&path).is_some_and(|step| step.status.as_str() != status);
+            let is_written = self.steps.iter().any(|line| line.step == path);
+            if has_changed && !is_written && settled.iter().any(|step| is_inside(&path, step)) {
                 self.steps.extend(step_line(record, &path, Found::default()));
             }
         }
@@ -280,6 +300,11 @@ fn step_line(record: &Record<'_>, path: &str, found: Found) -> Option<StepLine> 
         error: state.error.as_ref().map(error_text),
         found,
     })
+}
+
+/// Whether a step belongs to another one: to a group, an iteration or an instance of it.
+fn is_inside(path: &str, step: &str) -> bool {
+    path.strip_prefix(step).is_some_and(|rest| rest.starts_with(['/', '[']))
 }
 
 /// The events of a turn that hold what a step was given, and what it resulted in.

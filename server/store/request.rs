@@ -263,7 +263,7 @@ fn ends_a_step(event: &Event) -> bool {
     )
 }
 
-/// Nobody has to answer any more: the step, or the execution, has ended.
+/// Nobody has to answer any more: the step, what holds it, or the execution has ended.
 async fn withdraw(
     tx: &mut Tx,
     execution_id: &str,
@@ -273,10 +273,13 @@ async fn withdraw(
 ) -> Result<()> {
     const OF_STEPS: Sql = Sql::Each {
         sqlite: "UPDATE requests SET status = 'withdrawn', answered_at = $1
-                 WHERE execution_id = $2 AND status = 'open' AND step IN (SELECT value FROM json_each($3))",
+                 WHERE execution_id = $2 AND status = 'open' AND EXISTS (
+                     SELECT 1 FROM json_each($3) AS s WHERE step = s.value
+                     OR substr(step, 1, length(s.value) + 1) IN (s.value || '/', s.value || '['))",
         postgres: "UPDATE requests SET status = 'withdrawn', answered_at = $1
-                   WHERE execution_id = $2 AND status = 'open'
-                   AND step IN (SELECT json_array_elements_text($3::json))",
+                   WHERE execution_id = $2 AND status = 'open' AND EXISTS (
+                       SELECT 1 FROM json_array_elements_text($3::json) AS s (value) WHERE step = s.value
+                       OR substr(step, 1, length(s.value) + 1) IN (s.value || '/', s.value || '['))",
     };
     if ended {
         let sql = "UPDATE requests SET status = 'withdrawn', answered_at = $1

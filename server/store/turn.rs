@@ -166,6 +166,8 @@ pub(super) fn is_plain(workflow: &Workflow, events: &[Event], ended: bool) -> bo
         | Event::ExecutionPaused { .. }
         | Event::ExecutionResumed { .. }
         | Event::ExecutionRetried { .. } => true,
+        // What a step holds ends with it, persons who are asked there among it.
+        event if event.settled_by_hand().is_some() => true,
         event => event.step().and_then(|path| workflow.step_at(path)).is_some_and(asks),
     };
     !events.iter().any(is_of_others)

@@ -2,6 +2,7 @@
 
 use rmcp::model::CallToolResult;
 use serde_json::{Value, json};
+use windlass_engine::INTERRUPTED;
 
 use super::{Failure, Outcome, catalogue::Entry};
 
@@ -109,6 +110,10 @@ fn failed(answer: &Answer, entry: &Entry) -> Outcome {
     }
 }
 
+/// What only this program says of a call, and acts upon: that it was not made, or that nobody knows. From a tool that was
+/// called they would have it called again, whatever it allows.
+const OUR_CODES: [&str; 2] = ["lease_lost", INTERRUPTED];
+
 /// The failure as the tool tells it: our own servers by fields, others in words.
 fn told(answer: &Answer, entry: &Entry) -> Failure {
     let error = answer.structured.as_ref().and_then(|structured| structured.get("error"));
@@ -129,8 +134,9 @@ fn told(answer: &Answer, entry: &Entry) -> Failure {
         (Some(message), _) => message.to_owned(),
         (None, _) => words(),
     };
+    let code = field("code").and_then(Value::as_str).filter(|code| !OUR_CODES.contains(code));
     Failure {
-        code: field("code").and_then(Value::as_str).unwrap_or("tool_error").to_owned(),
+        code: code.unwrap_or("tool_error").to_owned(),
         message,
         retryable: field("retryable").and_then(Value::as_bool),
         retry_after_ms: field("retry_after_ms").and_then(Value::as_u64),

@@ -16,7 +16,7 @@ use super::{
     alias_map::{AliasMap, Mapped},
     write_only,
 };
-use crate::secrets;
+use crate::{limits::unstyled, secrets};
 
 /// Under these names tools take an idempotency key as an argument.
 const KEY_PROPERTIES: &[&str] = &["idempotency_key", "idempotencyKey"];
@@ -39,7 +39,7 @@ pub(super) struct Catalogue {
 /// One tool of one server.
 pub(super) struct Entry {
     /// What it is called by.
-    name: String,
+    pub(super) name: String,
     /// As the server spells it.
     pub(super) wire_name: String,
     /// How it is called, where it is another server's tool under one of our names.
@@ -69,7 +69,7 @@ impl Catalogue {
                 others.entry(other.clone()).and_modify(shared).or_insert(Some(index));
             }
             folded
-                .entry(fold(&entry.name))
+                .entry(unstyled(&entry.name))
                 .and_modify(|shared| *shared = None)
                 .or_insert(Some(index));
         }
@@ -84,7 +84,7 @@ impl Catalogue {
             .exact
             .get(name)
             .copied()
-            .or_else(|| self.folded.get(&fold(name)).copied().flatten())
+            .or_else(|| self.folded.get(&unstyled(name)).copied().flatten())
             .or_else(|| self.others.get(name).copied().flatten())?;
         self.entries.get(index)
     }
@@ -228,20 +228,13 @@ fn says_pollable(tool: &Tool) -> bool {
 
 /// The names that are most like one that does not exist, the likest first.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let asked = fold(name);
+    let asked = unstyled(name);
     let mut alike: Vec<(f64, &str)> = known
-        .map(|known| (strsim::jaro_winkler(&asked, &fold(known)), known))
+        .map(|known| (strsim::jaro_winkler(&asked, &unstyled(known)), known))
         .filter(|(likeness, _)| ALIKE <= *likeness)
         .collect();
     alike.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     alike.into_iter().take(3).map(|(_, known)| known.to_owned()).collect()
-}
-
-fn fold(name: &str) -> String {
-    name.chars()
-        .filter(|letter| !matches!(letter, '_' | '-' | '.'))
-        .flat_map(char::to_lowercase)
-        .collect()
 }
 
 fn validator<'a>(

@@ -138,7 +138,12 @@ async fn set_aside(shared: &Shared, claim: &Claim, err: &Error) {
             tracing::error!(execution.id = %id, "the execution cannot be driven: {err}");
         }
     }
-    if let Err(err) = shared.store.release(claim, wake_at).await {
+    let released = match err {
+        // There was nothing to hear when its tools were asked for; what was said meanwhile makes it urgent.
+        Error::Unreachable(_) => shared.store.release_unless_told(claim, wake_at).await,
+        _ => shared.store.release(claim, wake_at).await,
+    };
+    if let Err(err) = released {
         tracing::debug!(execution.id = %id, "the lease runs out by itself: {err}");
     }
 }
@@ -414,9 +419,10 @@ impl Drive {
     }
 
     fn address(&self, call: Call, cancel: CancellationToken) -> tool_servers::Call {
-        let most = self.shared.settings.call_timeout_ms;
         let left = call.deadline.map(|deadline| deadline - self.shared.store.now());
-        let left = left.map_or(most, |left| u64::try_from(left).unwrap_or_default().min(most));
+        let left = left.map_or(self.shared.settings.call_timeout_ms, |left| {
+            u64::try_from(left).unwrap_or_default()
+        });
         tool_servers::Call {
             params: serde_json::Value::clone(&call.params),
             idempotency_key: call.idempotency_key,

@@ -28,6 +28,11 @@ pub(super) fn event(
     }
     // What follows from it is not asked of a state that does not know all that has happened.
     let if_allowed = |event: Event| state.allows(workflow, happened, &event, now).then_some(event);
+    // Two words of one batch may contradict each other: what only asks the state has to fit what has happened since, too.
+    let if_still_allowed = |event: Event| match happened.is_empty() {
+        true => Some(event),
+        false => if_allowed(event),
+    };
     match signal {
         Signal::Pause { by, reason } => {
             let paused = is_paused(state, happened);
@@ -53,20 +58,24 @@ pub(super) fn event(
         // Otherwise somebody else settled it first.
         Signal::Resolve { step, started_at, resolution, by } => {
             let wanted = may_resolve(state, happened, &step, started_at);
-            wanted.then_some(Event::StepResolved { step, resolution, by })
+            wanted
+                .then_some(Event::StepResolved { step, resolution, by })
+                .and_then(if_still_allowed)
         }
         Signal::Answer { request, step, by, verified, answer } => {
             let wanted = may_answer(state, happened, &request, &by);
-            wanted.then_some(Event::RequestAnswered { step, request, by, verified, answer })
+            wanted
+                .then_some(Event::RequestAnswered { step, request, by, verified, answer })
+                .and_then(if_still_allowed)
         }
         Signal::Event { name, data, by } => Some(Event::EventReceived { name, data, by }),
         Signal::LockGranted { step, key } => {
             let wanted = state.awaits_lock(step.as_deref(), &key);
-            wanted.then_some(Event::LockGranted { step, key })
+            wanted.then_some(Event::LockGranted { step, key }).and_then(if_still_allowed)
         }
         Signal::LockRefused { step, key, holder } => {
             let wanted = state.awaits_lock(step.as_deref(), &key);
-            wanted.then_some(Event::LockRefused { step, key, holder })
+            wanted.then_some(Event::LockRefused { step, key, holder }).and_then(if_still_allowed)
         }
         Signal::ChildHeldUp { step, execution_id, waits } => {
             is_out(state, happened, &step, &execution_id).then_some(match waits {
@@ -170,5 +179,78 @@ mod tests {
         }
         let kinds: Vec<_> = happened.iter().map(Event::kind).collect();
         assert_eq!(kinds, ["execution_retried", "event_received"]);
+    }
+
+    /// An execution that waits for what is done about its only step.
+    struct Waiting {
+        workflow: Workflow,
+        state: State,
+    }
+
+    impl Waiting {
+        fn of(step: serde_json::Value, happened: Vec<Event>) -> Waiting {
+            let document = json!({ "name": "w", "steps": [step] });
+            let workflow = parse(&document.to_string()).unwrap();
+            let mut state = State::new(&workflow, "exec_1", "ada");
+            let started = Event::ExecutionStarted { input: json!({}) };
+            for (at, event) in (1..).zip([started].into_iter().chain(happened)) {
+                advance(&workflow, &mut state, "exec_1", vec![event], at).unwrap();
+            }
+            assert!(!state.status.is_final());
+            Waiting { workflow, state }
+        }
+
+        /// The kinds of what follows from all of it, read at once; the execution goes on with that.
+        fn hears(mut self, signals: Vec<Signal>) -> Vec<&'static str> {
+            let mut happened = Vec::new();
+            for signal in signals {
+                happened.extend(event(&self.workflow, &self.state, &happened, signal, 9));
+            }
+            let kinds = happened.iter().map(Event::kind).collect();
+            advance(&self.workflow, &mut self.state, "exec_1", happened, 9).unwrap();
+            assert!(self.state.status.is_final());
+            kinds
+        }
+    }
+
+    fn skip(step: &str) -> Signal {
+        Signal::Skip { step: step.into(), by: "ada".into(), reason: None }
+    }
+
+    #[test]
+    fn what_is_said_of_a_step_that_was_skipped_in_the_same_breath_comes_too_late() {
+        let error = StepError::permanent("lost", "no answer");
+        let lost = Event::AttemptUncertain { step: "a".into(), error, repeatable: false };
+        let uncertain = Waiting::of(json!({ "name": "a", "tool": "x.one" }), vec![lost]);
+        let resolve = Signal::Resolve {
+            step: "a".into(),
+            started_at: uncertain.state.step("a").unwrap().started_at,
+            resolution: Resolution::Completed { output: json!(1) },
+            by: "bob".into(),
+        };
+        assert_eq!(uncertain.hears(vec![skip("a"), resolve]), ["step_skipped"]);
+
+        let answer = |waiting: &Waiting| {
+            let (step, request) = waiting.state.requests().next().unwrap();
+            Signal::Answer {
+                request: request.id.clone(),
+                step: step.to_owned(),
+                by: "bob".into(),
+                verified: false,
+                answer: windlass_engine::Answer::Approved { comment: None },
+            }
+        };
+        let asking = json!({ "name": "a", "approval": { "message": "Go?" } });
+        let asked = Waiting::of(asking.clone(), vec![]);
+        let said = answer(&asked);
+        assert_eq!(asked.hears(vec![skip("a"), said]), ["step_skipped"]);
+        let inside = Waiting::of(json!({ "name": "g", "steps": [asking] }), vec![]);
+        let said = answer(&inside);
+        assert_eq!(inside.hears(vec![skip("g"), said]), ["step_skipped"]);
+
+        let locked = json!({ "name": "a", "tool": "x.one", "lock": "k" });
+        let granted = Signal::LockGranted { step: Some("a".into()), key: "k".into() };
+        let waits = Waiting::of(locked, vec![]);
+        assert_eq!(waits.hears(vec![skip("a"), granted]), ["step_skipped"]);
     }
 }

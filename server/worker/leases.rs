@@ -6,12 +6,21 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{clock::Moment, fault, store::Store};
 
 /// How often leases are renewed; they hold three times as long.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// How soon a renewal that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How many renewals may be under way: more than a lease lasts would tell nothing.
+const AT_ONCE: usize = 3;
 
 /// A holder starts no call when its lease was last known to hold so long ago.
 pub(super) const FRESH: Duration = Duration::from_secs(12);
@@ -71,13 +80,19 @@ impl Leases {
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(EVERY);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            // One that hangs, with a connection whose other end is gone, keeps the next one from nothing.
+            let (mut renewing, mut saying) = (JoinSet::new(), JoinSet::new());
             loop {
                 ticks.tick().await;
-                // Leases first: what follows may take its time.
-                renew(&store, &worker, &holders, &news).await;
-                if let Err(err) = store.measure_clock().await.and(store.worker_seen(&worker).await)
-                {
-                    tracing::warn!("the database does not hear that this worker lives: {err}");
+                while renewing.try_join_next().is_some() || saying.try_join_next().is_some() {}
+                if renewing.len() < AT_ONCE {
+                    let (store, worker) = (store.clone(), Arc::clone(&worker));
+                    let (holders, news) = (Arc::clone(&holders), news.clone());
+                    renewing.spawn(async move { renew(&store, &worker, &holders, &news).await });
+                }
+                if saying.is_empty() {
+                    let (store, worker) = (store.clone(), Arc::clone(&worker));
+                    saying.spawn(async move { say_it_lives(&store, &worker).await });
                 }
             }
         })
@@ -107,18 +122,65 @@ fn lock(holders: &Holders) -> std::sync::MutexGuard<'_, HashMap<String, usize>> 
     holders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Renews all leases; asks again for as long as the next renewal is not due.
 async fn renew(store: &Store, worker: &str, holders: &Holders, news: &watch::Sender<Renewal>) {
-    // Before the list is made: a lease that begins after it is not expected in the answer.
-    let sent = Moment::now();
-    let ids: Vec<String> = lock(holders).keys().cloned().collect();
-    if ids.is_empty() {
-        return;
+    let began = Moment::now();
+    loop {
+        // Before the list is made: a lease that begins after it is not expected in the answer.
+        let sent = Moment::now();
+        let ids: Vec<String> = lock(holders).keys().cloned().collect();
+        if ids.is_empty() {
+            return;
+        }
+        fault::point("before_renew");
+        let renewed = store.renew(worker, &ids).await;
+        fault::point("after_renew");
+        match renewed {
+            Ok(held) => return tell(news, Renewal { sent, held: Arc::new(held) }),
+            Err(err) => tracing::warn!("leases could not be renewed: {err}"),
+        }
+        if EVERY <= began.elapsed() + AGAIN {
+            return;
+        }
+        tokio::time::sleep(AGAIN).await;
     }
-    fault::point("before_renew");
-    let renewed = store.renew(worker, &ids).await;
-    fault::point("after_renew");
-    match renewed {
-        Ok(held) => _ = news.send_replace(Renewal { sent, held: Arc::new(held) }),
-        Err(err) => tracing::warn!("leases could not be renewed: {err}"),
+}
+
+/// An answer that was overtaken is no news.
+fn tell(news: &watch::Sender<Renewal>, renewal: Renewal) {
+    news.send_if_modified(|last| {
+        let is_newer = renewal.sent.elapsed() <= last.sent.elapsed();
+        if is_newer {
+            *last = renewal;
+        }
+        is_newer
+    });
+}
+
+async fn say_it_lives(store: &Store, worker: &str) {
+    if let Err(err) = store.measure_clock().await.and(store.worker_seen(worker).await) {
+        tracing::warn!("the database does not hear that this worker lives: {err}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renewal_that_was_overtaken_is_no_news() {
+        let of = |number: i64| Renewal {
+            sent: Moment::now(),
+            held: Arc::new(HashMap::from([("exec_1".to_owned(), (number, 0))])),
+        };
+        let first = of(1);
+        std::thread::sleep(Duration::from_millis(5));
+        let news = watch::Sender::new(of(2));
+        let mut heard = news.subscribe();
+        tell(&news, first);
+        assert!(!heard.has_changed().unwrap());
+        std::thread::sleep(Duration::from_millis(5));
+        tell(&news, of(3));
+        assert_eq!(heard.borrow_and_update().held["exec_1"].0, 3);
     }
 }

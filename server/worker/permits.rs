@@ -72,6 +72,8 @@ impl Permits {
             return Ok(());
         }
         self.is_rung = false;
+        // What waited and is not to begin any more leaves its place.
+        self.is_stale |= self.waits && turn.held_back.is_empty();
         let mut wanted: Vec<(String, ToolName)> = Vec::new();
         let mut exhausted = BTreeSet::new();
         // Each round knows of one tool more that there are no permits for.

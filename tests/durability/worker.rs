@@ -151,8 +151,13 @@ fn a_changed_tool_server_stops_only_what_was_started_with_the_other(scene: &Scen
         "  - { name: never, tool: other.tool, params: {}, if: \"${input.ms < 0}\" }\noutput:",
     );
     scene.project.write("workflows/slow.yaml", &text);
+    let hears = "name: hears\nsteps:\n  - { name: word, wait: { event: go } }\n  \
+                 - { name: never, tool: other.tool, params: {}, if: \"${1 < 0}\" }\n";
+    scene.project.write("workflows/hears.yaml", hears);
     configure("first");
     let mut door = scene.door();
+    let hears = begin(&mut door, "hears", json!({}));
+    step_is(&mut door, &hears, "word", "waiting");
     let id = begin(&mut door, "slow", json!({ "file": scene.ledger("slow"), "ms": 1000 }));
     step_is(&mut door, &id, "nap", "running");
     door.kill();
@@ -163,14 +168,18 @@ fn a_changed_tool_server_stops_only_what_was_started_with_the_other(scene: &Scen
     let mut door = scene.door();
     let other = begin(&mut door, "hello", json!({}));
     assert_eq!(settled(&mut door, &other)["status"], "completed");
-    let told = eventually(SOON, "somebody to say why it does not move", || {
-        let status = door.call_ok("workflow.status", json!({ "execution_id": id }));
-        status["waiting_for"].as_str().map(str::to_owned)
-    });
-    assert!(told.contains("here other changed since"), "{told}");
+    scene.project.run_ok(&["signal", &hears, "go"]);
+    for id in [&id, &hears] {
+        eventually(SOON, "somebody to say why it does not move", || {
+            let status = door.call_ok("workflow.status", json!({ "execution_id": id }));
+            let told = status["waiting_for"].as_str().unwrap_or_default();
+            told.contains("here other changed since").then_some(())
+        });
+    }
 
     configure("first");
     assert_eq!(settled(&mut scene.door(), &id)["output"], json!({ "counted": 2 }));
+    assert_eq!(settled(&mut scene.door(), &hears)["status"], "completed");
 }
 
 /// The processes that work for a project, found without the files they leave.

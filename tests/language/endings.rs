@@ -6,7 +6,10 @@ use windlass::app::Detail;
 use super::{House, agent, ended, run};
 use crate::harness::SOON;
 
-on_both_databases!(who_waits_is_told_of_the_end_what_everybody_is_told_later);
+on_both_databases!(
+    who_waits_is_told_of_the_end_what_everybody_is_told_later,
+    a_step_that_says_how_long_it_may_take_takes_that_long,
+);
 
 const TWO: &str = "\
 input: { type: object, properties: { text: { type: string } } }
@@ -50,5 +53,18 @@ async fn who_waits_is_told_of_the_end_what_everybody_is_told_later(house: House)
         assert_eq!(told, app.status(&id, detail).await.unwrap());
         ended(app, &id).await;
     }
+    host.stop().await;
+}
+
+async fn a_step_that_says_how_long_it_may_take_takes_that_long(mut house: House) {
+    house.set("WINDLASS_WORKER_CALL_TIMEOUT_MS", "200");
+    let nap = "{ name: nap, tool: demo.sleep, params: { ms: 700 }";
+    house.workflow("patient", &format!("steps:\n  - {nap}, timeoutMs: 60000 }}\n"));
+    house.workflow("hasty", &format!("steps:\n  - {nap} }}\n"));
+    let host = house.open().await;
+    let patient = run(&host.app, "patient", json!({})).await.execution_id;
+    let hasty = run(&host.app, "hasty", json!({})).await.execution_id;
+    assert_eq!(ended(&host.app, &patient).await.status, "completed");
+    assert_eq!(ended(&host.app, &hasty).await.error.unwrap().code, "timeout");
     host.stop().await;
 }

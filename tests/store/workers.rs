@@ -21,6 +21,21 @@ on_both! {
         assert_eq!(database.number("SELECT COUNT(*) FROM workers").await, 1, "the dead are cleared away");
     }
 
+    async fn who_gives_a_lease_back_for_later_is_due_at_once_when_it_was_told_something(database) {
+        let store = database.open().await;
+        let mut driven = driven(&store, "exec_1", "worker_1").await;
+        driven.hears(&store, vec![]).await;
+        driven.parks(&store, vec![lost("a")]).await;
+        assert!(store.signal("exec_1", &cancel()).await.unwrap());
+        let first = claim(&store, "worker_1").await;
+        store.release(&first, store.now() + DAY_MS).await.unwrap();
+        assert!(nothing_is_due(&store).await, "it said when, whatever there is to hear");
+        assert!(store.signal("exec_1", &cancel()).await.unwrap());
+        let second = claim(&store, "worker_1").await;
+        store.release_unless_told(&second, store.now() + DAY_MS).await.unwrap();
+        claim(&store, "worker_1").await;
+    }
+
     async fn rings_reach_other_processes_where_the_database_can_tell_them(database) {
         let (store, away) = (database.open().await, database.open_as("away").await);
         let ring = |id: &str| Ring::Due(id.into());
