@@ -21,7 +21,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 pub(crate) use self::{
-    known::{hide, hide_in_beginning, remember_minted, scrubbers},
+    known::{Scrubbers, hide, hide_in_beginning, remember_minted, scrubbers},
     scrub::Scrubber,
 };
 use crate::config::{Config, SecretSource};

@@ -420,3 +420,18 @@ fn a_window_with_another_secret_has_a_worker_of_its_own() {
     begin(&mut other, "go", json!({}));
     assert_eq!(scene.project.workers().len(), 2);
 }
+
+#[test]
+fn an_address_with_a_key_in_it_is_in_no_log() {
+    let project = Project::new();
+    let key = "correct-horse-battery";
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let entry = format!("[mcpServers.far]\nurl = \"http://{nobody}/mcp?api_key=${{FAR_KEY}}\"\n");
+    project.write("windlass.toml", &entry);
+    let mut command = project.command(&["tools", "-vv"]);
+    let ended = run(command.env("FAR_KEY", key), 3 * SOON).expect(0);
+    assert!(ended.stdout.contains("far"), "{}", ended.stdout);
+    for shown in [&ended.stdout, &ended.stderr] {
+        assert!(!shown.contains(key), "{shown}");
+    }
+}

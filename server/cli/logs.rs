@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use tracing_subscriber::EnvFilter;
 
 use super::arguments::{Arguments, Command};
-use crate::secrets;
+use crate::{secrets, tool_servers::QUIET};
 
 /// The variable that says what is logged, in the form `warn,windlass=debug`.
 const VARIABLE: &str = "WINDLASS_LOG";
@@ -43,24 +43,20 @@ fn filter(arguments: &Arguments) -> EnvFilter {
         _ => Some("trace".to_owned()),
     };
     match asked {
-        // rmcp logs every message whole: arguments and results, secrets among them. What octocrab
-        // calls an error is an answer to us.
-        Some(asked) if !asked.contains("rmcp") => {
-            EnvFilter::new(format!("{asked},rmcp=warn,octocrab=off"))
-        }
+        Some(asked) if !asked.contains("rmcp") => EnvFilter::new(format!("{asked},{QUIET}")),
         Some(asked) => EnvFilter::new(asked),
         None => EnvFilter::new(usual(&arguments.command)),
     }
 }
 
-fn usual(command: &Command) -> &'static str {
+fn usual(command: &Command) -> String {
     match command {
         Command::Serve(_) | Command::ToolServer(_) | Command::Worker => {
-            "warn,windlass=info,rmcp=warn,octocrab=off"
+            format!("warn,windlass=info,{QUIET}")
         }
         // It is slow on purpose, and says how slow.
-        Command::Bench(_) => "warn,sqlx=error,rmcp=off,octocrab=off",
+        Command::Bench(_) => "warn,sqlx=error,rmcp=off,octocrab=off".to_owned(),
         // What rmcp warns of is said by whoever it happened to.
-        _ => "warn,rmcp=off,octocrab=off",
+        _ => "warn,rmcp=off,octocrab=off".to_owned(),
     }
 }

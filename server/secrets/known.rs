@@ -10,8 +10,12 @@ use zeroize::Zeroizing;
 
 use super::{SHORTEST, Scrubber, Secret};
 
-/// How many values that tools made are remembered; configured secrets are remembered for as long as the process lives.
+/// How many values that tools made are remembered.
 const MOST_MINTED: usize = 64;
+
+/// How many values of one configured secret are remembered: some have another one every few minutes, and what hides them
+/// grows with each.
+const MOST_VALUES: usize = 8;
 
 static KNOWN: LazyLock<RwLock<Known>> = LazyLock::new(RwLock::default);
 
@@ -70,7 +74,14 @@ pub(super) fn remember(name: &str, secret: &Secret) {
     if known.secrets.iter().any(|(_, text)| **text == secret.expose()) {
         return;
     }
-    known.secrets.push((format!("[secret {name}]"), Zeroizing::new(secret.expose().to_owned())));
+    let label = format!("[secret {name}]");
+    let of_it = |(known, _): &(String, Zeroizing<String>)| *known == label;
+    if MOST_VALUES <= known.secrets.iter().filter(|known| of_it(known)).count()
+        && let Some(oldest) = known.secrets.iter().position(of_it)
+    {
+        known.secrets.remove(oldest);
+    }
+    known.secrets.push((label, Zeroizing::new(secret.expose().to_owned())));
     let scrubber =
         Scrubber::new(known.secrets.iter().map(|(label, text)| (label.clone(), text.as_str())));
     known.scrubbers.secrets = Arc::new(scrubber);

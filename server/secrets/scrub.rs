@@ -11,6 +11,12 @@ use super::{
     view,
 };
 
+/// How many bytes of a text are read otherwise at once: what a reading takes is many times the text.
+pub(super) const PIECE: usize = 64 * 1024;
+
+/// How many bytes one byte may have become, escapes of escapes included.
+const MOST_ESCAPED: usize = 16;
+
 /// Replaces what it knows; knows nothing by default.
 #[derive(Clone, Default)]
 pub(crate) struct Scrubber {
@@ -126,11 +132,14 @@ impl Scrubber {
             .collect()
         };
         let mut found = hits(text.as_bytes());
-        for view in view::views(text) {
-            found.extend(hits(&view.bytes).into_iter().map(|(from, to, form)| {
-                let (from, to) = view.place(from, to);
-                (text.floor_char_boundary(from), text.ceil_char_boundary(to), form)
-            }));
+        for (start, piece) in self.pieces(text) {
+            for view in view::views(piece) {
+                found.extend(hits(&view.bytes).into_iter().map(|(from, to, form)| {
+                    let (from, to) = view.place(from, to);
+                    let (from, to) = (start + from, start + to);
+                    (text.floor_char_boundary(from), text.ceil_char_boundary(to), form)
+                }));
+            }
         }
         found.sort_by_key(|(from, to, form)| (*from, std::cmp::Reverse(*to), *form));
         found.dedup_by(|later, earlier| {
@@ -141,6 +150,17 @@ impl Scrubber {
             overlaps
         });
         found
+    }
+
+    /// The text in pieces, each with where it starts. They overlap by more than a form takes with all its escapes, so that
+    /// it stands whole in one of them.
+    fn pieces<'a>(&self, text: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
+        let longest = self.forms.iter().map(|form| form.bytes.len()).max().unwrap_or_default();
+        let overlap = longest * MOST_ESCAPED + PIECE / 16;
+        (0..text.len()).step_by(PIECE).map(move |at| {
+            let start = text.floor_char_boundary(at);
+            (start, &text[start..text.ceil_char_boundary(at + PIECE + overlap)])
+        })
     }
 }
 

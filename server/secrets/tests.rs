@@ -207,3 +207,29 @@ fn another_source_is_another_digest() {
     assert_ne!(digest_of("[secrets.A]\nenv = 'HOME'\n"), path);
     assert_ne!(digest_of("[secrets.B]\nenv = 'PATH'\n"), path);
 }
+
+#[test]
+fn a_secret_is_found_wherever_it_stands_in_a_long_text() {
+    let secret = "correct-horse-battery";
+    let escaped: String = secret.chars().map(|c| format!("\\\\u{:04x}", u32::from(c))).collect();
+    let filler = "é and so on, ".repeat(scrub::PIECE / 4);
+    let scrubber = scrubber(secret);
+    for piece in [1, 2] {
+        for before in [0, 1, 2, escaped.len() / 2, escaped.len(), escaped.len() + 1] {
+            let at = filler.floor_char_boundary(piece * scrub::PIECE - before);
+            let text = format!("{}{escaped}{}", &filler[..at], &filler[at..]);
+            let hidden = format!("{}[secret X]{}", &filler[..at], &filler[at..]);
+            assert!(scrubber.text(&text) == hidden, "{before} before the end of piece {piece}");
+        }
+    }
+}
+
+#[test]
+fn of_a_secret_that_changes_again_and_again_the_newest_values_are_hidden() {
+    let value = |number: usize| format!("a-value-of-its-own-{number:02}");
+    for number in 0..20 {
+        known::remember("CHANGES", &Secret::new(Zeroizing::new(value(number))));
+    }
+    let is_hidden = |number: usize| hide(&value(number)) == "[secret CHANGES]";
+    assert!((12..20).all(is_hidden) && !(0..12).any(is_hidden));
+}

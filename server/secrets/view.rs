@@ -93,7 +93,12 @@ impl View {
         while at < self.bytes.len() {
             let rest = &self.bytes[at..];
             let read = if marks.contains(&rest[0]) { unescaped(rest, reading) } else { None };
-            let (bytes, length) = read.unwrap_or_else(|| (vec![rest[0]], 1));
+            let Some((bytes, length)) = read else {
+                view.places.push(self.places[at]);
+                view.bytes.push(rest[0]);
+                at += 1;
+                continue;
+            };
             let (from, to) = self.place(at, at + length);
             view.places.extend(bytes.iter().map(|_| (from, to)));
             view.bytes.extend(bytes);

@@ -6,6 +6,7 @@ mod params;
 
 use std::{
     collections::BTreeMap,
+    panic,
     sync::{Mutex, PoisonError},
     time::Instant,
 };
@@ -16,12 +17,15 @@ use zeroize::Zeroizing;
 
 use crate::{
     keyring::{Keyring, Purpose, SHOWN},
-    secrets::{self, Scrubber, Secret, Secrets},
+    secrets::{self, Scrubber, Scrubbers, Secret, Secrets},
     tool_servers::{Call, Failure, Outcome, ToolProgress, ToolServers},
 };
 
 /// What stands in the place of a value that had to be sealed and could not.
 const LOST: &str = "[not kept: the keyring cannot be used]";
+
+/// A value with so many bytes of text takes long to be searched for secrets.
+const LONG: usize = 256 * 1024;
 
 /// Makes calls; cheap to clone.
 #[derive(Clone)]
@@ -82,7 +86,7 @@ impl Outgoing {
         let told = |said: ToolProgress| progress(scrub_progress(said, &minted));
         let outcome = self.tool_servers.call_and_keep(call, &told, &keep).await;
         minted.remember();
-        scrubbed(outcome, &minted)
+        scrubbed(outcome, &minted).await
     }
 
     async fn find(&self, slots: &[SecretSlot]) -> Result<BTreeMap<String, Secret>, Failure> {
@@ -164,7 +168,7 @@ impl Minted {
 }
 
 /// The outcome without anything that this call or this process knows to be secret.
-fn scrubbed(outcome: Outcome, minted: &Minted) -> Outcome {
+async fn scrubbed(outcome: Outcome, minted: &Minted) -> Outcome {
     let (own, known) = (minted.scrubber(), secrets::scrubbers());
     let text = |text: String| known.text(&own.text(&text)).into_owned();
     let failure = |failure: Failure| Failure {
@@ -173,12 +177,33 @@ fn scrubbed(outcome: Outcome, minted: &Minted) -> Outcome {
         ..failure
     };
     match outcome {
-        Outcome::Succeeded(result) => Outcome::Succeeded(known.value(own.value(result))),
-        Outcome::NotDone(said) => Outcome::NotDone(known.value(own.value(said))),
+        Outcome::Succeeded(result) => Outcome::Succeeded(cleaned(result, own, known).await),
+        Outcome::NotDone(said) => Outcome::NotDone(cleaned(said, own, known).await),
         Outcome::Failed(failed) => Outcome::Failed(failure(failed)),
         Outcome::Uncertain { failure: seen, repeatable } => {
             Outcome::Uncertain { failure: failure(seen), repeatable }
         }
+    }
+}
+
+/// A long value is searched where others do not wait for it.
+async fn cleaned(value: Value, own: Scrubber, known: Scrubbers) -> Value {
+    if length(&value) < LONG {
+        return known.value(own.value(value));
+    }
+    let cleaned = tokio::task::spawn_blocking(move || known.value(own.value(value))).await;
+    cleaned.unwrap_or_else(|err| panic::resume_unwind(err.into_panic()))
+}
+
+/// About how many bytes its texts have.
+fn length(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(length).sum(),
+        Value::Object(entries) => {
+            entries.iter().map(|(key, value)| key.len() + length(value)).sum()
+        }
+        Value::Number(_) | Value::Null | Value::Bool(_) => 0,
     }
 }
 
