@@ -132,25 +132,22 @@ fn router(
     let handler = Mcp::new(app.clone(), options.mcp.clone(), closing.clone());
     let service = service(handler, &hosts, &options.allowed_origins, address, sessions, kept);
     let token = options.token.as_deref();
-    let mut mcp = guarded(service, kept, token);
+    let mut named = guarded(service, kept, token);
     if options.metrics {
-        let state = (app.clone(), Arc::clone(kept));
-        mcp = mcp.merge(metrics(state, Hosts::new(hosts.clone()), token));
+        named = named.merge(metrics((app.clone(), Arc::clone(kept)), token));
     }
     let ready = Router::new()
         .route("/readyz", get(health::ready))
-        .route_layer(middleware::from_fn_with_state(Hosts::new(hosts), guard::hosts))
         .with_state(Health { app, draining: shutdown.clone() });
-    Router::new().route("/healthz", get(health::alive)).merge(ready).merge(mcp)
+    let named = named
+        .merge(ready)
+        .route_layer(middleware::from_fn_with_state(Hosts::new(hosts), guard::hosts));
+    Router::new().route("/healthz", get(health::alive)).merge(named)
 }
 
 /// What Prometheus asks for.
-fn metrics(state: (App, Arc<Sessions>), hosts: Hosts, token: Option<&str>) -> Router {
-    let metrics = Router::new()
-        .route("/metrics", get(health::metrics))
-        .route_layer(middleware::from_fn_with_state(hosts, guard::hosts))
-        .with_state(state);
-    behind(metrics, token)
+fn metrics(state: (App, Arc<Sessions>), token: Option<&str>) -> Router {
+    behind(Router::new().route("/metrics", get(health::metrics)).with_state(state), token)
 }
 
 /// The MCP server behind what every request to it has to pass.

@@ -27,7 +27,7 @@ mod redact;
 mod server;
 mod write_only;
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::{BoxFuture, join_all};
 
@@ -47,6 +47,13 @@ pub use built_in::BuiltIn;
 pub use config::{ConfigError, Protocol, ServerConfig, Transport, read_mcp_config};
 pub use configured::{configured, credentials};
 pub use host::Hosted;
+
+/// What of the libraries' logs is left out unless somebody asks for it, as a filter of `tracing`.
+///
+/// rmcp logs every message whole: arguments and results, secrets among them. Of a tool server that cannot be reached over
+/// HTTP it tells the whole address, which may have a key in it; a call that fails says so without. What octocrab calls an
+/// error is an answer to us.
+pub const QUIET: &str = "rmcp=warn,rmcp::transport::worker=off,rmcp::transport::streamable_http_client=off,octocrab=off";
 
 /// No shutdown takes longer.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -68,6 +75,8 @@ struct Inner {
 pub struct Settings {
     /// Where `${VAR}` is looked up, and what children inherit a few variables of.
     pub environment: BTreeMap<String, String>,
+    /// The folder that servers are started in, and where a relative `cwd` starts; empty: the current directory.
+    pub root: PathBuf,
     /// Keeps the files that tools answer with; without it they are named and gone.
     pub files: Option<Arc<dyn Host>>,
     /// Remembers over restarts which protocol each server speaks, where that is wanted.
@@ -320,6 +329,7 @@ impl Default for Settings {
         };
         Settings {
             environment: std::env::vars_os().filter_map(readable).collect(),
+            root: PathBuf::new(),
             files: None,
             eras: None,
             connect_timeout: Duration::from_secs(60),

@@ -726,6 +726,8 @@ fn pages_from_elsewhere_are_turned_away() {
     ] {
         let answer = post_list(&server, &[&modern[..], &[(header, value)]].concat(), json!({}));
         assert_eq!(answer.status, status, "{header}: {value}: {answer:?}");
+        let names_setting = answer.body.contains("http.allowed_hosts");
+        assert_eq!(names_setting, value == "evil.example", "{answer:?}");
     }
     assert_eq!(page(&server, "/readyz", &[("Host", "evil.example")]).status, 403);
 }

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use windlass::tool_servers::{Breaker, Era, Error, Outcome, RetryClass, Settings, ToolServers};
 
 use harness::{
-    Eras, Fake, call, failure, one_server, settings, silent, succeeded, tool, uncertain, until,
+    Eras, Fake, call, failure, fake_tool_server, one_server, settings, silent, succeeded, tool,
+    uncertain, until,
 };
 
 #[tokio::test]
@@ -34,6 +35,27 @@ async fn a_tool_is_called_with_what_identifies_the_call() {
     assert_eq!(result["meta"]["dev.windlass/attempt"], 2);
     assert_eq!(result["meta"]["dev.windlass/first_started_at"], 1_700_000_000_000_i64);
     servers.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_program_is_started_in_the_root_and_a_relative_folder_begins_there() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("inner")).unwrap();
+    let state = root.path().join("state");
+    for folder in [".", "inner"] {
+        std::os::unix::fs::symlink(fake_tool_server(), root.path().join(folder).join("server"))
+            .unwrap();
+        let args = json!(["normal", "--ledger", root.path().join("ledger"), "--state", state]);
+        let entry = json!({ "command": "./server", "args": args, "cwd": folder });
+        let settings = Settings { root: root.path().to_owned(), ..settings() };
+        let servers = one_server(entry, settings);
+        servers.tools("fake").await.unwrap();
+        servers.shutdown().await;
+    }
+    let entry = json!({ "command": "./server", "cwd": "gone" });
+    let settings = Settings { root: root.path().to_owned(), ..settings() };
+    let said = one_server(entry, settings).tools("fake").await.unwrap_err().to_string();
+    assert!(said.contains("gone") && said.contains("correct `cwd`"), "{said}");
 }
 
 #[tokio::test]
@@ -309,6 +331,11 @@ async fn a_tool_says_in_fields_or_in_words_how_it_failed() {
         ("rate_limited", "slow down; ask for less")
     );
     assert_eq!((told.retryable, told.retry_after_ms), (Some(true), Some(1500)));
+    for ours in ["lease_lost", "interrupted"] {
+        let told = json!({ "code": ours, "message": "I had one", "retryable": false });
+        let told = failure(servers.call(call("fake.fail", told), silent()).await);
+        assert_eq!((told.code.as_str(), told.retryable), ("tool_error", Some(false)), "{ours}");
+    }
     let words = failure(servers.call(call("fake.fail_in_words", json!({})), silent()).await);
     assert_eq!((words.code.as_str(), words.message.as_str()), ("tool_error", "the disk is full"));
     assert_eq!(words.retryable, None);

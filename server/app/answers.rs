@@ -107,13 +107,16 @@ impl App {
         if !asked.approvers.is_empty() && !asked.approvers.contains(name) {
             let approvers = asked.approvers.join(", ");
             return Err(Error::Refused(format!(
-                "{name} may not answer {id}; only these may: {approvers}"
+                "{name} may not answer {id}; only these may: {approvers}. Who answers at a terminal or over stdio is \
+                 {}, over HTTP token, without a token {}",
+                Caller::LOCAL,
+                Caller::HTTP
             )));
         }
         if asked.verified && !verified {
             return Err(Error::Refused(format!(
                 "{id} takes an answer only from a person whose identity is verified, and nobody knows for sure who \
-                 {name} is here; answer over HTTP with a token of your own"
+                 {name} is here; answer over HTTP with the server's token"
             )));
         }
         // Whoever types at the terminal of the machine is another one than the agent that works there.

@@ -655,14 +655,14 @@ fn conflict(workflow: &str, expected: Option<i64>, current: Option<&RevisionRow>
     match current {
         None => format!(
             "workflow {workflow:?} is not saved yet, so it is not at revision {expected}; nothing was saved. \
-             expected_revision=0 saves it for the first time"
+             expected_revision=0 (`windlass save --expect 0`) saves it for the first time"
         ),
         Some(RevisionRow { number, author, on_behalf_of, comment, .. }) => {
             let behalf = on_behalf_of.as_ref().map(|behalf| format!(" for {behalf}"));
             let comment = comment.as_ref().map(|comment| format!(" ({comment})"));
             format!(
                 "workflow {workflow:?} is at revision {number}, saved by {author}{}{}, and not at {expected}; nothing was \
-                 saved. Look at what changed, put your change on top of it, and save with expected_revision={number}",
+                 saved. Look at what changed, put your change on top of it, and save with expected_revision={number} (`windlass save --expect {number}`)",
                 behalf.unwrap_or_default(),
                 comment.unwrap_or_default(),
             )

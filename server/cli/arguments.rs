@@ -1,6 +1,6 @@
 //! The command line: every subcommand, every flag and what `--help` says about them.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -229,6 +229,16 @@ pub(super) enum BenchSynchronous {
     Normal,
     Full,
     On,
+}
+
+/// `0.0.0.0:7321`, `localhost:7321`, or a port of this machine alone.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+    let named = text.strip_prefix("localhost:").unwrap_or(text);
+    let parsed = text.parse().ok().or_else(|| named.parse().ok().map(local));
+    parsed.ok_or_else(|| {
+        "an address is written as IP:PORT, such as 127.0.0.1:7321, or 0.0.0.0:7321 for other machines".to_owned()
+    })
 }
 
 fn lanes(text: &str) -> Result<usize, String> {
@@ -532,9 +542,9 @@ pub(super) struct Tools {
 
 #[derive(Args, Debug)]
 pub(super) struct Serve {
-    /// Serve over HTTP at this address instead of standard input and output
-    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:7321")]
-    pub(super) http: Option<std::net::SocketAddr>,
+    /// Serve over HTTP at this address instead of standard input and output, such as 0.0.0.0:7321 (127.0.0.1:7321 without one)
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:7321", value_parser = address)]
+    pub(super) http: Option<SocketAddr>,
     /// How tools are listed: dotted (workflow.run) or underscore (workflow_run), for clients that refuse dots; both can be called
     #[arg(long, value_enum)]
     pub(super) tool_names: Option<ToolNames>,
@@ -548,8 +558,8 @@ pub(super) struct ToolServer {
     /// agent, demo, deploy, documents, github, notify or observability
     pub(super) name: String,
     /// Serve over HTTP at this address (127.0.0.1:7322 without one); on other addresses than loopback a token is needed
-    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:7322")]
-    pub(super) http: Option<std::net::SocketAddr>,
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = "127.0.0.1:7322", value_parser = address)]
+    pub(super) http: Option<SocketAddr>,
 }
 
 #[derive(Args, Debug)]
@@ -595,5 +605,22 @@ impl ValueEnum for ToolNames {
             ToolNames::Dotted => "dotted",
             ToolNames::Underscore => "underscore",
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_an_ip_and_a_port_or_a_port_of_this_machine() {
+        let local: SocketAddr = "127.0.0.1:8080".parse().unwrap();
+        for text in ["127.0.0.1:8080", "localhost:8080", "8080"] {
+            assert_eq!(address(text), Ok(local), "{text}");
+        }
+        assert_eq!(address("[::1]:1").unwrap().to_string(), "[::1]:1");
+        for text in ["", "localhost", "example.com:80", "127.0.0.1", "80800"] {
+            assert!(address(text).unwrap_err().contains("0.0.0.0:7321"), "{text}");
+        }
     }
 }

@@ -104,7 +104,7 @@ impl From<anyhow::Error> for Failure {
                 exit: Exit::Usage,
                 code: "configuration",
                 message: format!("{error:#}"),
-                help: None,
+                help: Some("`windlass config` shows every setting with its meaning".to_owned()),
             },
             Err(error) => Failure::ours(format!("{error:#}")),
         }

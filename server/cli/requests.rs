@@ -120,6 +120,9 @@ fn terms(request: &RequestView, now: i64) -> String {
 /// What to type.
 fn commands(request: &RequestView) -> String {
     let id = &request.request_id;
+    if request.verified {
+        return "workflow.answer over HTTP, with the server's token".to_owned();
+    }
     if request.kind == "approval" {
         return format!("windlass approve {id}, or windlass reject {id}");
     }
@@ -186,6 +189,14 @@ mod tests {
                 "    answer: windlass approve req_1, or windlass reject req_1",
             ]
         );
+    }
+
+    #[test]
+    fn what_only_a_verified_person_may_answer_is_not_answered_here() {
+        let request = RequestView { verified: true, ..request("approval") };
+        let lines = lines(&request, 0);
+        let last = "    answer: workflow.answer over HTTP, with the server's token";
+        assert_eq!(lines.last().unwrap(), last);
     }
 
     #[test]

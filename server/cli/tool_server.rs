@@ -24,7 +24,7 @@ pub(super) async fn run(session: &Session, arguments: ToolServer) -> Result<Exit
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
     let environment: BTreeMap<String, String> = std::env::vars_os().filter_map(readable).collect();
-    let around = Surroundings { environment, host: None };
+    let around = Surroundings { environment, root: config.project.clone(), host: None };
     let stop = CancellationToken::new();
     let serving = match http {
         None => tool_servers::visit(&name, &config, &around, OverStdio),

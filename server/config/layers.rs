@@ -6,8 +6,8 @@ use toml::{Table, Value};
 
 use super::{Config, DEFAULTS, Environment, Error, Overrides};
 
-/// The tables whose keys are the author's own; everything else is walked by the keys of the defaults.
-const OPEN_TABLES: [&str; 3] = ["limits", "mcpServers", "secrets"];
+/// The tables whose keys are the author's own, beside those that are empty by default: as a whole they are given as JSON.
+const OPEN_TABLES: [&str; 2] = ["agent.providers", "notify.channels"];
 
 /// Defaults, then the file, then the environment.
 pub(super) fn read(file: Option<&Path>, environment: Environment<'_>) -> Result<Config, Error> {
@@ -68,9 +68,15 @@ fn line_of(text: &str, error: &toml::de::Error) -> usize {
     text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1
 }
 
-/// serde's message, with the nearest of the names it lists. Only the first line: the rest may quote values.
+/// serde's message, with the nearest of the names it lists. Only the first line: the rest may quote values. What has the
+/// wrong type is not quoted either.
 fn said_of(message: &str) -> String {
     let message = message.lines().next().unwrap_or_default();
+    if let Some((wrong, expected)) = message.rsplit_once(", expected ")
+        && wrong.starts_with("invalid ")
+    {
+        return format!("it must be {expected}");
+    }
     let mut names = message.split('`').skip(1).step_by(2);
     let nearest = names.next().and_then(|wrong| {
         let known = names.map(|name| (strsim::jaro_winkler(wrong, name), name));
@@ -86,24 +92,39 @@ fn said_of(message: &str) -> String {
 struct Variable {
     name: String,
     path: Vec<String>,
-    default: Value,
+    /// None where nothing holds unless something is said.
+    default: Option<Value>,
 }
 
 fn variables(defaults: &Table) -> Vec<Variable> {
     let mut found = Vec::new();
     collect(defaults, &[], &mut found);
+    let whole = serde_json::to_value(Config::default()).unwrap_or_default();
+    collect_unset(&whole, &[], &mut found);
     found
 }
 
+/// A table comes before what is in it, which wins.
 fn collect(table: &Table, above: &[String], found: &mut Vec<Variable>) {
     for (key, value) in table {
         let path = [above, std::slice::from_ref(key)].concat();
-        match value {
-            Value::Table(inner) if !OPEN_TABLES.contains(&key.as_str()) => {
-                collect(inner, &path, found)
-            }
-            _ => found.push(Variable { name: spelled(&path), path, default: value.clone() }),
+        let inner = value.as_table();
+        let is_open =
+            |inner: &Table| inner.is_empty() || OPEN_TABLES.contains(&path.join(".").as_str());
+        if inner.is_none_or(is_open) {
+            found.push(Variable::new(path.clone(), Some(value.clone())));
         }
+        inner.into_iter().for_each(|inner| collect(inner, &path, found));
+    }
+}
+
+/// The settings that have no default.
+fn collect_unset(value: &serde_json::Value, above: &[String], found: &mut Vec<Variable>) {
+    if value.is_null() {
+        found.push(Variable::new(above.to_vec(), None));
+    }
+    for (key, value) in value.as_object().into_iter().flatten() {
+        collect_unset(value, &[above, std::slice::from_ref(key)].concat(), found);
     }
 }
 
@@ -123,17 +144,32 @@ fn spelled(path: &[String]) -> String {
 }
 
 impl Variable {
+    fn new(path: Vec<String>, default: Option<Value>) -> Variable {
+        Variable { name: spelled(&path), path, default }
+    }
+
     /// A layer with nothing in it but this setting, checked.
     fn read(&self, text: &str) -> Result<Table, Error> {
-        let layer = self.nested(self.value(text)?);
+        match &self.default {
+            Some(default) => self.layer(self.value(text, default)?),
+            // What it is to be is not told by a default: a text, or else an object.
+            None => self.layer(Value::from(text)).or_else(|_| {
+                let table = serde_json::from_str::<Table>(text);
+                self.layer(Value::Table(table.map_err(|_| self.expected("a JSON object"))?))
+            }),
+        }
+    }
+
+    fn layer(&self, value: Value) -> Result<Table, Error> {
+        let layer = self.nested(value);
         match layer.clone().try_into::<Config>() {
             Ok(_) => Ok(layer),
             Err(error) => Err(self.refused(said_of(error.message()))),
         }
     }
 
-    fn value(&self, text: &str) -> Result<Value, Error> {
-        match &self.default {
+    fn value(&self, text: &str, default: &Value) -> Result<Value, Error> {
+        match default {
             Value::Array(_) => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
                 Ok(items.map(Value::from).collect::<Vec<_>>().into())

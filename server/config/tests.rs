@@ -139,6 +139,42 @@ fn every_setting_has_a_variable_of_its_own() {
 }
 
 #[test]
+fn what_has_no_default_and_tables_of_ones_own_names_have_variables_too() {
+    let project = project("[notify.channels.team]\nkind = 'slack'\n");
+    let variables = [
+        ("WINDLASS_GITHUB_DEFAULT_OWNER", "octo"),
+        ("WINDLASS_GITHUB_APP", r#"{"app_id":1,"private_key_env":"KEY"}"#),
+        ("WINDLASS_DEPLOY_ECS_REGION", "eu-central-1"),
+        ("WINDLASS_DEPLOY_TARGETS", r#"{"shop":{"environments":{"test":{"kind":"mock"}}}}"#),
+        ("WINDLASS_NOTIFY_CHANNELS", r#"{"log":{"kind":"log"},"other":{"kind":"teams"}}"#),
+        ("WINDLASS_AGENT_PROVIDERS", r#"{"openai":{"model":"whole"},"own":{"kind":"ollama"}}"#),
+        ("WINDLASS_AGENT_PROVIDERS_OPENAI_MODEL", "alone"),
+        ("WINDLASS_LIMITS", r#"{"github":{"concurrency":4}}"#),
+    ];
+    let config = load(project.path(), &variables, &Overrides::default()).unwrap();
+    assert_eq!(config.github.default_owner.as_deref(), Some("octo"));
+    assert_eq!(config.github.app.unwrap().app_id, 1);
+    assert_eq!(config.deploy.ecs.region.as_deref(), Some("eu-central-1"));
+    assert!(config.deploy.targets.contains_key("shop"));
+    let channels: Vec<&str> = config.notify.channels.keys().map(String::as_str).collect();
+    assert_eq!(channels, ["log", "other", "team"]);
+    assert_eq!(config.agent.providers["openai"].model, "alone");
+    assert!(config.agent.providers.contains_key("own"));
+    assert!(config.limits.contains_key("github"));
+
+    let refused = [
+        ("WINDLASS_GITHUB_APP", "garbage"),
+        ("WINDLASS_GITHUB_APP", r#"{"app_id":"garbage"}"#),
+        ("WINDLASS_DEPLOY_TARGETS", "garbage"),
+    ];
+    for variable in refused {
+        let error = load(project.path(), &[variable], &Overrides::default()).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains(variable.0) && !said.contains("garbage"), "{said}");
+    }
+}
+
+#[test]
 fn an_empty_variable_counts_as_not_set() {
     let project = project("workspace = 'file'\n");
     let config = load(project.path(), &[("WINDLASS_WORKSPACE", "")], &Overrides::default());

@@ -1,14 +1,23 @@
 //! A tool server's entry in a configuration: the conventional `mcpServers` form, and our extras.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::alias_map;
+use crate::limits::unstyled;
 
 /// How many calls one server has in flight when its entry does not say.
 const DEFAULT_MAX_IN_FLIGHT: u32 = 64;
+
+/// How alike a key must be to one of ours to have been meant for it, from 0 to 1.
+const ALIKE: f64 = 0.8;
 
 const KNOWN_KEYS: &[&str] = &[
     "type",
@@ -87,6 +96,22 @@ pub enum ConfigError {
     /// The text is not JSON.
     #[error("the configuration of tool servers is not JSON")]
     Json(#[from] serde_json::Error),
+    /// The file cannot be read.
+    #[error("the tool servers in {} cannot be read: {source}; correct `mcp_config`", .file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is a limit for what is not there.
+    #[error("limits.{name:?}: {source}; correct [limits] in the configuration")]
+    Limit {
+        /// What is limited.
+        name: String,
+        /// Why that cannot be.
+        source: super::Error,
+    },
     /// A key holds what it must not; says what it may.
     #[error("{key}: {problem}")]
     Key {
@@ -115,6 +140,16 @@ pub fn read_mcp_config(text: &str) -> Result<BTreeMap<String, ServerConfig>, Con
 }
 
 impl ServerConfig {
+    /// The keys that say nothing here and are nearly those that do, each with the one that was probably meant.
+    pub(super) fn misspelt(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.ignored.iter().filter_map(|key| {
+            let is_near = |known: &&&str| {
+                ALIKE <= strsim::normalized_damerau_levenshtein(&unstyled(key), &unstyled(known))
+            };
+            Some((key.as_str(), *KNOWN_KEYS.iter().find(is_near)?))
+        })
+    }
+
     /// Whether it starts the program that reads it.
     #[must_use]
     pub fn is_this_program(&self) -> bool {
@@ -338,5 +373,23 @@ fn scalar(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_nearly_ours_was_meant_for_us_and_others_are_of_other_programs() {
+        let entry = json!({
+            "command": "npx", "timeoutMs": 5, "maxInFlight": 1, "comand": "x",
+            "alwaysAllow": [], "icon": "x", "disabledTools": [], "autoApprove": [], "description": "x",
+        });
+        let server = ServerConfig::parse("a", &entry).unwrap();
+        let misspelt: BTreeMap<_, _> = server.misspelt().collect();
+        let expected =
+            [("comand", "command"), ("maxInFlight", "max_in_flight"), ("timeoutMs", "timeout_ms")];
+        assert_eq!(misspelt, BTreeMap::from(expected));
     }
 }

@@ -13,8 +13,8 @@ use windlass_engine::ToolName;
 use windlass_tools::contract::{Host, Surroundings};
 
 use super::{
-    BuiltIn, Era, EraMemory, Hosted, SHIPPED, ServerConfig, Settings, ToolServers, Visit, alone,
-    read_mcp_config,
+    BuiltIn, ConfigError, Era, EraMemory, Hosted, SHIPPED, ServerConfig, Settings, ToolServers,
+    Visit, alone, read_mcp_config,
 };
 use crate::{config::Config, limits::Limits, secrets, store::Store};
 
@@ -27,9 +27,8 @@ pub async fn configured(config: &Config, store: &Store) -> anyhow::Result<ToolSe
     let mut servers = BTreeMap::new();
     for path in &config.mcp_config {
         let path = config.project.join(path);
-        let text = fs::read_to_string(&path);
-        let text =
-            text.with_context(|| format!("cannot read the tool servers in {}", path.display()))?;
+        let text = fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Unreadable { file: path.clone(), source })?;
         let read = read_mcp_config(&text);
         let mut read = read.with_context(|| format!("the tool servers in {}", path.display()))?;
         // A pasted file may name Windlass itself, which would start itself for ever.
@@ -39,11 +38,14 @@ pub async fn configured(config: &Config, store: &Store) -> anyhow::Result<ToolSe
     for (name, entry) in &config.mcp_servers {
         servers.insert(name.clone(), ServerConfig::parse(name, entry)?);
     }
+    servers.iter().for_each(|(name, server)| warn_of_ignored(name, server));
     let eras = Arc::new(Eras { known: Mutex::new(known_eras(store).await), store: store.clone() });
     let host: Arc<dyn Host> = Arc::new(Hosted::new(store.clone()));
     let files = Some(Arc::clone(&host));
-    let settings = Settings { eras: Some(eras), files, ..Settings::default() };
-    let around = Surroundings { environment: settings.environment.clone(), host: Some(host) };
+    let root = config.project.clone();
+    let settings = Settings { eras: Some(eras), files, root: root.clone(), ..Settings::default() };
+    let environment = settings.environment.clone();
+    let around = Surroundings { environment, root, host: Some(host) };
     let built_in = built_in(config, &around);
     for server in built_in.iter().filter(|server| servers.contains_key(server.name())) {
         tracing::info!(
@@ -56,15 +58,24 @@ pub async fn configured(config: &Config, store: &Store) -> anyhow::Result<ToolSe
     Ok(servers.limited(Limits::new(&config.limits)))
 }
 
+/// An entry may have keys that other programs know; one that is nearly ours was meant for us.
+fn warn_of_ignored(name: &str, server: &ServerConfig) {
+    for (key, meant) in server.misspelt() {
+        tracing::warn!(
+            "mcpServers.{name} has the key {key}, which says nothing here; did you mean {meant}?"
+        );
+    }
+}
+
 /// Refuses limits of what is not there. The tools of a server that does not ship are not known before it is needed.
-async fn check_limits(config: &Config, servers: &ToolServers) -> anyhow::Result<()> {
+async fn check_limits(config: &Config, servers: &ToolServers) -> Result<(), ConfigError> {
     for name in config.limits.keys() {
+        let wrong = |source| ConfigError::Limit { name: name.clone(), source };
         let (server, tool) = name.split_once('.').unwrap_or((name, ""));
-        let identity = servers.identity(server);
-        let identity = identity.with_context(|| format!("limits.{name:?}"))?;
+        let identity = servers.identity(server).map_err(wrong)?;
         if !tool.is_empty() && identity.starts_with("built-in:") {
             let tool = ToolName { server: server.to_owned(), tool: tool.to_owned() };
-            servers.tool(&tool).await.with_context(|| format!("limits.{name:?}"))?;
+            servers.tool(&tool).await.map_err(wrong)?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Opens connections: starts what must be started, and finds out which protocol is spoken there.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use rmcp::{
     RoleClient,
@@ -43,6 +43,8 @@ pub(super) struct Target<'a> {
     pub(super) max_in_flight: u32,
     /// What was found out last time.
     pub(super) known: Option<Era>,
+    /// Where it is started.
+    pub(super) root: &'a Path,
     pub(super) deadline: Instant,
 }
 
@@ -100,7 +102,7 @@ pub(super) async fn configured(
                 name: target.name,
                 command,
                 args,
-                cwd: cwd.as_deref(),
+                cwd: target.root.join(cwd.as_deref().unwrap_or_default()),
                 environment: &resolved.environment,
                 redactor: &resolved.redactor,
             };

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
-    path::Path,
+    path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{
         Arc, Mutex, PoisonError,
@@ -39,7 +39,8 @@ pub(super) struct Launch<'a> {
     pub(super) name: &'a str,
     pub(super) command: &'a str,
     pub(super) args: &'a [String],
-    pub(super) cwd: Option<&'a str>,
+    /// Empty: where this process is.
+    pub(super) cwd: PathBuf,
     pub(super) environment: &'a BTreeMap<String, String>,
     pub(super) redactor: &'a Redactor,
 }
@@ -79,8 +80,8 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        if let Some(cwd) = launch.cwd {
-            command.current_dir(cwd);
+        if !launch.cwd.as_os_str().is_empty() {
+            command.current_dir(&launch.cwd);
         }
         let mut child = command.spawn().map_err(|error| cannot_start(launch, &error))?;
         let taken = "the child was started with a pipe here, and nobody has taken it";
@@ -239,14 +240,15 @@ fn ending(status: ExitStatus) -> String {
 
 fn cannot_start(launch: &Launch<'_>, error: &io::Error) -> String {
     let command = launch.redactor.redact(launch.command);
-    match (launch.cwd, error.kind()) {
-        (Some(cwd), _) if !Path::new(cwd).is_dir() => {
+    let Launch { cwd, .. } = launch;
+    match error.kind() {
+        _ if !cwd.as_os_str().is_empty() && !cwd.is_dir() => {
             format!("its folder {cwd:?} does not exist; correct `cwd`")
         }
-        (_, io::ErrorKind::NotFound) => format!(
+        io::ErrorKind::NotFound => format!(
             "the command {command:?} was not found; install it, or give its full path in `command`"
         ),
-        (_, io::ErrorKind::PermissionDenied) => {
+        io::ErrorKind::PermissionDenied => {
             format!("the command {command:?} may not be executed; check its permissions")
         }
         _ => format!("the command {command:?} cannot be started: {error}"),

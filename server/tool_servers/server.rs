@@ -196,16 +196,16 @@ impl Server {
                 self.prepare_and_send(call, bound, deadline, progress, keep).await
             }
         };
-        // A document may name any tool; only one that is there is worth a line of its own.
-        let tool = Some(call.tool.tool.as_str()).filter(|tool| self.has(tool));
-        metrics::called(Some(&self.name), tool, outcome.word(), began.elapsed());
+        // A document may name any tool, in any spelling; only one that is there is worth a line of its own.
+        let tool = self.own_name(&call.tool.tool);
+        metrics::called(Some(&self.name), tool.as_deref(), outcome.word(), began.elapsed());
         outcome.told(|text| self.redactor.redact(text))
     }
 
-    /// Whether the open connection, if there is one, knows a tool of that name.
-    fn has(&self, tool: &str) -> bool {
-        let Link::Open(connection) = &*self.link() else { return false };
-        connection.known().is_some_and(|catalogue| catalogue.find(tool).is_some())
+    /// What the tool of that name is called by the server itself, if the open connection knows one.
+    fn own_name(&self, tool: &str) -> Option<String> {
+        let Link::Open(connection) = &*self.link() else { return None };
+        Some(connection.known()?.find(tool)?.name.clone())
     }
 
     async fn prepare_and_send(
@@ -374,6 +374,7 @@ impl Server {
             protocol: self.protocol,
             max_in_flight: self.max_in_flight,
             known: self.known_era(),
+            root: &self.settings.root,
             deadline: Instant::now() + self.settings.connect_timeout,
         };
         match &self.source {

@@ -38,7 +38,7 @@ pub(crate) fn hosted(variables: &[(&str, &str)]) -> Surroundings {
 pub(crate) fn with_host(host: Arc<dyn Host>, variables: &[(&str, &str)]) -> Surroundings {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let environment: BTreeMap<String, String> = variables.collect();
-    Surroundings { environment, host: Some(host) }
+    Surroundings { environment, host: Some(host), ..Surroundings::default() }
 }
 
 pub(crate) async fn connect(value: Value, around: &Surroundings) -> Client {

@@ -65,7 +65,7 @@ pub(crate) fn config(emulator: &GithubEmulator) -> GithubConfig {
 /// Surroundings in which these variables are set.
 pub(crate) fn around(variables: &[(&str, &str)]) -> Surroundings {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Surroundings { environment: variables.collect(), host: None }
+    Surroundings { environment: variables.collect(), host: None, ..Surroundings::default() }
 }
 
 pub(crate) fn signed_in() -> Surroundings {

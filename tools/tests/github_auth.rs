@@ -217,7 +217,7 @@ fn with_cli(folder: &tempfile::TempDir, more: &[(&str, &str)]) -> Surroundings {
     let path = folder.path().display().to_string();
     let mut environment = BTreeMap::from([("PATH".to_owned(), path)]);
     environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    Surroundings { environment, host: None }
+    Surroundings { environment, host: None, ..Surroundings::default() }
 }
 
 #[cfg(unix)]

@@ -183,8 +183,11 @@ async fn connected() -> (Client, Double) {
     ];
     let environment = variables.map(|(name, value)| (name.to_owned(), value)).into();
     let host: Arc<Forgetful> = Arc::default();
-    let client =
-        Client::connect(notify(config, &Surroundings { environment, host: Some(host) })).await;
+    let client = Client::connect(notify(
+        config,
+        &Surroundings { environment, host: Some(host), ..Surroundings::default() },
+    ))
+    .await;
     (client, double)
 }
 

@@ -203,7 +203,11 @@ async fn complaints(client: Client, seed: u64) -> Vec<String> {
 
 fn hosted() -> Surroundings {
     let environment = [("GITHUB_TOKEN".to_owned(), "ghp_thisIsTheToken12345".to_owned())];
-    Surroundings { environment: environment.into(), host: Some(Arc::new(Forgetful::default())) }
+    Surroundings {
+        environment: environment.into(),
+        host: Some(Arc::new(Forgetful::default())),
+        ..Surroundings::default()
+    }
 }
 
 const NONE: [String; 0] = [];

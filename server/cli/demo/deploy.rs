@@ -80,7 +80,7 @@ pub(super) async fn run(session: &Session, arguments: &DemoDeploy) -> Result<Exi
         traces.show();
         let took = terminal::duration(took);
         terminal::say(&format!("\n{} decided and done in {took}", green("✓")));
-        terminal::say(&stage.what_next());
+        terminal::say(&stage.what_next(&stage.execution().await?));
     }
     Ok(Exit::Done)
 }
@@ -199,12 +199,24 @@ impl Stage {
         command
     }
 
-    fn what_next(&self) -> String {
+    /// The id of the execution that it was.
+    async fn execution(&self) -> anyhow::Result<String> {
+        let mut command = self.command(&["list", "--executions", "--json"]);
+        let listed = command.stdin(Stdio::null()).stderr(Stdio::null()).output().await?;
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap_or_default();
+        let id = listed["executions"][0]["execution_id"].as_str();
+        id.map(str::to_owned).context("the run is not among the executions")
+    }
+
+    fn what_next(&self, id: &str) -> String {
         let (windlass, folder) = (shown(&self.windlass), shown(&self.folder));
         let lines = [
             ("Either answer", format!("{windlass} demo deploy --answer promote|roll-back")),
-            ("The workflow", "workflows/deploy_canary.yaml".to_owned()),
-            ("What was done, step by step", format!("cd {folder} && {windlass} list executions")),
+            (
+                "What was done, step by step",
+                format!("cd {folder} && {windlass} status {id} --results"),
+            ),
+            ("The workflow", format!("{windlass} validate deploy_canary")),
             ("Throw it away", format!("rm -r {folder}")),
         ];
         let lines = lines.map(|(what, command)| format!("{}\n  {command}", dim(what)));

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -163,11 +164,13 @@ pub struct Spent {
     pub calls_without_price: u64,
 }
 
-/// What a tool server is put into: where it looks up variables, and its host, if it has one.
+/// What a tool server is put into: where it looks up variables and starts programs, and its host, if it has one.
 #[derive(Clone, Default)]
 pub struct Surroundings {
     /// The variables it may read; secrets come from here and from nowhere else.
     pub environment: BTreeMap<String, String>,
+    /// Where relative paths of its settings start, and where programs are run; empty: the current directory.
+    pub root: PathBuf,
     /// The program around it; `None` when it runs alone.
     pub host: Option<Arc<dyn Host>>,
 }

@@ -136,7 +136,8 @@ impl Driver<'_> {
     ) -> Result<Ended, ToolError> {
         let filled = words.iter().map(|word| template::fill(word, placeholders));
         let words: Vec<String> = filled.collect::<Result<_, _>>()?;
-        let directory = self.settings.directory.as_deref();
+        let own = self.settings.directory.as_deref().unwrap_or_default();
+        let directory = self.deploy.around.root.join(own);
         let mut variables = self.passed();
         for (name, value) in [
             ("WINDLASS_APP", &placeholders.app),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +27,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(super) struct Program<'a> {
     /// Its name and arguments.
     pub(super) words: &'a [String],
-    pub(super) directory: Option<&'a str>,
+    /// Where it runs; empty: where this process does.
+    pub(super) directory: PathBuf,
     /// All variables that it gets.
     pub(super) variables: BTreeMap<String, String>,
     pub(super) limit: Duration,
@@ -56,10 +58,11 @@ pub(super) async fn run(program: Program<'_>) -> Result<Ended, ToolError> {
     let mut command = Command::new(name);
     command.args(arguments).env_clear().envs(&program.variables).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    if let Some(directory) = program.directory {
-        command.current_dir(directory);
+    if !program.directory.as_os_str().is_empty() {
+        command.current_dir(&program.directory);
     }
-    let mut child = command.spawn().map_err(|error| not_started(name, &error))?;
+    let mut child =
+        command.spawn().map_err(|error| not_started(name, &program.directory, &error))?;
     let (stdout, stderr) = (Tail::default(), Tail::default());
     let readers = [
         child.stdout.take().map(|pipe| read(pipe, Arc::clone(&stdout))),
@@ -82,9 +85,13 @@ pub(super) async fn run(program: Program<'_>) -> Result<Ended, ToolError> {
     Ok(Ended { status, stdout: text(&stdout), stderr: text(&stderr) })
 }
 
-fn not_started(name: &str, error: &io::Error) -> ToolError {
-    ToolError::new(Code::FailedPrecondition, format!("{name} cannot be started: {error}"))
-        .hint("check the command in the configuration, and PATH")
+fn not_started(name: &str, directory: &Path, error: &io::Error) -> ToolError {
+    let place = match directory.as_os_str().is_empty() {
+        true => String::new(),
+        false => format!(" in {}", directory.display()),
+    };
+    ToolError::new(Code::FailedPrecondition, format!("{name} cannot be started{place}: {error}"))
+        .hint("check the command and its `directory` in the configuration, and PATH")
 }
 
 fn read(mut pipe: impl AsyncRead + Unpin + Send + 'static, tail: Tail) -> JoinHandle<()> {

@@ -274,7 +274,7 @@ fn key(app: &AppConfig, around: &Surroundings) -> Key {
                 "set the environment variable {name} to the App's private key"
             )),
         },
-        (None, Some(file)) => Key::File(PathBuf::from(file)),
+        (None, Some(file)) => Key::File(around.root.join(file)),
         (None, None) => Key::Missing(
             "give `private_key_env` or `private_key_file` in `app` of the github server".to_owned(),
         ),

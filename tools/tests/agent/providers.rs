@@ -79,7 +79,7 @@ async fn connected(
     change(&mut config);
     let host = Arc::new(Forgetful::default());
     let environment = [("TEST_KEY".to_owned(), "sk-test-0123456789".to_owned())].into();
-    let around = Surroundings { environment, host: Some(host.clone()) };
+    let around = Surroundings { environment, host: Some(host.clone()), ..Surroundings::default() };
     (Client::connect(agent(config, &around)).await, host)
 }
 
