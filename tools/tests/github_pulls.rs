@@ -388,6 +388,9 @@ async fn a_pull_request_is_merged_and_its_branch_goes() {
     assert_eq!((&again["already_merged"], &again["changed"]), (&json!(true), &json!(false)));
     assert_eq!((&again["sha"], &again["branch_deleted"]), (&merge, &json!(true)));
     assert_eq!(emulator.state().count("pull_merged"), 1);
+    let other = json!({ "number": number, "expected_head_sha": merge });
+    let error = client.error(request("mergePullRequest", other)).await;
+    assert_eq!(error["code"], "conflict", "what it was told to refuse has gone in");
 }
 
 #[tokio::test]

@@ -185,20 +185,23 @@ impl Deploy {
 
     /// A service by its name: the configured environment that it is, or one for this call.
     fn service(&self, cluster: &str, service: &str, address: &Address) -> Place {
-        let region = address.region.as_deref();
+        let (region, profile) = (address.region.as_deref(), address.profile.as_deref());
+        let account = &self.config.ecs;
         let is_it = |place: &Place| match &place.environment.kind {
             Kind::Ecs(ecs) => {
-                let own_region = ecs.region.as_deref().or(self.config.ecs.region.as_deref());
+                let own_region = ecs.region.as_deref().or(account.region.as_deref());
+                let own_region = own_region.or_else(|| self.region_around());
+                let own_profile = ecs.profile.as_deref().or(account.profile.as_deref());
                 short(&ecs.cluster) == short(cluster)
                     && short(&ecs.service) == short(service)
-                    && region.is_none_or(|region| own_region.is_none_or(|own| own == region))
+                    && region.is_none_or(|region| own_region == Some(region))
+                    && profile.is_none_or(|profile| own_profile == Some(profile))
             }
             _ => false,
         };
         if let Some(place) = self.places().into_iter().find(is_it) {
             return place;
         }
-        let account = &self.config.ecs;
         let ecs = Ecs {
             region: region.map(str::to_owned).or_else(|| account.region.clone()),
             profile: address.profile.clone().or_else(|| account.profile.clone()),
@@ -214,6 +217,11 @@ impl Deploy {
             environment_name: None,
             environment: Environment { shared: Shared::default(), kind: Kind::Ecs(ecs) },
         }
+    }
+
+    /// The region that holds where no setting says one.
+    fn region_around(&self) -> Option<&str> {
+        ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().find_map(|name| self.around.variable(name))
     }
 
     /// `arn:aws:ecs:REGION:ACCOUNT:service-deployment/CLUSTER/SERVICE/ID`, or a service's or task's.

@@ -173,8 +173,22 @@ pub(super) fn current(records: &[Record]) -> Option<&Record> {
     records.iter().rev().find(|record| record.status == Status::Succeeded && runs_a_version(record))
 }
 
-/// The one that ran before the newest: what a rollback goes back to.
-pub(super) fn before_current(records: &[Record]) -> Option<&Record> {
+/// What a rollback goes back to.
+///
+/// When the newest deployment did not succeed, or nobody knows, the environment may be between two versions: the last that
+/// ran is what to go back to.
+pub(super) fn rollback_target(records: &[Record]) -> Option<&Record> {
+    let is_between = |current: &&Record| {
+        let newest = records.last().filter(|newest| {
+            newest.status != Status::Succeeded && newest.action != Action::Rollback
+        });
+        newest.is_some_and(|newest| newest.version.is_some() && newest.version != current.version)
+    };
+    current(records).filter(is_between).or_else(|| before_current(records))
+}
+
+/// The one that ran before the newest.
+fn before_current(records: &[Record]) -> Option<&Record> {
     let current = current(records)?;
     let other = |record: &&Record| {
         record.status == Status::Succeeded
@@ -255,7 +269,16 @@ mod tests {
         records.push(record("3", Action::Deploy, Status::Failed));
         assert_eq!(current(&records).unwrap().version.as_deref(), Some("2"));
         assert_eq!(before_current(&records).unwrap().version.as_deref(), Some("1"));
+        for status in [Status::Failed, Status::Pending, Status::InProgress] {
+            records.pop();
+            records.push(record("3", Action::Deploy, status));
+            assert_eq!(rollback_target(&records).unwrap().version.as_deref(), Some("2"));
+        }
+        records.push(record("1", Action::Rollback, Status::Failed));
+        assert_eq!(rollback_target(&records).unwrap().version.as_deref(), Some("1"), "once more");
+        records.pop();
         records.push(deployed("3"));
+        assert_eq!(rollback_target(&records), before_current(&records));
         assert_eq!(before_current(&records).unwrap().version.as_deref(), Some("2"));
         records.push(record("2", Action::Rollback, Status::Succeeded));
         assert_eq!(before_current(&records).unwrap().version.as_deref(), Some("1"));

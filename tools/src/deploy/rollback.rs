@@ -8,7 +8,7 @@ use super::config::Kind;
 use super::driver::{Change, image_of};
 use super::follow::{TAKES_BACK, taken_back};
 use super::place::{self, Address, Place, arguments, invalid};
-use super::record::{Action, Journal, Record, before_current};
+use super::record::{Action, Journal, Record, rollback_target};
 use super::template::check_version;
 use super::{Deploy, locks, now};
 use crate::contract::schema::{changing_arguments, planned, text};
@@ -174,17 +174,7 @@ fn wanted(place: &Place, records: &[Record], arguments: Arguments) -> Result<Wan
 }
 
 fn version_before(place: &Place, records: &[Record]) -> Result<String, ToolError> {
-    // When the newest failed, the environment may be between two versions: the last that ran is what to go back to.
-    let newest_failed = records.last().is_some_and(|last| {
-        last.status.is_done()
-            && last.status != super::record::Status::Succeeded
-            && last.version.is_some()
-    });
-    let target = match newest_failed {
-        true => super::record::current(records),
-        false => before_current(records),
-    };
-    target.and_then(|record| record.version.clone()).ok_or_else(|| {
+    rollback_target(records).and_then(|record| record.version.clone()).ok_or_else(|| {
         let message = format!("no earlier version of {} is known", place.spoken());
         ToolError::new(Code::FailedPrecondition, message)
             .hint("give target_revision: the version to go back to")

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Deploy;
 use super::place::{self, Address, arguments};
-use super::record::before_current;
+use super::record::rollback_target;
 use super::shapes::merge;
 use crate::contract::{Answer, Call, Tool, ToolSpec};
 
@@ -73,7 +73,7 @@ async fn status(deploy: &Deploy, call: &Call) -> Answer {
     let arguments: Arguments = call.parse()?;
     let place = deploy.place(&arguments.address)?;
     let records = deploy.journal(&place).records().await?;
-    let before = before_current(&records).and_then(|record| record.version.clone());
+    let before = rollback_target(&records).and_then(|record| record.version.clone());
     let running = records.last().filter(|last| !last.status.is_done());
     let mut answer = json!({
         "kind": place.environment.kind.word(), "app": place.app, "environment": place.environment_name,

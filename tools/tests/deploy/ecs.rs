@@ -406,3 +406,17 @@ async fn what_ecs_refuses_is_said_in_words_that_help() {
     );
     shop.aws.advance(Duration::from_secs(1));
 }
+
+#[tokio::test]
+async fn a_service_of_another_region_is_not_the_configured_one() {
+    let aws = AwsEmulator::start().await.unwrap();
+    aws.add_service(NewService::new("shop", "web", FIRST));
+    let mut config = config(&aws);
+    config["ecs"].as_object_mut().unwrap().remove("region");
+    let client = connect(config, &hosted(&[("AWS_REGION", "eu-central-1")])).await;
+    for (region, app) in [("eu-central-1", json!("web")), ("us-east-1", Value::Null)] {
+        let asked = service_and(json!({ "region": region }));
+        let status = client.ok(request("getServiceStatus", asked)).await;
+        assert_eq!(status["app"], app, "{region}");
+    }
+}

@@ -131,6 +131,11 @@ impl Merger<'_> {
     /// The pull request, if it may be merged as far as the call can say.
     async fn read(&self) -> Result<Pull, ToolError> {
         let pull: Pull = self.repository.get(&format!("/pulls/{}", self.arguments.number)).await?;
+        let expected = self.arguments.expected_head_sha.as_ref();
+        // Also of one that somebody else merged: what it was told to refuse went in.
+        if let Some(expected) = expected.filter(|sha| !pull.head.sha.eq_ignore_ascii_case(sha)) {
+            return Err(moved(&pull, expected));
+        }
         if pull.is_merged() {
             return Ok(pull);
         }
@@ -139,12 +144,7 @@ impl Merger<'_> {
             return Err(ToolError::new(Code::FailedPrecondition, message)
                 .hint("open it again first, if it shall be merged"));
         }
-        match &self.arguments.expected_head_sha {
-            Some(expected) if !pull.head.sha.eq_ignore_ascii_case(expected) => {
-                Err(moved(&pull, expected))
-            }
-            _ => Ok(pull),
-        }
+        Ok(pull)
     }
 
     async fn merge(&self, pull: &Pull) -> Result<Merge, ToolError> {
