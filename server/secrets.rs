@@ -95,6 +95,11 @@ impl Secret {
         Secret(Arc::new(text))
     }
 
+    /// Whether anybody else has it, too.
+    fn is_used(&self) -> bool {
+        1 < Arc::strong_count(&self.0)
+    }
+
     /// The value. Called in this module and nowhere else.
     fn expose(&self) -> &str {
         &self.0

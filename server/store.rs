@@ -88,13 +88,32 @@ const CLOCK_LOOKS: usize = 3;
 /// The newest engine this release can drive; executions that need a newer one are left alone.
 pub const ENGINE: i64 = 4;
 
+/// What was measured of the database's clock.
+#[derive(Default)]
+struct DatabaseClock {
+    /// What to add to this machine's uptime to get the database's time, in milliseconds.
+    offset: AtomicI64,
+    /// How long it took to ask, in milliseconds: the offset is known to half of it.
+    took: AtomicI64,
+}
+
+impl DatabaseClock {
+    fn took(&self) -> i64 {
+        self.took.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, offset: i64, took: i64) {
+        self.offset.store(offset, Ordering::Relaxed);
+        self.took.store(took, Ordering::Relaxed);
+    }
+}
+
 /// A handle on the database; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     db: Db,
     workspace: Arc<str>,
-    /// What to add to this machine's uptime to get the database's time, in milliseconds.
-    offset: Arc<AtomicI64>,
+    clock: Arc<DatabaseClock>,
     /// Nothing is to be written.
     only_looks: bool,
     writer: Writer,
@@ -428,7 +447,7 @@ impl Store {
     fn at(db: Db, url: &str, workspace: &str, only_looks: bool) -> Result<Store> {
         let workspace = workspace.into();
         let (writer, reads) = (Writer::new(&db, url)?, Reads::new(&db, url, &workspace)?);
-        Ok(Store { db, workspace, offset: Arc::default(), only_looks, writer, reads, direct: None })
+        Ok(Store { db, workspace, clock: Arc::default(), only_looks, writer, reads, direct: None })
     }
 
     /// The same, with another way to Postgres for what needs a connection of its own: notifications and presence.
@@ -457,7 +476,7 @@ impl Store {
         match &self.db {
             Db::Sqlite { .. } => clock::now(),
             // This machine's wall clock is not asked: somebody may set it.
-            Db::Postgres(_) => Moment::now().millis() + self.offset.load(Ordering::Relaxed),
+            Db::Postgres(_) => Moment::now().millis() + self.clock.offset.load(Ordering::Relaxed),
         }
     }
 
@@ -467,8 +486,8 @@ impl Store {
     /// When the database does not answer.
     pub async fn measure_clock(&self) -> Result<()> {
         match self.clock_offset().await? {
-            Some((offset, took)) if took <= LONGEST_TRIP_MS => {
-                self.offset.store(offset, Ordering::Relaxed);
+            Some((offset, took)) if took <= LONGEST_TRIP_MS.max(self.clock.took()) => {
+                self.clock.set(offset, took);
             }
             // It tells less than what was measured before.
             Some((_, took)) => tracing::debug!("the database told its time after {took} ms"),
@@ -479,9 +498,11 @@ impl Store {
 
     /// Measures the clock for the first time: as well as can be.
     async fn set_clock(&self) -> Result<()> {
-        for _ in 0..CLOCK_LOOKS {
+        for look in 0..CLOCK_LOOKS {
             let Some((offset, took)) = self.clock_offset().await? else { return Ok(()) };
-            self.offset.store(offset, Ordering::Relaxed);
+            if look == 0 || took < self.clock.took() {
+                self.clock.set(offset, took);
+            }
             if took <= LONGEST_TRIP_MS {
                 break;
             }

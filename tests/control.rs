@@ -211,6 +211,15 @@ fn a_group_that_is_skipped_asks_nobody_any_more(scene: &Scene) {
     assert_eq!(inside, 1, "what it holds has ended with it");
     told(scene, &["signal", &id, "go_on"]);
     ended(&mut door, &id, "completed");
+
+    let text =
+        "name: alone\nsteps:\n  - name: g\n    steps: [{ name: rests, wait: { event: never } }]\n";
+    scene.project.write("workflows/alone.yaml", text);
+    let id = begin(&mut door, "alone", json!({}));
+    step_is(&mut door, &id, "g/rests", "waiting");
+    told(scene, &["skip", &id, "g"]);
+    ended(&mut door, &id, "completed");
+    assert_eq!(scene.number("SELECT COUNT(*) FROM steps WHERE status = 'waiting'"), 0);
 }
 
 fn a_failed_step_is_skipped_or_its_result_is_given_by_hand(scene: &Scene) {

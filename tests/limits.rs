@@ -116,6 +116,7 @@ fn no_more_calls_are_out_over_two_processes_than_a_limit_allows(scene: &Scene) {
     assert_eq!((out, begun(scene)), (0, 16));
     assert_eq!(most, 2, "both places are used, and no third");
     assert_eq!(scene.number("SELECT COUNT(*) FROM limit_places"), 0, "nothing is left behind");
+    assert_eq!(scene.number("SELECT COUNT(*) FROM steps WHERE status <> 'completed'"), 0);
 }
 
 fn no_more_calls_begin_over_two_processes_than_a_rate_allows(scene: &Scene) {

@@ -124,29 +124,56 @@ pub fn advance(
         state.apply(workflow, &event, now)?;
         turn.events.push(event);
     }
-    loop {
-        turn.cancels.clear();
-        turn.held_back.clear();
-        let mut moved = false;
-        for command in decide(workflow, state, execution_id, now) {
-            moved |= turn.take(workflow, state, command, now)?;
-        }
-        if !moved {
-            break;
-        }
-        if MANY_EVENTS <= turn.events.len() {
-            turn.is_unfinished = !state.status.is_final();
-            break;
-        }
-    }
-    turn.wake_at = match turn.is_unfinished {
-        true => Some(now),
-        false => Decider { workflow, state, execution_id, now }.wake_at(),
-    };
+    turn.go_on(workflow, state, execution_id, now)?;
+    Ok(turn)
+}
+
+/// What more follows in a turn that is not written yet: permits came meanwhile. Nothing that it was about is forgotten.
+///
+/// # Errors
+/// As [`advance`].
+pub fn advance_further(
+    workflow: &Workflow,
+    state: &mut State,
+    execution_id: &str,
+    now: i64,
+) -> Result<Turn, UnexpectedEvent> {
+    let mut turn = Turn::default();
+    turn.go_on(workflow, state, execution_id, now)?;
     Ok(turn)
 }
 
 impl Turn {
+    /// Decides until nothing follows any more without waiting.
+    fn go_on(
+        &mut self,
+        workflow: &Workflow,
+        state: &mut State,
+        execution_id: &str,
+        now: i64,
+    ) -> Result<(), UnexpectedEvent> {
+        loop {
+            self.cancels.clear();
+            self.held_back.clear();
+            let mut moved = false;
+            for command in decide(workflow, state, execution_id, now) {
+                moved |= self.take(workflow, state, command, now)?;
+            }
+            if !moved {
+                break;
+            }
+            if MANY_EVENTS <= self.events.len() {
+                self.is_unfinished = !state.status.is_final();
+                break;
+            }
+        }
+        self.wake_at = match self.is_unfinished {
+            true => Some(now),
+            false => Decider { workflow, state, execution_id, now }.wake_at(),
+        };
+        Ok(())
+    }
+
     /// Takes note of a command; whether it changed anything.
     fn take(
         &mut self,

@@ -26,7 +26,7 @@ mod state;
 mod workflow;
 
 pub use check::types::{Findings, Lookup, ToolSchemas, Tools, Unchecked, check_tools, near};
-pub use decide::{Call, Child, Command, Turn, advance, decide};
+pub use decide::{Call, Child, Command, Turn, advance, advance_further, decide};
 pub use depth::{MAX_VALUE_DEPTH, is_too_deep};
 pub use event::{
     Again, Answer, Event, Phase, Request, RequestKind, Resolution, SecretSlot, StepError,

@@ -21,7 +21,7 @@ static KNOWN: LazyLock<RwLock<Known>> = LazyLock::new(RwLock::default);
 
 #[derive(Default)]
 struct Known {
-    secrets: Vec<(String, Zeroizing<String>)>,
+    secrets: Vec<(String, Secret)>,
     minted: VecDeque<Zeroizing<String>>,
     scrubbers: Scrubbers,
 }
@@ -71,19 +71,25 @@ pub(crate) fn scrubbers() -> Scrubbers {
 /// Remembers a secret; from now on it is in nothing that this process says.
 pub(super) fn remember(name: &str, secret: &Secret) {
     let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
-    if known.secrets.iter().any(|(_, text)| **text == secret.expose()) {
+    let label = format!("[secret {name}]");
+    let is_same = |(_, other): &(String, Secret)| other.expose() == secret.expose();
+    if let Some(place) = known.secrets.iter().position(is_same) {
+        // Under the label that it has; whoever uses it now keeps it from being forgotten.
+        let (label, _) = known.secrets.remove(place);
+        known.secrets.push((label, secret.clone()));
         return;
     }
-    let label = format!("[secret {name}]");
-    let of_it = |(known, _): &(String, Zeroizing<String>)| *known == label;
-    if MOST_VALUES <= known.secrets.iter().filter(|known| of_it(known)).count()
-        && let Some(oldest) = known.secrets.iter().position(of_it)
-    {
+    known.secrets.push((label.clone(), secret.clone()));
+    let of_it = known.secrets.iter().filter(|(other, _)| *other == label).count();
+    for _ in MOST_VALUES..of_it {
+        // What a call still uses may come back from it.
+        let is_forgotten =
+            |(other, secret): &(String, Secret)| *other == label && !secret.is_used();
+        let Some(oldest) = known.secrets.iter().position(is_forgotten) else { break };
         known.secrets.remove(oldest);
     }
-    known.secrets.push((label, Zeroizing::new(secret.expose().to_owned())));
     let scrubber =
-        Scrubber::new(known.secrets.iter().map(|(label, text)| (label.clone(), text.as_str())));
+        Scrubber::new(known.secrets.iter().map(|(label, secret)| (label.clone(), secret.expose())));
     known.scrubbers.secrets = Arc::new(scrubber);
 }
 

@@ -157,9 +157,10 @@ impl Scrubber {
     fn pieces<'a>(&self, text: &'a str) -> impl Iterator<Item = (usize, &'a str)> {
         let longest = self.forms.iter().map(|form| form.bytes.len()).max().unwrap_or_default();
         let overlap = longest * MOST_ESCAPED + PIECE / 16;
-        (0..text.len()).step_by(PIECE).map(move |at| {
+        let step = PIECE.max(overlap);
+        (0..text.len()).step_by(step).map(move |at| {
             let start = text.floor_char_boundary(at);
-            (start, &text[start..text.ceil_char_boundary(at + PIECE + overlap)])
+            (start, &text[start..text.ceil_char_boundary(at + step + overlap)])
         })
     }
 }

@@ -232,4 +232,11 @@ fn of_a_secret_that_changes_again_and_again_the_newest_values_are_hidden() {
     }
     let is_hidden = |number: usize| hide(&value(number)) == "[secret CHANGES]";
     assert!((12..20).all(is_hidden) && !(0..12).any(is_hidden));
+    let used = Secret::new(Zeroizing::new(value(20)));
+    known::remember("CHANGES", &used);
+    for number in 21..40 {
+        known::remember("CHANGES", &Secret::new(Zeroizing::new(value(number))));
+    }
+    assert!(is_hidden(20) && !is_hidden(21), "what somebody uses is hidden for as long");
+    drop(used);
 }

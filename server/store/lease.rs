@@ -116,6 +116,16 @@ macro_rules! found {
     };
 }
 
+/// A renewal that was overtaken by a later one does not shorten the lease; an end that is too far away, by a clock that was
+/// set back since, does not stay.
+macro_rules! renew {
+    () => {
+        "UPDATE executions SET
+            lease_until = CASE WHEN lease_until BETWEEN $1 AND $1 + 15000 THEN lease_until ELSE $1 END,
+            wake_at = CASE WHEN lease_until BETWEEN $1 AND $1 + 15000 THEN lease_until ELSE $1 END"
+    };
+}
+
 /// One probe for each priority. The first `$8` of those that are due longest come before all others.
 ///
 /// While a lease is held, `wake_at` is its end: what is driven is not among the rows that are due, and nobody passes
@@ -293,15 +303,19 @@ impl Store {
     /// When the database fails; the leases then run out by themselves.
     pub async fn renew(&self, worker: &str, ids: &[String]) -> Result<HashMap<String, (i64, i64)>> {
         const RENEW: Sql = Sql::Each {
-            sqlite: "UPDATE executions SET lease_until = $1, wake_at = $1
-                WHERE lease_owner = $2 AND id IN (SELECT value FROM json_each($3))
-                RETURNING id, lease_epoch, signals_in",
+            sqlite: concat!(
+                renew!(),
+                " WHERE lease_owner = $2 AND id IN (SELECT value FROM json_each($3))
+                RETURNING id, lease_epoch, signals_in"
+            ),
             // A row that is just being committed is ours still; to wait for it would keep the others waiting.
-            postgres: "UPDATE executions SET lease_until = $1, wake_at = $1
-                WHERE id IN (SELECT id FROM executions
+            postgres: concat!(
+                renew!(),
+                " WHERE id IN (SELECT id FROM executions
                              WHERE lease_owner = $2 AND id IN (SELECT json_array_elements_text($3::json))
                              FOR UPDATE SKIP LOCKED)
-                RETURNING id, lease_epoch, signals_in",
+                RETURNING id, lease_epoch, signals_in"
+            ),
         };
         let ids = serde_json::json!(ids).to_string();
         let rows: Vec<(String, i64, i64)> =
@@ -315,10 +329,12 @@ impl Store {
     /// # Errors
     /// When the database fails; the lease then runs out by itself.
     pub async fn renew_one(&self, worker: &str, id: &str) -> Result<Option<(i64, i64)>> {
-        let sql = "UPDATE executions SET lease_until = $1, wake_at = $1
-                   WHERE lease_owner = $2 AND id = $3 RETURNING lease_epoch, signals_in";
+        const RENEW: &str = concat!(
+            renew!(),
+            " WHERE lease_owner = $2 AND id = $3 RETURNING lease_epoch, signals_in"
+        );
         let until = self.now() + LEASE_MS;
-        Ok(self.db.write(sql, args![until, worker, id]).await?.pop())
+        Ok(self.db.write(RENEW, args![until, worker, id]).await?.pop())
     }
 
     /// Gives a lease back without having done anything; the execution is due again at `wake_at`.

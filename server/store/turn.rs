@@ -158,7 +158,8 @@ pub(super) fn is_plain(workflow: &Workflow, events: &[Event], ended: bool) -> bo
     if ended {
         let locks =
             workflow.lock.is_some() || workflow.steps.iter().any(|step| step.lock.is_some());
-        return !locks && !workflow.steps.iter().any(asks);
+        let settles = events.iter().any(|event| event.settled_by_hand().is_some());
+        return !locks && !settles && !workflow.steps.iter().any(asks);
     }
     let is_of_others = |event: &Event| match event {
         Event::LockRequested { .. }

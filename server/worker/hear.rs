@@ -28,11 +28,9 @@ pub(super) fn event(
     }
     // What follows from it is not asked of a state that does not know all that has happened.
     let if_allowed = |event: Event| state.allows(workflow, happened, &event, now).then_some(event);
-    // Two words of one batch may contradict each other: what only asks the state has to fit what has happened since, too.
-    let if_still_allowed = |event: Event| match happened.is_empty() {
-        true => Some(event),
-        false => if_allowed(event),
-    };
+    // Two words of one batch may contradict each other: what only asks the state has to fit what a person settled since.
+    let is_settled = happened.iter().any(|event| event.settled_by_hand().is_some());
+    let if_still_allowed = |event: Event| if is_settled { if_allowed(event) } else { Some(event) };
     match signal {
         Signal::Pause { by, reason } => {
             let paused = is_paused(state, happened);

@@ -149,7 +149,7 @@ async fn renew(store: &Store, worker: &str, holders: &Holders, news: &watch::Sen
 /// An answer that was overtaken is no news.
 fn tell(news: &watch::Sender<Renewal>, renewal: Renewal) {
     news.send_if_modified(|last| {
-        let is_newer = renewal.sent.elapsed() <= last.sent.elapsed();
+        let is_newer = last.sent <= renewal.sent;
         if is_newer {
             *last = renewal;
         }

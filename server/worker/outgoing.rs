@@ -73,8 +73,9 @@ impl Outgoing {
         let minted = Minted::default();
         let params = std::mem::take(&mut call.params);
         let open = |token: &str| self.open(root_id, token, &minted);
-        let filled = found.and_then(|secrets| {
-            params::filled(params, slots, &secrets, &open).ok_or_else(|| misplaced(&call))
+        // Held to the end of the call: what is used is not forgotten, and may come back.
+        let filled = found.as_ref().map_err(Failure::clone).and_then(|secrets| {
+            params::filled(params, slots, secrets, &open).ok_or_else(|| misplaced(&call))
         });
         call.params = match filled {
             Ok(params) => params,

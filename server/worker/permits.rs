@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use windlass_engine::{State, ToolName, Turn, UnexpectedEvent, Workflow, advance};
+use windlass_engine::{State, ToolName, Turn, UnexpectedEvent, Workflow, advance_further};
 
 use super::{Shared, drive::patiently};
 use crate::{
@@ -94,7 +94,7 @@ impl Permits {
             wanted.retain(|(step, _)| !granted.contains(step));
             self.waits = !wanted.is_empty();
             state.permit(granted.clone(), exhausted.clone());
-            let more = advance(workflow, state, &claim.execution_id, Vec::new(), now)?;
+            let more = advance_further(workflow, state, &claim.execution_id, now)?;
             add(turn, more);
             let begun =
                 turn.calls.iter().map(|call| &call.step).filter(|step| granted.contains(*step));

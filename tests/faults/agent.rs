@@ -66,7 +66,9 @@ impl Agent {
         });
         let body = body.map_err(|error| Trouble::Lost(error.to_string()))?;
         let mut result = answer_in(&body).ok_or_else(|| Trouble::Lost(body.clone()))?;
-        if result["isError"] == true {
+        // One that was accepted may have failed by the time that the call is repeated.
+        let is_execution = result["structuredContent"]["execution_id"].is_string();
+        if result["isError"] == true && !is_execution {
             return Err(Trouble::Refused(text_of(&result)));
         }
         match result["structuredContent"].take() {
