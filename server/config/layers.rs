@@ -21,6 +21,11 @@ pub(super) fn read(file: Option<&Path>, environment: Environment<'_>) -> Result<
             continue;
         };
         put_over(&mut layered, variable.read(&text)?);
+        // What fits alone may not fit what stands in the file.
+        if let Err(error) = layered.clone().try_into::<Config>() {
+            let said = said_of(error.message());
+            return Err(variable.refused(format!("with what the file says, {said}")));
+        }
     }
     Ok(layered.try_into().expect("every layer was checked on its own"))
 }
@@ -82,9 +87,16 @@ fn said_of(message: &str) -> String {
         let known = names.map(|name| (strsim::jaro_winkler(wrong, name), name));
         known.filter(|(likeness, _)| 0.8 <= *likeness).max_by(|a, b| a.0.total_cmp(&b.0))
     });
+    // A word that is not known may be a secret that was put into the wrong place.
+    let message = match message.rsplit_once(", expected ") {
+        Some((wrong, expected)) if wrong.starts_with("unknown variant ") => {
+            format!("unknown word, expected {expected}")
+        }
+        _ => message.to_owned(),
+    };
     match nearest {
         Some((_, name)) => format!("{message}; did you mean `{name}`?"),
-        None => message.to_owned(),
+        None => message,
     }
 }
 

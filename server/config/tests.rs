@@ -140,7 +140,10 @@ fn every_setting_has_a_variable_of_its_own() {
 
 #[test]
 fn what_has_no_default_and_tables_of_ones_own_names_have_variables_too() {
-    let project = project("[notify.channels.team]\nkind = 'slack'\n");
+    let project = project(
+        "[notify.channels.team]\nkind = 'slack'\n\
+         [deploy.targets.a.environments.b]\nkind = 'command'\ndeploy = ['x']\n",
+    );
     let variables = [
         ("WINDLASS_GITHUB_DEFAULT_OWNER", "octo"),
         ("WINDLASS_GITHUB_APP", r#"{"app_id":1,"private_key_env":"KEY"}"#),
@@ -166,6 +169,9 @@ fn what_has_no_default_and_tables_of_ones_own_names_have_variables_too() {
         ("WINDLASS_GITHUB_APP", "garbage"),
         ("WINDLASS_GITHUB_APP", r#"{"app_id":"garbage"}"#),
         ("WINDLASS_DEPLOY_TARGETS", "garbage"),
+        ("WINDLASS_SECRETS", r#"{"A":"garbage"}"#),
+        // It fits alone, and not what the file says of the same environment.
+        ("WINDLASS_DEPLOY_TARGETS", r#"{"a":{"environments":{"b":{"kind":"mock"}}}}"#),
     ];
     for variable in refused {
         let error = load(project.path(), &[variable], &Overrides::default()).unwrap_err();
@@ -200,8 +206,7 @@ fn a_variable_that_does_not_fit_is_named_and_its_value_is_not_shown() {
     check("WINDLASS_WORKER_IDLE_MS", "soon", "it must be a whole number");
     check("WINDLASS_GITHUB_READ_ONLY", "maybe", "it must be true or false");
     check("WINDLASS_MCP_SERVERS", "secret", "it must be a JSON object");
-    let refused =
-        "unknown variant `dots`, expected `dotted` or `underscore`; did you mean `dotted`?";
+    let refused = "unknown word, expected `dotted` or `underscore`; did you mean `dotted`?";
     check("WINDLASS_TOOL_NAMES", "dots", refused);
 }
 

@@ -88,14 +88,14 @@ pub(super) async fn built_in(target: &Target<'_>, server: &BuiltIn) -> Result<Co
     }
 }
 
-/// Connects to a server that a configuration names, and tells which protocol it speaks.
+/// Connects to a server that a configuration names, and tells which protocol it speaks, where that is worth remembering.
 ///
 /// # Errors
 /// When it cannot be started or reached, or does not speak any of them.
 pub(super) async fn configured(
     target: &Target<'_>,
     resolved: &Resolved,
-) -> Result<(Connection, Era), Failure> {
+) -> Result<(Connection, Option<Era>), Failure> {
     match &resolved.transport {
         Transport::Stdio { command, args, cwd, .. } => {
             let launch = Launch {
@@ -112,7 +112,10 @@ pub(super) async fn configured(
     }
 }
 
-async fn stdio(target: &Target<'_>, launch: &Launch<'_>) -> Result<(Connection, Era), Failure> {
+async fn stdio(
+    target: &Target<'_>,
+    launch: &Launch<'_>,
+) -> Result<(Connection, Option<Era>), Failure> {
     let mut handshake = first(target);
     let mut tried = vec![handshake];
     loop {
@@ -136,7 +139,7 @@ async fn start(
     target: &Target<'_>,
     launch: &Launch<'_>,
     handshake: Handshake,
-) -> Result<(Connection, Era), (Broken, String)> {
+) -> Result<(Connection, Option<Era>), (Broken, String)> {
     let (process, stdin, stdout) =
         Process::start(launch).map_err(|reason| (Broken::Hopeless(reason), String::new()))?;
     let pipe = Pipe::new(stdout, stdin, process.clone());
@@ -145,7 +148,7 @@ async fn start(
     match shake_hands(client.clone(), pipe, handshake, target.deadline).await {
         Ok(running) => {
             let era = era(&running);
-            Ok((Connection::mcp(Mcp::new(running, client, lost).with_process(process)), era))
+            Ok((Connection::mcp(Mcp::new(running, client, lost).with_process(process)), Some(era)))
         }
         Err(broken) => {
             process.end(FAREWELL).await;
@@ -158,7 +161,7 @@ async fn over_http(
     target: &Target<'_>,
     url: &str,
     headers: &BTreeMap<String, String>,
-) -> Result<(Connection, Era), Failure> {
+) -> Result<(Connection, Option<Era>), Failure> {
     let unusable = |reason: String| Failure::new("unavailable", reason, Some(false));
     if target.protocol == Protocol::Afu9 {
         return afu9(target, Afu9::new(url, headers).map_err(unusable)?).await;
@@ -172,25 +175,22 @@ async fn over_http(
     }
     let mut handshake = first(target);
     let mut tried = vec![handshake];
+    let mut is_guessed = false;
     loop {
-        let client = Client::default();
-        let transport = http::transport(
-            url,
-            headers,
-            target.max_in_flight,
-            &client,
-            patience(target, handshake),
-        )
-        .map_err(unusable)?;
+        let (client, patience) = (Client::default(), patience(target, handshake));
+        let transport = http::transport(url, headers, target.max_in_flight, &client, patience)
+            .map_err(unusable)?;
         let broken = match shake_hands(client.clone(), transport, handshake, target.deadline).await
         {
             Ok(running) => {
                 let era = era(&running);
                 let mcp = Mcp::new(running, client, CancellationToken::new()).over_http();
-                return Ok((Connection::mcp(mcp), era));
+                return Ok((Connection::mcp(mcp), (!is_guessed).then_some(era)));
             }
             Err(broken) => broken,
         };
+        // It may have been slow only this time.
+        is_guessed |= handshake == Handshake::Probe && patience.probe <= Instant::now();
         if let Some(next) = next(target, handshake, &broken).filter(|next| !tried.contains(next)) {
             handshake = next;
             tried.push(next);
@@ -218,9 +218,9 @@ fn patience(target: &Target<'_>, handshake: Handshake) -> Patience {
     Patience { probe: probe_ends, handshake: handshake_ends }
 }
 
-async fn afu9(target: &Target<'_>, server: Afu9) -> Result<(Connection, Era), Failure> {
+async fn afu9(target: &Target<'_>, server: Afu9) -> Result<(Connection, Option<Era>), Failure> {
     match timeout_at(target.deadline, server.tools()).await {
-        Ok(Ok(_)) => Ok((Connection::afu9(server), Era::Afu9)),
+        Ok(Ok(_)) => Ok((Connection::afu9(server), Some(Era::Afu9))),
         Ok(Err(refusal)) => Err(refusal.into_failure()),
         Err(_) => Err(Failure::unavailable(reason(&Broken::Silent))),
     }

@@ -110,6 +110,14 @@ async fn within(
     }
 }
 
+/// The address may have a key in it, and rmcp logs errors.
+fn without_address(error: Error) -> Error {
+    match error {
+        Error::Client(error) => Error::Client(error.without_url()),
+        error => error,
+    }
+}
+
 impl StreamableHttpClient for HttpClient {
     type Error = reqwest::Error;
 
@@ -127,6 +135,7 @@ impl StreamableHttpClient for HttpClient {
             Some(until) => within(until, answer).await,
             None => answer.await,
         }
+        .map_err(without_address)
     }
 
     async fn post_message_with_max_sse_event_size(
@@ -146,6 +155,7 @@ impl StreamableHttpClient for HttpClient {
             Some(until) => within(until, answer).await,
             None => answer.await,
         }
+        .map_err(without_address)
     }
 
     async fn delete_session(
@@ -155,7 +165,8 @@ impl StreamableHttpClient for HttpClient {
         token: Option<String>,
         headers: Headers,
     ) -> Result<(), Error> {
-        self.client.delete_session(url, session, token, headers).await
+        let deleted = self.client.delete_session(url, session, token, headers).await;
+        deleted.map_err(without_address)
     }
 
     async fn get_stream(
@@ -169,7 +180,7 @@ impl StreamableHttpClient for HttpClient {
         let begins = last.is_none();
         let stream = self.client.get_stream(url, session, last, token, headers).await;
         self.heard(&stream, begins);
-        stream
+        stream.map_err(without_address)
     }
 
     async fn get_stream_with_max_sse_event_size(
@@ -187,7 +198,7 @@ impl StreamableHttpClient for HttpClient {
             .get_stream_with_max_sse_event_size(url, session, last, token, headers, most)
             .await;
         self.heard(&stream, begins);
-        stream
+        stream.map_err(without_address)
     }
 }
 

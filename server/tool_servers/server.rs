@@ -382,7 +382,7 @@ impl Server {
             Source::BuiltIn(server) => connect::built_in(&target, server).await,
             Source::Configured(resolved) => {
                 let (mut connection, era) = connect::configured(&target, resolved).await?;
-                self.remember(era);
+                era.into_iter().for_each(|era| self.remember(era));
                 connection.alias_map = self.alias_map;
                 connection.untold_ttl = self.settings.untold_ttl;
                 Ok(connection)

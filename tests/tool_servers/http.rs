@@ -401,7 +401,7 @@ async fn a_server_that_is_silent_at_the_probe_is_found_out_over_http() {
     let settings = Settings { eras: Some(eras.clone()), connect_timeout, ..settings() };
     let servers = servers(&web.url(), json!({}), settings);
     servers.tools("fake").await.unwrap();
-    assert_eq!(eras.all()[0].1, Era::Legacy);
+    assert!(eras.all().is_empty(), "it may have been slow only this time");
     servers.shutdown().await;
 }
 
@@ -429,7 +429,7 @@ async fn a_server_that_answers_the_probe_too_late_over_http_is_understood_all_th
     let settings = Settings { eras: Some(eras.clone()), connect_timeout, ..settings() };
     let servers = servers(&web.url(), json!({}), settings);
     servers.tools("fake").await.unwrap();
-    assert_eq!(eras.all()[0].1, Era::Modern);
+    assert!(eras.all().is_empty());
     servers.shutdown().await;
 }
 

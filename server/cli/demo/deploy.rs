@@ -216,7 +216,6 @@ impl Stage {
                 "What was done, step by step",
                 format!("cd {folder} && {windlass} status {id} --results"),
             ),
-            ("The workflow", format!("{windlass} validate deploy_canary")),
             ("Throw it away", format!("rm -r {folder}")),
         ];
         let lines = lines.map(|(what, command)| format!("{}\n  {command}", dim(what)));
