@@ -27,6 +27,9 @@ const ANSWER_MS: i64 = 7 * 24 * 3_600_000;
 /// How many events one turn may lead to before they are written; what is left is the next turn's.
 const MANY_EVENTS: usize = 1_000;
 
+/// How many bytes the values of its events may have before they are written, about.
+const MANY_BYTES: usize = 8 * 1024 * 1024;
+
 /// Something to do. Its outcome, if it has one, comes back as an event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
@@ -152,6 +155,7 @@ impl Turn {
         execution_id: &str,
         now: i64,
     ) -> Result<(), UnexpectedEvent> {
+        let (mut counted, mut bytes) = (0, 0);
         loop {
             self.cancels.clear();
             self.held_back.clear();
@@ -162,7 +166,9 @@ impl Turn {
             if !moved {
                 break;
             }
-            if MANY_EVENTS <= self.events.len() {
+            bytes += self.events[counted..].iter().map(Event::bytes).sum::<usize>();
+            counted = self.events.len();
+            if MANY_EVENTS <= self.events.len() || MANY_BYTES <= bytes {
                 self.is_unfinished = !state.status.is_final();
                 break;
             }

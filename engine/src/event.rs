@@ -7,7 +7,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::workflow::{OnBusy, OnExpire, Outcome, ToolName};
+use crate::{
+    expr::weight,
+    workflow::{OnBusy, OnExpire, Outcome, ToolName},
+};
 
 #[cfg(test)]
 mod tests;
@@ -596,6 +599,21 @@ impl Event {
                 Some(step)
             }
             _ => None,
+        }
+    }
+
+    /// About how many bytes its values have.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Event::AttemptSucceeded { output, .. }
+            | Event::StepReused { output, .. }
+            | Event::ExecutionCompleted { output } => weight(output),
+            Event::StepCompleted { output, .. } => output.as_ref().map_or(0, weight),
+            Event::AttemptStarted { params, .. } => params.as_ref().map_or(0, weight),
+            Event::UndoRegistered { params, .. } => weight(params),
+            Event::InstancesListed { items, .. } => items.iter().map(weight).sum(),
+            Event::VarsSet { values } => values.values().map(weight).sum(),
+            _ => 0,
         }
     }
 

@@ -68,6 +68,8 @@ pub struct Error {
     pub(crate) needed: Option<Root>,
 }
 
+pub(crate) use self::value::weight;
+
 /// A compiled JSON value: what holds no expression is kept as it is.
 #[derive(Debug)]
 enum Node {
@@ -125,7 +127,8 @@ impl Template {
     /// The same for the params of a call, in which `${secrets.NAME}` may stand: it stays in the text, and the
     /// answer says where. A text that only looks like one, because a tool or a person said it, has no slot.
     pub fn evaluate_params(&self, names: &dyn Names) -> Result<(Value, Vec<SecretSlot>), Error> {
-        let mut evaluation = Evaluation { names, pointer: String::new(), slots: Vec::new() };
+        let mut evaluation =
+            Evaluation { names, pointer: String::new(), slots: Vec::new(), built: 0 };
         let value = evaluation.node(&self.node)?;
         if crate::is_too_deep(&value) {
             let message =
@@ -354,13 +357,19 @@ struct Evaluation<'n> {
     pointer: String,
     /// The secrets that were met.
     slots: Vec<SecretSlot>,
+    /// How many bytes its expressions have built together, about.
+    built: u64,
 }
 
 impl Evaluation<'_> {
     fn node(&mut self, node: &Node) -> Result<Value, Error> {
         match node {
             Node::Literal(value) => Ok(value.clone()),
-            Node::Expression(expression) => expression.evaluate(self.names),
+            Node::Expression(expression) => {
+                let value = expression.evaluate(self.names)?;
+                self.built(weight(&value))?;
+                Ok(value)
+            }
             Node::Secret(name) => {
                 let mut text = String::new();
                 self.secret(name, &mut text);
@@ -394,13 +403,28 @@ impl Evaluation<'_> {
             match part {
                 Part::Text(part) => text.push_str(part),
                 Part::Expression(expression) => {
+                    let before = text.len();
                     expression
                         .inspect(self.names, |value| text.push_str(&value::to_text(value)))?;
+                    self.built(text.len() - before)?;
                 }
                 Part::Secret(name) => self.secret(name, &mut text),
             }
         }
         Ok(text)
+    }
+
+    /// Counts what expressions build, each of which is bounded only by itself.
+    fn built(&mut self, bytes: usize) -> Result<(), Error> {
+        self.built = self.built.saturating_add(bytes as u64);
+        if evaluate::MAX_BUILT < self.built {
+            let message = format!(
+                "its expressions build more than {} MiB together",
+                evaluate::MAX_BUILT / 1024 / 1024
+            );
+            return Err(Error::new("", message));
+        }
+        Ok(())
     }
 
     fn secret(&mut self, name: &str, text: &mut String) {

@@ -15,7 +15,7 @@ use crate::problem::nearest;
 const MAX_ELEMENTS: u64 = 1_000_000;
 
 /// How much an expression may build, in bytes, roughly.
-const MAX_BUILT: u64 = 64 * 1024 * 1024;
+pub(super) const MAX_BUILT: u64 = 64 * 1024 * 1024;
 
 /// How many keys an error names.
 const MAX_KEYS_SHOWN: usize = 10;

@@ -47,7 +47,7 @@ pub(super) fn shown(text: &str) -> Cow<'_, str> {
 }
 
 /// Roughly how many bytes a value takes.
-pub(super) fn weight(value: &Value) -> usize {
+pub(crate) fn weight(value: &Value) -> usize {
     const NODE: usize = 32;
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => NODE,

@@ -287,3 +287,22 @@ fn the_results_of_a_list_are_written_and_kept_once() {
     let list: Vec<String> = (0..50).map(|at| format!("fan[{at}]")).collect();
     assert_eq!(state.output, Some(json!(list)));
 }
+
+#[test]
+fn what_doubles_in_every_round_is_written_in_between_and_fails_before_it_fills_the_memory() {
+    let text = "name: grow\nvars: { s: x }\nsteps:\n  - name: l\n    repeat: { until: 'false', maxIterations: 100 }\n    \
+                steps: [{ name: d, set: { s: '${vars.s}${vars.s}' } }]\n";
+    let workflow = parse(text).unwrap();
+    let mut state = State::new(&workflow, ID, "ada");
+    let mut happened = vec![Event::ExecutionStarted { input: json!({}) }];
+    let (mut turns, mut most) = (0, 0);
+    while !state.status.is_final() {
+        let turn = advance(&workflow, &mut state, ID, std::mem::take(&mut happened), 1).unwrap();
+        turns += 1;
+        most = most.max(turn.events.iter().map(Event::bytes).sum::<usize>());
+        assert!(turn.is_unfinished || state.status.is_final());
+    }
+    assert_eq!(state.status, Status::Failed);
+    assert!(3 < turns, "what is large is written before more is built");
+    assert!(most < 80 * 1024 * 1024, "{most}");
+}
