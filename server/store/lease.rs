@@ -117,7 +117,7 @@ macro_rules! found {
 }
 
 /// A renewal that was overtaken by a later one does not shorten the lease; an end that is too far away, by a clock that was
-/// set back since, does not stay.
+/// set back since, does not stay. The number is [`LEASE_MS`].
 macro_rules! renew {
     () => {
         "UPDATE executions SET
