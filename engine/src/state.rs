@@ -463,14 +463,31 @@ impl State {
         self.person_ms + self.person_since.map_or(0, |since| (now - since).max(0))
     }
 
+    /// Whether a step that holds this one is under way again, and waits for what is done again before it, or has not its
+    /// lock again.
+    pub(crate) fn is_kept_waiting(&self, id: usize) -> bool {
+        let holder = |id: &usize| self.frame(self.record(*id).frame)?.owner;
+        std::iter::successors(holder(&id), holder).any(|id| {
+            0 < self.record(id).missing
+                || self.locks_to_take.contains_key(&id)
+                || self.locking.contains(&id)
+        })
+    }
+
+    /// Whether a step that is under way again asks for its lock again.
+    pub(crate) fn may_take_lock(&self, id: usize) -> bool {
+        self.record(id).missing == 0 && !self.is_kept_waiting(id)
+    }
+
     fn standing(&self) -> Status {
         if self.is_paused() {
             return Status::Paused;
         }
         let waits_for_lock = self.lock.is_wanted();
+        let mut ready = self.ready.iter().chain(&self.ready_inside);
         let idle = self.running.is_empty()
             && self.unsettled.is_empty()
-            && (waits_for_lock || (self.ready.is_empty() && self.ready_inside.is_empty()));
+            && (waits_for_lock || ready.all(|id| self.is_kept_waiting(*id)));
         let parked = waits_for_lock
             || !self.retries.is_empty()
             || !self.looking.is_empty()

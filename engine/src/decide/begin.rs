@@ -72,7 +72,7 @@ impl Decider<'_> {
         let mut commands = Vec::new();
         let next = self.state.ready_inside.iter().copied();
         for id in next.chain(self.calls_to_make()) {
-            if self.is_stopping(id) || self.is_kept_waiting(id) {
+            if self.is_stopping(id) || self.state.is_kept_waiting(id) {
                 continue;
             }
             let begun = self.begin(id);
@@ -94,7 +94,7 @@ impl Decider<'_> {
     /// The locks of what is under way again.
     pub(super) fn locks_to_take(&self) -> Vec<Command> {
         let wanted = self.state.locks_to_take.iter().filter(|(id, _)| !self.is_stopping(**id));
-        let wanted = wanted.filter(|(id, _)| !self.is_kept_waiting(**id));
+        let wanted = wanted.filter(|(id, _)| self.state.may_take_lock(**id));
         let requests = wanted.filter_map(|(id, key)| {
             let lock = self.step(*id).lock.as_ref()?;
             Some(Command::Record(Event::LockRequested {
@@ -107,24 +107,13 @@ impl Decider<'_> {
         requests.collect()
     }
 
-    /// Whether a step that holds this one is under way again and has not its lock again.
-    fn is_kept_waiting(&self, id: usize) -> bool {
-        let state = self.state;
-        if state.locks_to_take.is_empty() && state.locking.is_empty() {
-            return false;
-        }
-        let holder = |id: &usize| state.frame(state.record(*id).frame)?.owner;
-        let mut holders = std::iter::successors(holder(&id), holder);
-        holders.any(|id| state.locks_to_take.contains_key(&id) || state.locking.contains(&id))
-    }
-
     /// The calls that find a place: what is due, then what is ready.
     fn calls_to_make(&self) -> Vec<usize> {
         let held_back = Cell::new(0);
         let goes_on = |id: &usize| {
             let waits = self.is_held_back(*id);
             held_back.set(held_back.get() + usize::from(waits));
-            !waits && !self.is_stopping(*id) && !self.is_kept_waiting(*id)
+            !waits && !self.is_stopping(*id) && !self.state.is_kept_waiting(*id)
         };
         // Who waits behind so many that wait for a permit is looked at when these have theirs.
         let in_bounds = |_: &usize| held_back.get() < MOST_HELD_BACK;

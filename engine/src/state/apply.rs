@@ -179,7 +179,9 @@ impl State {
         if step.status.is_final() && !late {
             return Some("the step has ended");
         }
-        let is_ready = self.ready.contains(&id) || self.ready_inside.contains(&id);
+        // What follows a step that was settled before its turn did not always wait for what came before that one.
+        let is_early = || self.later.values().any(|waiting| waiting.contains(&id));
+        let is_ready = self.ready.contains(&id) || self.ready_inside.contains(&id) || is_early();
         let is_asked = |request: &String| {
             let open = step.request.as_ref().filter(|_| self.asked.contains(&id));
             open.is_some_and(|open| open.id == *request)
@@ -551,7 +553,8 @@ impl State {
             Role::Instance(_) => true,
             Role::Verify(_) | Role::Undo => false,
         };
-        if definition.undo.is_some() && undoable {
+        // What is done because of how the steps ended is not taken back: it comes after what was.
+        if definition.undo.is_some() && undoable && self.phase.is_none() {
             self.undo_due.push_back(id);
         }
         if let Some(frame) = inner {
@@ -611,6 +614,7 @@ impl State {
             role: old.role,
             number: old.number.take(),
             lock: std::mem::take(&mut old.lock),
+            lock_key: old.lock_key.take(),
             passed: !asked && old.request.is_none() && !old.lock_lost,
             params: old.params.take().filter(|_| is_undo),
             secrets: std::mem::take(&mut old.secrets),

@@ -1,6 +1,9 @@
 //! Lists of steps: how they begin, how their steps end, and what that means for those that wait.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
@@ -147,10 +150,10 @@ impl State {
         opened.each = Some(Each {
             items: Arc::new(items.to_vec()),
             begun: 0,
-            again: std::collections::BTreeSet::new(),
+            again: BTreeSet::new(),
             limit: limit.max(1),
             results: vec![None; items.len()],
-            failed: std::collections::BTreeSet::new(),
+            failed: BTreeSet::new(),
             is_held,
         });
         self.frames.push(Some(opened));
@@ -371,6 +374,8 @@ impl State {
         match status {
             StepStatus::Completed => step.inner.is_none() || !self.is_undoable[step.definition],
             StepStatus::Cancelled => step.inner.is_none(),
+            // What a person does not want to be done is not done later either.
+            StepStatus::Skipped => step.skipped_by.is_none(),
             _ => true,
         }
     }
@@ -387,20 +392,19 @@ impl State {
             _ => return,
         };
         self.due.insert(frame);
-        for dependant in Arc::clone(&self.dependants)[definition].iter().copied() {
-            let path = format!("{prefix}{}", workflow.steps[dependant].name);
-            let Some(dependant) = self.record_at(&path) else { continue };
-            let step = self.record_mut(dependant);
-            step.missing = step.missing.saturating_sub(1);
-            if step.missing == 0 && step.status == StepStatus::Pending {
-                self.make_ready(workflow, dependant);
-            }
+        let path = |of: &usize| format!("{prefix}{}", workflow.steps[*of].name);
+        let dependants = self.dependants[definition].iter();
+        let mut waiting: Vec<usize> =
+            dependants.filter_map(|of| self.record_at(&path(of))).collect();
+        waiting.extend(self.later.remove(&id).unwrap_or_default());
+        if 0 < self.record(id).missing {
+            self.hand_on(workflow, frame, &waiting);
         }
-        for waiting in self.later.remove(&id).unwrap_or_default() {
-            let step = self.record_mut(waiting);
+        for id in waiting {
+            let step = self.record_mut(id);
             step.missing = step.missing.saturating_sub(1);
             if step.missing == 0 && step.status == StepStatus::Pending {
-                self.make_ready(workflow, waiting);
+                self.make_ready(workflow, id);
             }
         }
         if status == StepStatus::Failed
@@ -415,6 +419,55 @@ impl State {
             }
             self.stop_frame(frame, Cause::Failed(id), false);
         }
+    }
+
+    /// A person has settled a step before its turn: those that wait for it wait for what comes before it.
+    fn hand_on(&mut self, workflow: &Workflow, frame: usize, waiting: &[usize]) {
+        let records = self.frame(frame).map(|list| list.records.clone()).unwrap_or_default();
+        let of = self.by_definition(&records);
+        for id in waiting {
+            if self.record(*id).status.is_final() {
+                continue;
+            }
+            for need in self.open_behind(workflow, &of, *id) {
+                let later = self.later.entry(need).or_default();
+                if !later.contains(id) {
+                    later.push(*id);
+                    self.record_mut(*id).missing += 1;
+                }
+            }
+        }
+    }
+
+    /// The records of a list by the steps of the document that they are.
+    pub(super) fn by_definition(&self, records: &[usize]) -> BTreeMap<usize, usize> {
+        records.iter().map(|id| (self.record(*id).definition, *id)).collect()
+    }
+
+    /// What is open and comes before a step, although what stands between the two has ended.
+    pub(super) fn open_behind(
+        &self,
+        workflow: &Workflow,
+        of: &BTreeMap<usize, usize>,
+        id: usize,
+    ) -> BTreeSet<usize> {
+        let needs = |id: usize| {
+            let needs = workflow.steps[self.record(id).definition].needs.iter();
+            needs.filter_map(|need| of.get(need).copied())
+        };
+        let has_ended = |id: &usize| self.record(*id).status.is_final();
+        let mut known: BTreeSet<usize> = needs(id).collect();
+        let mut ended: Vec<usize> = known.iter().copied().filter(has_ended).collect();
+        let mut open = BTreeSet::new();
+        while let Some(id) = ended.pop() {
+            for need in needs(id).filter(|need| known.insert(*need)) {
+                match has_ended(&need) {
+                    true => ended.push(need),
+                    false => _ = open.insert(need),
+                }
+            }
+        }
+        open
     }
 
     fn fail_root(&mut self, id: usize, error: StepError) {

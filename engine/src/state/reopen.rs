@@ -2,11 +2,7 @@
 //!
 //! Whatever begins anew has a generation that nothing had before, so that no tool takes its call for an earlier one.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 
 use serde_json::Value;
 
@@ -169,8 +165,7 @@ impl State {
     /// What was skipped because of something that is done again is asked about again; not what a person skipped.
     fn ask_again(&mut self, again: &Reopening<'_>, records: &[usize]) {
         let steps = &again.workflow.steps;
-        let of: BTreeMap<usize, usize> =
-            records.iter().map(|id| (self.record(*id).definition, *id)).collect();
+        let of = self.by_definition(records);
         loop {
             let is_again = |id: &&usize| {
                 let step = self.record(**id);
@@ -186,8 +181,7 @@ impl State {
 
     /// What of a list is open now, and what of it may begin.
     fn count_needs(&mut self, workflow: &Workflow, frame: usize, records: &[usize]) {
-        let of: BTreeMap<usize, usize> =
-            records.iter().map(|id| (self.record(*id).definition, *id)).collect();
+        let of = self.by_definition(records);
         let is_open = |state: &State, id: usize| !state.record(id).status.is_final();
         let open: BTreeSet<usize> =
             records.iter().copied().filter(|id| is_open(self, *id)).collect();
@@ -195,25 +189,11 @@ impl State {
             records.iter().filter(|id| self.record(**id).status == StepStatus::Completed).count();
         for id in &open {
             let needs = workflow.steps[self.record(*id).definition].needs.iter();
-            let needs = needs.filter_map(|need| of.get(need));
-            let direct: BTreeSet<usize> = needs.copied().collect();
+            let direct = needs.filter_map(|need| of.get(need));
+            let direct = direct.filter(|need| is_open(self, **need)).count();
             // What was undone is done again before anything that came after it, also after what stays done.
-            let mut over: Vec<usize> =
-                direct.iter().copied().filter(|need| !is_open(self, *need)).collect();
-            let mut known = direct.clone();
-            let mut indirect = Vec::new();
-            while let Some(need) = over.pop() {
-                let before = workflow.steps[self.record(need).definition].needs.iter();
-                for need in before.filter_map(|need| of.get(need)).copied() {
-                    if !known.insert(need) {
-                        continue;
-                    }
-                    let list = if is_open(self, need) { &mut indirect } else { &mut over };
-                    list.push(need);
-                }
-            }
-            let missing =
-                direct.iter().filter(|need| is_open(self, **need)).count() + indirect.len();
+            let indirect = self.open_behind(workflow, &of, *id);
+            let missing = direct + indirect.len();
             for need in indirect {
                 self.later.entry(need).or_default().push(*id);
             }
@@ -264,7 +244,8 @@ impl State {
     fn hold_again(&mut self, again: &Reopening<'_>, id: usize) -> Option<Arc<Value>> {
         let definition = &again.workflow.steps[self.record(id).definition];
         let base = self.base_deadline(again.at, definition.timeout_ms);
-        let base = base.filter(|_| definition.for_each.is_none());
+        let is_list = definition.for_each.is_some() && self.record(id).role == Role::Step;
+        let base = base.filter(|_| !is_list);
         let inner = self.record(id).inner.and_then(|inner| self.frame(inner));
         let number = inner.and_then(|list| Some(list.iteration.as_ref()?.0));
         let step = self.record_mut(id);

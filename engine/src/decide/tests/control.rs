@@ -25,6 +25,10 @@ fn broken() -> StepError {
     StepError::permanent("broken", "no")
 }
 
+fn granted(step: &str, key: &str) -> Event {
+    Event::LockGranted { step: Some(step.into()), key: key.into() }
+}
+
 fn named(name: &str) -> Value {
     json!({ "name": name, "tool": "x.y" })
 }
@@ -211,4 +215,144 @@ fn what_was_done_elsewhere_is_seen_and_not_done_again() {
     assert_eq!(play.called(), ["last"]);
     assert_eq!(*play.call().params, json!({ "of": "before", "n": 4 }));
     assert_eq!(play.status("group"), StepStatus::Completed);
+}
+
+#[test]
+fn what_was_undone_is_done_again_before_anything_inside_what_came_after_it() {
+    let first = with(named("a"), json!({ "undo": { "tool": "x.undo" } }));
+    let group = json!({ "name": "g", "lock": "k", "steps": [named("x"), named("y")] });
+    let fan = json!({ "name": "fan", "forEach": "${[1, 2]}", "maxParallel": 1, "tool": "x.y" });
+    for (after, done, open) in [(group, "g/x", "g/y"), (fan, "fan[0]", "fan[1]")] {
+        let document = with(
+            workflow(json!([first.clone(), after])),
+            json!({ "config": { "undoOnFailure": true } }),
+        );
+        let mut play = Play::start(&document);
+        play.succeeds("a");
+        let grant = |play: &mut Play| {
+            if open == "g/y" {
+                assert_eq!(play.called(), [""; 0]);
+                play.hears([granted("g", "k")]);
+            }
+        };
+        grant(&mut play);
+        play.succeeds(done);
+        play.fails(open, broken());
+        play.succeeds("a.undo");
+        assert_eq!(play.state.status, Status::Failed);
+        play.hears([retry()]);
+        assert_eq!((play.called(), play.state.awaited_locks().count()), (vec!["a"], 0));
+        play.succeeds("a");
+        grant(&mut play);
+        assert_eq!(play.called(), [open]);
+    }
+}
+
+#[test]
+fn what_follows_a_step_that_was_skipped_before_its_turn_waits_for_what_came_before_it() {
+    let document = workflow(json!([named("a"), named("b"), named("c"), named("d")]));
+    for skipped in [["b", "c"], ["c", "b"]] {
+        let mut play = Play::start(&document);
+        for step in skipped {
+            play.hears([skip(step)]);
+            assert_eq!(play.called(), [""; 0], "a is not done");
+        }
+        play.succeeds("a");
+        assert_eq!(play.called(), ["d"]);
+        play.succeeds("d");
+        assert_eq!(play.state.status, Status::Completed);
+    }
+    let mut play = Play::start(&document);
+    play.hears([skip("b")]);
+    let call =
+        json!({ "kind": "attempt_started", "step": "c", "attempt": 1, "call": 1, "params": {} });
+    let call = serde_json::from_value(call).expect("an event");
+    let allowed = play.state.allows(&play.workflow, &[], &call, play.now);
+    assert!(allowed, "there are histories in which it did not wait");
+    play.fails("a", broken());
+    play.hears([retry()]);
+    assert_eq!(play.called(), ["a"], "and after a retry");
+    play.succeeds("a");
+    assert_eq!(play.called(), ["c"]);
+}
+
+#[test]
+fn an_instance_that_a_person_skipped_stays_so_in_a_retry() {
+    let fan = json!({ "name": "fan", "tool": "x.y", "forEach": "${[10, 20]}" });
+    let mut play = Play::start(&workflow(json!([fan])));
+    play.is_lost("fan[0]", false);
+    play.hears([skip("fan[0]")]);
+    play.fails("fan[1]", broken());
+    assert_eq!(play.state.status, Status::Failed);
+    play.hears([retry()]);
+    assert_eq!(play.called(), ["fan[1]"]);
+    play.succeeds("fan[1]");
+    assert_eq!(play.state.output, Some(json!([null, { "by": "fan[1]" }])));
+}
+
+#[test]
+fn the_time_of_an_instance_is_bounded_in_a_retry_too() {
+    let inner = json!([named("x"), named("y")]);
+    let fan = json!({ "name": "fan", "forEach": "${[1]}", "timeoutMs": 1_000, "steps": inner });
+    let mut play = Play::start(&workflow(json!([fan])));
+    play.succeeds("fan[0]/x");
+    play.fails("fan[0]/y", broken());
+    play.hears([retry()]);
+    assert_eq!(play.called(), ["fan[0]/y"]);
+    play.passes(1_000);
+    assert_eq!(play.last.cancels, ["fan[0]/y"]);
+}
+
+#[test]
+fn a_step_that_is_called_again_on_a_persons_word_asks_for_its_lock_after_the_next_retry() {
+    let locked = json!({ "name": "a", "tool": "x.y", "lock": "k", "needs": [] });
+    let mut play =
+        Play::start(&workflow(json!([locked, { "name": "b", "tool": "x.y", "needs": [] }])));
+    play.hears([granted("a", "k")]);
+    play.is_lost("a", false);
+    play.resolves("a", Resolution::Retry);
+    assert_eq!(play.called(), ["a"]);
+    play.is_lost("a", false);
+    play.fails("b", broken());
+    assert_eq!(play.state.status, Status::Failed);
+    play.hears([retry()]);
+    play.resolves("a", Resolution::Retry);
+    assert_eq!(play.called(), [""; 0], "its lock went with the execution's end");
+    play.hears([granted("a", "k")]);
+    assert_eq!(play.called(), ["a"]);
+}
+
+#[test]
+fn a_call_that_is_found_to_have_happened_while_the_execution_fails_is_undone() {
+    let sure = json!({
+        "name": "sure", "tool": "x.y", "needs": [], "undo": { "tool": "x.undo" },
+        "onUncertain": "verify", "verify": { "tool": "x.look", "expect": "result.found" },
+    });
+    for found in [true, false] {
+        let document = with(
+            workflow(json!([sure, { "name": "b", "tool": "x.y", "needs": [] }])),
+            json!({ "config": { "undoOnFailure": true } }),
+        );
+        let mut play = Play::start(&document);
+        play.is_lost("sure", false);
+        assert_eq!(play.called(), ["sure.verify"]);
+        play.fails("b", broken());
+        play.hears([succeeded("sure.verify", json!({ "found": found }))]);
+        assert_eq!(play.called(), if found { vec!["sure.undo"] } else { vec![] });
+        let status = if found { StepStatus::Completed } else { StepStatus::Cancelled };
+        assert_eq!(play.status("sure"), status);
+    }
+}
+
+#[test]
+fn what_is_done_about_a_failure_is_not_undone() {
+    let undone = |name: &str| with(named(name), json!({ "undo": { "tool": "x.undo" } }));
+    let document = with(
+        workflow(json!([named("a")])),
+        json!({ "config": { "undoOnFailure": true }, "onFailure": [undone("tell")] }),
+    );
+    let mut play = Play::start(&document);
+    play.fails("a", broken());
+    play.succeeds("tell");
+    assert_eq!((play.called(), play.state.status), (vec![], Status::Failed));
 }
