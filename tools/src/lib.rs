@@ -19,6 +19,8 @@ mod http;
 pub mod notify;
 #[cfg(feature = "observability")]
 pub mod observability;
+#[cfg(any(feature = "deploy", feature = "notify"))]
+mod refusal;
 
 #[cfg(feature = "agent")]
 pub use agent::{AgentConfig, agent};

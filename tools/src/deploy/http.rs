@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
 use crate::contract::text::without_invisible;
 use crate::contract::{Code, Provider, ToolError};
 use crate::http::builder;
+use crate::refusal::{is_rate_limit, retry_after_ms};
 
 const LONGEST_BODY: usize = 1024 * 1024;
 const SHOWN_CHARS: usize = 300;
@@ -44,10 +46,10 @@ pub(super) async fn send(
     sent: Sent,
 ) -> Result<Answered, ToolError> {
     let response = request.send().await.map_err(|error| lost(name, &error, sent))?;
-    let status = response.status().as_u16();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = body(response).await.map_err(|error| lost(name, &error, sent))?;
     if !(200..300).contains(&status) {
-        return Err(refusal(name, status, &text));
+        return Err(refusal(name, status, &headers, &text));
     }
     let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
     Ok(Answered { status, body })
@@ -64,20 +66,21 @@ async fn body(mut response: Response) -> Result<String, reqwest::Error> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn refusal(name: &'static str, status: u16, text: &str) -> ToolError {
+fn refusal(name: &'static str, status: u16, headers: &HeaderMap, text: &str) -> ToolError {
     let code = match status {
+        _ if is_rate_limit(status, headers) => Code::RateLimited,
         401 => Code::Unauthenticated,
         403 => Code::PermissionDenied,
         404 | 410 => Code::NotFound,
         408 => Code::DeadlineExceeded,
         409 => Code::Conflict,
-        429 => Code::RateLimited,
         500.. => Code::Unavailable,
         300..=399 => Code::FailedPrecondition,
         _ => Code::InvalidArgument,
     };
     let shown: String = without_invisible(text).chars().take(SHOWN_CHARS).collect();
     let mut error = ToolError::new(code, format!("{name} answered {status}: {shown}"));
+    error.retry_after_ms = retry_after_ms(headers).filter(|_| code == Code::RateLimited);
     error.provider = Some(Box::new(Provider {
         name,
         status: Some(status),

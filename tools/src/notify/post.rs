@@ -10,6 +10,7 @@ use super::Notify;
 use crate::contract::text::without_invisible;
 use crate::contract::{Code, Provider, ToolError};
 use crate::http::builder;
+use crate::refusal::{is_rate_limit, retry_after_ms};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const SHOWN_CHARS: usize = 300;
@@ -118,16 +119,16 @@ fn refused(post: &Post, reply: &Reply) -> ToolError {
     let said: String = without_invisible(said).chars().take(SHOWN_CHARS).collect();
     let message = format!("{} answered {}: {said}", post.to, reply.status);
     let code = match reply.status {
+        status if is_rate_limit(status, &reply.headers) => Code::RateLimited,
         401 => Code::Unauthenticated,
         403 => Code::PermissionDenied,
         404 | 410 => Code::NotFound,
         409 => Code::Conflict,
-        429 => Code::RateLimited,
         500.. => return unknown(post, &message),
         _ => Code::InvalidArgument,
     };
     let mut error = ToolError::new(code, message);
-    error.retry_after_ms = reply.retry_after_ms();
+    error.retry_after_ms = retry_after_ms(&reply.headers);
     error.provider = Some(Box::new(Provider {
         name: post.to,
         status: Some(reply.status),
@@ -136,13 +137,4 @@ fn refused(post: &Post, reply: &Reply) -> ToolError {
         reason: None,
     }));
     error
-}
-
-impl Reply {
-    /// Seconds, which Discord gives with a fraction.
-    fn retry_after_ms(&self) -> Option<u64> {
-        let text = self.headers.get("retry-after")?.to_str().ok()?;
-        let wait = Duration::try_from_secs_f64(text.parse().ok()?).ok()?;
-        u64::try_from(wait.as_millis()).ok()
-    }
 }
