@@ -689,6 +689,8 @@ on_both! {
         assert!(event == Some(succeeded("a", large.clone())));
         assert!(store.event("exec_1", 999).await.unwrap().is_none());
 
+        let (count, turns) = store.checkpoints("exec_1", 9).await.unwrap();
+        assert_eq!((count, turns[1].steps.join(" ").as_str()), (4, "a b"));
         let loaded = store.load(&driven.claim).await.unwrap();
         let history = store.history("exec_1").await.unwrap();
         assert_eq!(history.len(), 6);

@@ -45,7 +45,7 @@ impl Store {
                 WHERE e.execution_id = $1 AND e.seq >= $2 ORDER BY e.seq",
             postgres: "SELECT e.seq, e.at, e.committed_by,
                     CAST(OCTET_LENGTH(COALESCE(e.data, p.data, '')) AS BIGINT),
-                    CAST(COALESCE(e.data, p.data) AS json) ->> 'step'
+                    windlass_json(COALESCE(e.data, p.data)) ->> 'step'
                 FROM events e LEFT JOIN payloads p ON p.execution_id = e.execution_id AND p.seq = e.seq
                 WHERE e.execution_id = $1 AND e.seq >= $2 ORDER BY e.seq",
         };

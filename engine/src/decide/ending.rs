@@ -103,7 +103,9 @@ impl Decider<'_> {
 
     /// When the next call is made again. One that is due and waits for a permit only has its bound.
     fn next_retry(&self) -> Option<i64> {
-        let times = self.state.retries.iter().map(|(at, id)| {
+        let retries = self.state.retries.iter();
+        let retries = retries.filter(|(_, id)| !self.state.is_kept_waiting(*id));
+        let times = retries.map(|(at, id)| {
             let step = self.state.record(*id);
             let waits = *at <= self.now && self.state.needs_permit(&step.path, self.tool(*id));
             match waits {

@@ -612,6 +612,8 @@ impl State {
             definition: old.definition,
             frame: old.frame,
             role: old.role,
+            // What undoes comes in its own order.
+            missing: if is_undo { 0 } else { old.missing },
             number: old.number.take(),
             lock: std::mem::take(&mut old.lock),
             lock_key: old.lock_key.take(),
@@ -620,10 +622,11 @@ impl State {
             secrets: std::mem::take(&mut old.secrets),
             ..StepState::default()
         };
-        if old.passed {
-            self.ready.insert(id);
-        } else {
-            self.ready_inside.insert(id);
+        match (old.missing, old.passed) {
+            // What comes before it is done again, too.
+            (1.., _) => {}
+            (0, true) => _ = self.ready.insert(id),
+            (0, false) => _ = self.ready_inside.insert(id),
         }
     }
 }

@@ -275,7 +275,7 @@ impl State {
             Role::Verify(of) => self.found_out(id, of, status),
             Role::Undo => self.undone(id, status),
             Role::Instance(number) => self.instance_ended(workflow, id, number, status),
-            Role::Step => self.step_ended(workflow, id, status),
+            Role::Step => self.step_ended(workflow, id, status, at),
         }
     }
 
@@ -380,7 +380,7 @@ impl State {
         }
     }
 
-    fn step_ended(&mut self, workflow: &Workflow, id: usize, status: StepStatus) {
+    fn step_ended(&mut self, workflow: &Workflow, id: usize, status: StepStatus, at: i64) {
         let step = self.record(id);
         let (frame, definition) = (step.frame, step.definition);
         let prefix = match self.frames.get_mut(frame) {
@@ -403,8 +403,10 @@ impl State {
         for id in waiting {
             let step = self.record_mut(id);
             step.missing = step.missing.saturating_sub(1);
-            if step.missing == 0 && step.status == StepStatus::Pending {
-                self.make_ready(workflow, id);
+            match (step.missing, step.status) {
+                (0, StepStatus::Pending) => self.make_ready(workflow, id),
+                (0, StepStatus::Running) => self.time_from(workflow, id, Some(at)),
+                _ => {}
             }
         }
         if status == StepStatus::Failed
@@ -419,6 +421,34 @@ impl State {
             }
             self.stop_frame(frame, Cause::Failed(id), false);
         }
+    }
+
+    /// The time of a step that holds others is counted from now, and that of those which it holds; with `None` from when
+    /// what it waits for is done again.
+    pub(super) fn time_from(&mut self, workflow: &Workflow, id: usize, at: Option<i64>) {
+        let step = self.record(id);
+        let Some(inner) = step.inner.filter(|_| at.is_none() || step.missing == 0) else { return };
+        let timeout = self.timeout_of_holder(workflow, id);
+        let base = at.and_then(|at| self.base_deadline(at, timeout));
+        let before = std::mem::replace(&mut self.record_mut(id).base_deadline, base);
+        if let Some(before) = before {
+            self.deadlines.remove(&(before, id));
+        }
+        if let Some(base) = base {
+            self.deadlines.insert((base, id));
+        }
+        let open = self.frame(inner).map(|list| list.open.clone()).unwrap_or_default();
+        for id in open {
+            self.time_from(workflow, id, at);
+        }
+    }
+
+    /// How long a step that holds others has, in milliseconds; with a `forEach` each of its instances has that.
+    pub(super) fn timeout_of_holder(&self, workflow: &Workflow, id: usize) -> Option<u64> {
+        let step = self.record(id);
+        let definition = &workflow.steps[step.definition];
+        let is_list = definition.for_each.is_some() && step.role == Role::Step;
+        definition.timeout_ms.filter(|_| !is_list)
     }
 
     /// A person has settled a step before its turn: those that wait for it wait for what comes before it.

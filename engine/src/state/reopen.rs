@@ -199,8 +199,10 @@ impl State {
             }
             let step = self.record_mut(*id);
             step.missing = missing;
-            if missing == 0 && step.status == StepStatus::Pending {
-                self.make_ready(workflow, *id);
+            match (missing, step.status) {
+                (0, StepStatus::Pending) => self.make_ready(workflow, *id),
+                (0, _) => {}
+                _ => self.time_from(workflow, *id, None),
             }
         }
         if let Some(Some(list)) = self.frames.get_mut(frame) {
@@ -242,10 +244,8 @@ impl State {
 
     /// A step that holds others is under way again; what it had resulted in.
     fn hold_again(&mut self, again: &Reopening<'_>, id: usize) -> Option<Arc<Value>> {
-        let definition = &again.workflow.steps[self.record(id).definition];
-        let base = self.base_deadline(again.at, definition.timeout_ms);
-        let is_list = definition.for_each.is_some() && self.record(id).role == Role::Step;
-        let base = base.filter(|_| !is_list);
+        let timeout = self.timeout_of_holder(again.workflow, id);
+        let base = self.base_deadline(again.at, timeout);
         let inner = self.record(id).inner.and_then(|inner| self.frame(inner));
         let number = inner.and_then(|list| Some(list.iteration.as_ref()?.0));
         let step = self.record_mut(id);

@@ -356,3 +356,44 @@ fn what_is_done_about_a_failure_is_not_undone() {
     play.succeeds("tell");
     assert_eq!((play.called(), play.state.status), (vec![], Status::Failed));
 }
+
+#[test]
+fn the_time_of_a_group_does_not_run_while_what_comes_before_it_is_done_again() {
+    let first = with(named("a"), json!({ "undo": { "tool": "x.undo" } }));
+    let bounded =
+        |name: &str, steps: Value| json!({ "name": name, "timeoutMs": 1_000, "steps": steps });
+    let group = bounded("g", json!([bounded("h", json!([named("x"), named("y")]))]));
+    let config = json!({ "config": { "undoOnFailure": true } });
+    let mut play = Play::start(&with(workflow(json!([first, group])), config));
+    play.succeeds("a");
+    play.succeeds("g/h/x");
+    play.fails("g/h/y", broken());
+    play.succeeds("a.undo");
+    play.hears([retry()]);
+    play.passes(10_000);
+    assert_eq!((play.called(), play.kinds()), (vec![], vec![]), "a takes its time");
+    play.succeeds("a");
+    assert_eq!(play.called(), ["g/h/y"]);
+    play.passes(999);
+    assert!(play.last.cancels.is_empty());
+    play.passes(1);
+    assert_eq!(play.last.cancels, ["g/h/y"]);
+}
+
+#[test]
+fn an_uncertain_step_that_is_called_again_waits_for_what_is_done_again_before_it() {
+    let first = with(named("a"), json!({ "undo": { "tool": "x.undo" } }));
+    let other = json!({ "name": "c", "tool": "x.y", "needs": [] });
+    let config = json!({ "config": { "undoOnFailure": true } });
+    let mut play = Play::start(&with(workflow(json!([first, named("b"), other])), config));
+    play.succeeds("a");
+    play.is_lost("b", false);
+    play.fails("c", broken());
+    play.succeeds("a.undo");
+    play.hears([retry()]);
+    assert_eq!(play.called(), ["a", "c"]);
+    play.resolves("b", Resolution::Retry);
+    assert_eq!(play.called(), [""; 0], "a is not done");
+    play.succeeds("a");
+    assert_eq!(play.called(), ["b"]);
+}
