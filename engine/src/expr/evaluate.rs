@@ -1,8 +1,9 @@
 //! An expression and what is known → a value.
 
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
+use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
 use super::Names;
@@ -16,6 +17,12 @@ const MAX_ELEMENTS: u64 = 1_000_000;
 
 /// How much an expression may build, in bytes, roughly.
 pub(super) const MAX_BUILT: u64 = 64 * 1024 * 1024;
+
+/// How much an expression may look at to compare and to search, in bytes, roughly: about a second's work.
+const MAX_READ: u64 = 1024 * 1024 * 1024;
+
+/// How large a compiled pattern may be, in bytes.
+const MAX_PATTERN: usize = 1024 * 1024;
 
 /// How many keys an error names.
 const MAX_KEYS_SHOWN: usize = 10;
@@ -36,6 +43,9 @@ pub(super) enum Failure {
 pub(super) struct Spent {
     elements: Cell<u64>,
     built: Cell<u64>,
+    read: Cell<u64>,
+    /// The pattern that was used last: one in a macro is compiled once.
+    pattern: RefCell<Option<(String, Regex)>>,
 }
 
 /// The names that can be seen at one place of an expression.
@@ -110,6 +120,50 @@ impl<'s> Scope<'s> {
             )));
         }
         Ok(())
+    }
+
+    /// Counts what is looked at.
+    pub(super) fn look_at(&self, bytes: usize) -> Outcome<()> {
+        let read = self.spent.read.get().saturating_add(bytes as u64);
+        self.spent.read.set(read);
+        if MAX_READ < read {
+            return Err(Failure::other(format!(
+                "this expression compares and searches more than {} MiB; have the tool do that which gives them",
+                MAX_READ / (1024 * 1024)
+            )));
+        }
+        Ok(())
+    }
+
+    fn equal(&self, left: &Value, right: &Value) -> Outcome<bool> {
+        let mut read = 0;
+        let equal = value::equal(left, right, &mut read);
+        self.look_at(read).map(|()| equal)
+    }
+
+    /// Whether a list has an element, or an object a key.
+    pub(super) fn contains(&self, of: &Value, element: &Value) -> Outcome<bool> {
+        let mut read = 0;
+        let contains = value::contains(of, element, &mut read)?;
+        self.look_at(read).map(|()| contains)
+    }
+
+    /// Whether a pattern is found in a text. A pattern that was not the last one counts as much as it may become large.
+    pub(super) fn matches(&self, pattern: &str, text: &str) -> Outcome<bool> {
+        let mut last = self.spent.pattern.borrow_mut();
+        let known = last.take().filter(|(known, _)| known == pattern);
+        let (_, regex) = match known {
+            Some(known) => last.insert(known),
+            None => {
+                self.look_at(MAX_PATTERN)?;
+                let regex = RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();
+                let regex = regex.map_err(|_| {
+                    Failure::other(format!("`{}` is not a pattern (RE2 syntax)", shown(pattern)))
+                })?;
+                last.insert((pattern.to_owned(), regex))
+            }
+        };
+        Ok(regex.is_match(text))
     }
 
     /// A value of its own, counted.
@@ -453,19 +507,27 @@ fn binary<'s>(
     let left = evaluate(left, scope)?;
     let right = evaluate(right, scope)?;
     match operator {
-        Operator::Equal => Ok(boolean(value::equal(&left, &right))),
-        Operator::NotEqual => Ok(boolean(!value::equal(&left, &right))),
-        Operator::In => value::contains(&right, &left).map(boolean),
-        Operator::Less | Operator::LessOrEqual | Operator::Greater | Operator::GreaterOrEqual => {
-            value::compare(&left, &right)
-                .map(|order| boolean(order.is_some_and(|order| fits(operator, order))))
-        }
         Operator::Add => {
             scope.charge(value::weight(&left).saturating_add(value::weight(&right)))?;
             value::add(left, right).map(Cow::Owned)
         }
         Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Remainder => {
             value::calculate(operator, &left, &right).map(Cow::Owned)
+        }
+        _ => compared(operator, &left, &right, scope).map(boolean),
+    }
+}
+
+fn compared(operator: Operator, left: &Value, right: &Value, scope: &Scope<'_>) -> Outcome<bool> {
+    match operator {
+        Operator::Equal => scope.equal(left, right),
+        Operator::NotEqual => scope.equal(left, right).map(|equal| !equal),
+        Operator::In => scope.contains(right, left),
+        _ => {
+            let length = |value: &Value| value.as_str().map_or(0, str::len);
+            scope.look_at(length(left).min(length(right)))?;
+            let order = value::compare(left, right)?;
+            Ok(order.is_some_and(|order| fits(operator, order)))
         }
     }
 }

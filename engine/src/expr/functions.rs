@@ -3,16 +3,12 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use regex::RegexBuilder;
 use serde_json::Value;
 
 use super::compile::Expr;
 use super::evaluate::{Failure, Scope, boolean, evaluate, optional};
 use super::value::{self, shown, with_article};
 use crate::problem::nearest;
-
-/// How large a compiled pattern may be, in bytes.
-const MAX_PATTERN: usize = 1024 * 1024;
 
 /// A function, and how it is written.
 #[derive(Debug)]
@@ -187,6 +183,8 @@ pub(super) fn call<'s>(
                 .iter()
                 .map(|argument| evaluate(argument, scope))
                 .collect::<Result<_, _>>()?;
+            let texts = values.iter().filter_map(|value| value.as_str());
+            scope.look_at(texts.map(str::len).sum())?;
             let result = body(&values, scope).map_err(|failure| named(function, failure))?;
             scope.charge(value::weight(&result))?;
             Ok(Cow::Owned(result))
@@ -247,9 +245,9 @@ fn size(arguments: Arguments<'_>, _: &Scope<'_>) -> Outcome<Value> {
     Ok(Value::from(size))
 }
 
-fn contains(arguments: Arguments<'_>, _: &Scope<'_>) -> Outcome<Value> {
+fn contains(arguments: Arguments<'_>, scope: &Scope<'_>) -> Outcome<Value> {
     match arguments[0].as_ref() {
-        Value::Array(_) => value::contains(&arguments[0], &arguments[1]).map(Value::Bool),
+        Value::Array(_) => scope.contains(&arguments[0], &arguments[1]).map(Value::Bool),
         _ => Ok(Value::Bool(text(arguments, 0)?.contains(text(arguments, 1)?))),
     }
 }
@@ -262,12 +260,9 @@ fn ends_with(arguments: Arguments<'_>, _: &Scope<'_>) -> Outcome<Value> {
     Ok(Value::Bool(text(arguments, 0)?.ends_with(text(arguments, 1)?)))
 }
 
-fn matches(arguments: Arguments<'_>, _: &Scope<'_>) -> Outcome<Value> {
+fn matches(arguments: Arguments<'_>, scope: &Scope<'_>) -> Outcome<Value> {
     let pattern = text(arguments, 1)?;
-    let regex = RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build().map_err(|_| {
-        Failure::other(format!("`{}` is not a pattern (RE2 syntax)", shown(pattern)))
-    })?;
-    Ok(Value::Bool(regex.is_match(text(arguments, 0)?)))
+    scope.matches(pattern, text(arguments, 0)?).map(Value::Bool)
 }
 
 fn lower(arguments: Arguments<'_>, _: &Scope<'_>) -> Outcome<Value> {

@@ -376,6 +376,24 @@ fn the_cost_of_an_expression_is_bounded() {
     assert!(message.contains("more than 1000000 elements"), "{message}");
     let message = refused("${input.many.map(a, input.text)}", many);
     assert!(message.contains("more than 64 MiB"), "{message}");
+    // Alike but for their ends, so that all of each is looked at.
+    let texts = |count: usize, length: usize| -> Value {
+        (0..count).map(|number| Value::from(format!("{}{number:04}", "x".repeat(length)))).collect()
+    };
+    let alike = json!({ "alike": texts(250, 100_000) });
+    for source in [
+        "${input.alike.all(a, a in input.alike)}",
+        "${input.alike.all(a, input.alike.contains(a))}",
+        "${input.alike.all(a, input.alike.exists(b, b == a))}",
+        "${input.alike.all(a, input.alike.all(b, a <= b || b < a))}",
+        "${input.alike.all(a, input.alike.all(b, !a.matches('never') && !b.contains('never')))}",
+    ] {
+        let message = refused(source, alike.clone());
+        assert!(message.contains("searches more than 1024 MiB"), "{source}: {message}");
+    }
+    let message =
+        refused("${input.words.all(a, !'text'.matches(a))}", json!({ "words": texts(2_000, 1) }));
+    assert!(message.contains("searches more than 1024 MiB"), "each is compiled: {message}");
 }
 
 #[test]

@@ -73,21 +73,28 @@ pub(super) fn as_place(number: &Number) -> Option<i64> {
     })
 }
 
-/// Equality as CEL has it: numbers by their value, values of two kinds are never equal.
-pub(super) fn equal(left: &Value, right: &Value) -> bool {
+/// Equality as CEL has it: numbers by their value, values of two kinds are never equal. `read` counts what is looked at,
+/// roughly in bytes.
+pub(super) fn equal(left: &Value, right: &Value, read: &mut usize) -> bool {
+    const NODE: usize = 8;
+    *read = read.saturating_add(NODE);
     match (left, right) {
+        (Value::String(left), Value::String(right)) => {
+            *read = read.saturating_add(if left.len() == right.len() { left.len() } else { 0 });
+            left == right
+        }
         (Value::Number(left), Value::Number(right)) => {
             order(amount(left), amount(right)) == Some(Ordering::Equal)
         }
         (Value::Array(left), Value::Array(right)) => {
             left.len() == right.len()
-                && left.iter().zip(right).all(|(left, right)| equal(left, right))
+                && left.iter().zip(right).all(|(left, right)| equal(left, right, read))
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()
                 && left
                     .iter()
-                    .all(|(key, left)| right.get(key).is_some_and(|right| equal(left, right)))
+                    .all(|(key, left)| right.get(key).is_some_and(|right| equal(left, right, read)))
         }
         (left, right) => left == right,
     }
@@ -107,10 +114,10 @@ pub(super) fn compare(left: &Value, right: &Value) -> Result<Option<Ordering>, F
     }
 }
 
-/// `element in list` and `key in object`.
-pub(super) fn contains(of: &Value, element: &Value) -> Result<bool, Failure> {
+/// `element in list` and `key in object`; `read` counts as for [`equal`].
+pub(super) fn contains(of: &Value, element: &Value, read: &mut usize) -> Result<bool, Failure> {
     match (of, element) {
-        (Value::Array(items), element) => Ok(items.iter().any(|item| equal(item, element))),
+        (Value::Array(items), element) => Ok(items.iter().any(|item| equal(item, element, read))),
         (Value::Object(entries), Value::String(key)) => Ok(entries.contains_key(key)),
         (Value::Object(entries), key) => Ok(entries.contains_key(&key.to_string())),
         (Value::String(_), _) => {
