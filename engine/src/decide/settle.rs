@@ -35,11 +35,11 @@ impl Decider<'_> {
             return Some(self.delivered(id, output, *by_call));
         }
         if self.is_stopping(id) {
-            // Unless it is the finding about another: that one decides then.
             if standing.lost == Some(false) && matches!(standing.finding, Some(Ok(_))) {
                 // It was asked before: what is known to have happened is no doubt, and can be undone.
                 return Some(self.find_out(id, last_error(standing)));
             }
+            // Unless it is the finding about another: that one decides then.
             let finds = matches!(standing.role, Role::Verify(_));
             return finds.then(|| failed(&standing.path, last_error(standing)));
         }
